@@ -1,0 +1,57 @@
+# cozi: a PostgreSQL extension, built with PGXS
+#
+#   make && make install        for the server whose pg_config is on the PATH
+#   make test, make demo        the two commands of the README
+#   make installcheck           the tests, against a server that already runs
+
+EXTENSION  = cozi
+MODULE_big = cozi
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" cozi.control)
+
+# A part refers only to earlier ones.
+DOMAINS    = prelude trending sharding rls ratelimit analytics monitor advisor
+SQL_PARTS  = $(wildcard $(DOMAINS:%=sql/%.sql))
+OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+DATA_built = sql/cozi--$(EXTVERSION).sql
+DATA       = $(filter-out $(DATA_built),$(wildcard sql/cozi--*.sql))
+
+# pg_regress looks for NAME.sql below its output directory first: without
+# --outputdir it would run our own sql/trending.sql as a test.
+REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS   = --outputdir=test --load-extension=cozi
+ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --outputdir=test --load-extension=cozi
+TAP_TESTS      = 1
+PROVE_TESTS    = test/t/*.pl
+EXTRA_CLEAN    = test/results test/output_iso test/log test/tmp_check tmp_check \
+                 test/regression.diffs test/regression.out
+
+PG_CFLAGS  = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
+SHLIB_LINK = -lcrypto
+
+PG_CONFIG ?= pg_config
+PGXS      := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+.DEFAULT_GOAL := all
+.PHONY: demo test bench pgtap format format-check dist no-check
+
+ifneq ($(PGXS),)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h)
+
+$(DATA_built): $(SQL_PARTS) cozi.control
+	cat $(SQL_PARTS) > $@
+endif
+
+demo test bench:
+	@PG_CONFIG='$(if $(filter-out undefined default file,$(origin PG_CONFIG)),$(PG_CONFIG))' $@/run
+
+pgtap:
+	pg_prove --ext .sql test/pgtap/
+
+# PGXS answers `make check` with a sentence and success; it tested nothing.
+check: no-check
+no-check:
+	@echo 'make check needs an installed cozi: use "make test", or "make installcheck" on a running server' >&2; exit 1

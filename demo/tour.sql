@@ -1,0 +1,1 @@
+-- The tour: one chapter a domain, each readable on its own.

@@ -1,0 +1,10 @@
+-- The extension installs, and everything in it is documented.
+SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'cozi';
+-- no object without a COMMENT
+SELECT pg_describe_object(d.classid, d.objid, 0)
+FROM pg_depend d
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cozi')
+  AND obj_description(d.objid, d.classid::regclass::name) IS NULL
+ORDER BY 1;
