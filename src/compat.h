@@ -12,4 +12,47 @@
 #error "cozi needs PostgreSQL 15 or later"
 #endif
 
+/* Since 19 a tranche of locks is named where it is made, not in each process. */
+#if PG_VERSION_NUM >= 190000
+#define LWLockNewTrancheId_compat(name) LWLockNewTrancheId(name)
+#define LWLockRegisterTranche_compat(id, name) ((void) 0)
+#else
+#define LWLockNewTrancheId_compat(name) LWLockNewTrancheId()
+#define LWLockRegisterTranche_compat(id, name) LWLockRegisterTranche(id, name)
+#endif
+
+/*
+ * A small structure found by its name, made by who comes first.  17 has a
+ * registry of dynamic segments; before, it is taken from the slack of the
+ * main segment.  The initializer is declared as NAME(named_struct_init_args).
+ */
+#if PG_VERSION_NUM >= 190000
+#include "storage/dsm_registry.h"
+#define named_struct_init_args void *ptr, void *arg
+#define get_named_struct_compat(name, size, init, found) \
+	GetNamedDSMSegment(name, size, init, found, NULL)
+#elif PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#define named_struct_init_args void *ptr
+#define get_named_struct_compat(name, size, init, found) \
+	GetNamedDSMSegment(name, size, init, found)
+#else
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#define named_struct_init_args void *ptr
+static inline void *
+get_named_struct_compat(const char *name, Size size,
+						void (*init) (named_struct_init_args), bool *found)
+{
+	void	   *ptr;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	ptr = ShmemInitStruct(name, size, found);
+	if (!*found)
+		init(ptr);
+	LWLockRelease(AddinShmemInitLock);
+	return ptr;
+}
+#endif
+
 #endif							/* COZI_COMPAT_H */

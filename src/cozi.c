@@ -21,5 +21,6 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	cozi_shmem_init();
 	MarkGUCPrefixReserved("cozi");
 }

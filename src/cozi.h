@@ -15,4 +15,33 @@
 
 #include "compat.h"
 
+/*
+ * shmem.c: shared memory, by area.  A domain declares a CoziShmem, requests
+ * it in its cozi_DOMAIN_init() and calls cozi_shmem_attach() before each use.
+ * The area begins with a CoziShmemHeader, which shmem.c fills and checks.
+ */
+typedef struct CoziShmemHeader
+{
+	uint32		magic;
+	uint32		layout;			/* of the area, as the domain counts it */
+	uint64		size;			/* of the area, header included */
+} CoziShmemHeader;
+
+typedef struct CoziShmem
+{
+	const char *name;			/* e.g. "cozi latency" */
+	uint32		layout;			/* raised when the area's structures change */
+	Size		(*size) (void); /* header included; settings are known */
+	void		(*init) (CoziShmemHeader *area);	/* once; memory not zeroed */
+	void		(*attach) (CoziShmemHeader *area);	/* in each process, or
+													 * NULL */
+	CoziShmemHeader *area;		/* NULL until attached */
+	bool		dynamic;		/* attached, and not in the main segment */
+} CoziShmem;
+
+extern bool cozi_preloaded(void);
+extern void cozi_shmem_init(void);
+extern void cozi_shmem_request(CoziShmem *shmem);
+extern CoziShmemHeader *cozi_shmem_attach(CoziShmem *shmem, bool create);
+
 #endif							/* COZI_H */
