@@ -1,15 +1,16 @@
 # server.sh: a private, throw-away PostgreSQL server with cozi installed.
 #
-# Sourced by test/run, demo/run and bench/run, which all begin with
+# Sourced by test/run, demo/run and bench/run.  Each of them runs twice:
 #
-#     stage PACKAGES... || exit    (first pass, as whoever called)
-#     build; start [CONF...]       (second pass, never root, in a copy)
+#     [ -n "${COZI_WORK:-}" ] || { stage SCRIPT PACKAGES -- ARGS...; exit; }
+#     build; start [LINE...]
 #
-# The first pass installs missing packages, copies the checkout to a
-# directory of its own and runs the same script again there, as user postgres
-# if the caller is root.  The second pass makes a relocated copy of the
-# server's programs: PostgreSQL finds its libraries relative to its binary, so
-# the copy may be installed into without touching the system's PostgreSQL.
+# The first pass, as whoever called, installs missing packages, copies the
+# checkout to a directory of its own, $COZI_WORK, runs the same script again
+# in that copy, as user postgres if the caller is root, and removes it all.
+# The second pass makes a relocated copy of the server's programs: PostgreSQL
+# finds its libraries relative to its binary, so that the copy may be
+# installed into without touching the system's PostgreSQL.
 #
 # Laws: nothing is written outside $COZI_WORK but packages; PostgreSQL never
 # runs as root; nothing listens on TCP; only what was started here is stopped.
@@ -18,108 +19,217 @@ set -u
 
 say() { printf '%s\n' "$@" >&2; }
 
-# --- first pass -----------------------------------------------------------
+# --- first pass: packages ---------------------------------------------------
 
-find_pg_config() {
-	[ -n "${PG_CONFIG:-}" ] && { command -v "$PG_CONFIG"; return; }
-	for pgc in $(ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV) "$(command -v pg_config)"; do
-		[ -n "$pgc" ] && [ -x "$("$pgc" --bindir)/initdb" ] && { echo "$pgc"; return; }
-	done
-	return 1
+# What Debian would install, if apt knows: the major version, else 15.
+debian_major() {
+	major=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
+	echo "${major:-15}"
 }
 
-# The major version to install: what is there, else what Debian would take.
-major_version() {
-	if pgc=$(find_pg_config); then
-		"$pgc" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'
+supported() { [ "$1" -ge 15 ] && [ "$1" -le 19 ]; }
+
+# Sets major, and pg_config where the server is there already: the one named
+# by PG_CONFIG, Debian's newest, or the one on the PATH.  foreign=1 says that
+# Debian's packages do not know it.
+find_server() {
+	pg_config='' foreign=''
+	if [ -n "${PG_CONFIG:-}" ]; then
+		pg_config=$(command -v "$PG_CONFIG") && pg_config=$(cd "$(dirname "$pg_config")" && pwd)/$(basename "$pg_config") && "$pg_config" --version >/dev/null || {
+			say "PG_CONFIG=$PG_CONFIG is not a pg_config"
+			exit 2
+		}
 	else
-		apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | grep . || echo 15
+		for dir in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -rV); do
+			supported "$(basename "$(dirname "$dir")")" && [ -x "$dir/initdb" ] && pg_config=$dir/pg_config && break
+		done
+		if [ -z "$pg_config" ] && p=$(command -v pg_config) && [ -x "$("$p" --bindir)/initdb" ]; then
+			pg_config=$p
+		fi
 	fi
+	if [ -n "$pg_config" ]; then
+		major=$("$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+		bindir=$("$pg_config" --bindir)
+		[ "$bindir" = "/usr/lib/postgresql/$major/bin" ] || foreign=1
+	else
+		major=$(debian_major)
+	fi
+	supported "$major" || {
+		say "PostgreSQL $major${pg_config:+ ($pg_config)} is not supported: cozi needs 15 to 19" \
+			"other versions for Debian and Ubuntu: https://wiki.postgresql.org/wiki/Apt"
+		exit 2
+	}
 }
 
-# Of packages by name, or COMMAND:PACKAGE where any provider of the command
-# will do, those not installed.  A server named by PG_CONFIG is not Debian's.
+installed() { dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+# A node that Debian did not package cannot have Debian's modules beside it.
+foreign_node() {
+	command -v node >/dev/null && ! dpkg-query -W -f '${Maintainer}' nodejs 2>/dev/null | grep -q 'debian\.org'
+}
+
+# Of the packages named those that are missing.  % is the major version;
+# COMMAND:PACKAGE will do with any provider of the command.
 missing_packages() {
 	for p in "$@"; do
 		case $p in
-			*MAJOR)
-				[ -n "${PG_CONFIG:-}" ] && continue
-				p=${p%MAJOR}$(major_version) ;;
+			postgresql-%-pgtap) # only SQL: Debian's serves any server
+				[ -n "$foreign" ] && ls /usr/share/postgresql/*/extension/pgtap.control >/dev/null 2>&1 && continue
+				[ -n "$foreign" ] && p=postgresql-$(debian_major)-pgtap ;;
+			postgresql-*%*) [ -n "$foreign" ] && continue ;;
+			node-pg) foreign_node && continue ;;
+			*:*) command -v "${p%%:*}" >/dev/null && continue
+				p=${p#*:} ;;
 		esac
-		case $p in
-			*:*) command -v "${p%%:*}" >/dev/null 2>&1 || echo "${p#*:}" ;;
-			*) dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p" ;;
-		esac
+		p=$(echo "$p" | sed "s/%/$major/")
+		installed "$p" || echo "$p"
 	done | tr '\n' ' '
 }
 
-apt_line() { echo "apt-get install --no-install-recommends $*"; }
+# Run by root.  Debian would create and start a server of its own: not asked for.
+apt_install='
+	conf=/etc/postgresql-common/createcluster.d/cozi.conf
+	mkdir -p "${conf%/*}" && echo "create_main_cluster = false" >"$conf" || exit 1
+	trap "rm -f $conf; rmdir -p --ignore-fail-on-non-empty ${conf%/*}" EXIT
+	trap "exit 130" INT
+	trap "exit 143" TERM HUP
+	export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+	apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null |
+		while read -r word rest; do
+			case $word in
+				Need|After) echo "  $word $rest"; continue ;;
+				E:) echo "$word $rest"; continue ;;
+				Get:*) got=$((${got:-0} + 1)) ;;
+				Setting) up=$((${up:-0} + 1)) ;;
+				*) continue ;;
+			esac
+			line="  downloaded ${got:-0} packages, set up ${up:-0}"
+			if [ -t 1 ]; then
+				printf "\r%s" "$line"
+			elif [ $(((${got:-0} + ${up:-0}) % 25)) -eq 0 ]; then
+				echo "$line"
+			fi
+		done
+	[ ! -t 1 ] || echo
+	dpkg-query -W -f "\${Status}\n" "$@" | grep -v "ok installed" >/dev/null && exit 1
+	exit 0'
 
 install_packages() {
-	command -v apt-get >/dev/null 2>&1 || return 0
+	command -v apt-get >/dev/null || return 0
 	missing=$(missing_packages "$@")
 	[ -n "$missing" ] || return 0
-	sudo=
-	if [ "$(id -u)" -ne 0 ]; then
-		sudo=$(command -v sudo) || {
-			say "cozi needs packages that are not installed; as root, run:" "    $(apt_line $missing)"
-			exit 2
-		}
-	fi
+	sudo=''
+	[ "$(id -u)" -eq 0 ] || sudo=$(command -v sudo) || ask_for_packages
 	say "updating the lists of packages"
 	$sudo apt-get update -qq >&2
+	find_server
 	missing=$(missing_packages "$@")
-	say "installing: $missing"
-	$sudo sh -s -- $missing >&2 <<-'END' || { say "that failed; as root, run:" "    $(apt_line $missing)"; exit 2; }
-		# Debian would create and start a server of its own: not asked for.
-		d=/etc/postgresql-common/createcluster.d
-		if [ ! -e /usr/bin/pg_createcluster ]; then
-			mkdir -p $d && echo "create_main_cluster = false" >$d/cozi.conf
-		fi
-		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" |
-			grep --line-buffered '^Setting up' | sed -u 's/^/  /'
-		rm -f $d/cozi.conf
-		dpkg-query -W "$@" >/dev/null
-	END
+	say "installing $missing"
+	$sudo sh -c "$apt_install" sh $missing >&2 || ask_for_packages
+	find_server
 }
 
-# A short directory (socket paths end at 107 bytes) that may hold programs.
+ask_for_packages() {
+	say "cozi needs packages that are not installed; as root, run:" '' \
+		"    apt-get install --no-install-recommends ${missing% }" ''
+	[ -n "$(apt-cache pkgnames postgresql-common 2>/dev/null)" ] || say "(and \"apt-get update\" before it)"
+	exit 2
+}
+
+# --- first pass: the directory ------------------------------------------------
+
+# Sets COZI_WORK: a directory that may hold programs, whose sockets' paths stay
+# below the 107 bytes they may have, and that the user can reach.
 work_dir() {
 	for base in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
-		d=$(mktemp -d "$base/cozi.XXXXXX" 2>/dev/null) || continue
-		printf '#!/bin/sh\n' > "$d/x" && chmod 755 "$d/x" && "$d/x" 2>/dev/null && { rm "$d/x"; echo "$d"; return; }
-		rm -rf "$d"
+		case $base in *[!A-Za-z0-9/._-]*) continue ;; esac
+		[ ${#base} -le 50 ] && COZI_WORK=$(mktemp -d "$base/cozi.XXXXXX" 2>/dev/null) || continue
+		[ -z "$as_user" ] || chown "$user:" "$COZI_WORK"
+		printf '#!/bin/sh\n' >"$COZI_WORK/x" && chmod 755 "$COZI_WORK/x" && $as_user "$COZI_WORK/x" 2>/dev/null && rm "$COZI_WORK/x" && return
+		rm -rf "$COZI_WORK"
 	done
-	say "no directory for temporary programs: /tmp and /var/tmp are noexec or full"
-	return 1
+	say "no directory for temporary programs: /tmp and /var/tmp are full, noexec or not writable"
+	exit 1
+}
+
+# Stop the servers whose data is in $COZI_WORK, wherever a test left them.
+stop_servers() {
+	find "$COZI_WORK" -name postmaster.pid 2>/dev/null | while read -r file; do
+		pid=$(head -n 1 "$file" 2>/dev/null)
+		[ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ] || continue
+		kill -QUIT "$pid"
+		for i in 1 2 3 4 5 6 7 8 9 10; do
+			[ -e "/proc/$pid/cwd" ] || break
+			sleep 0.3
+		done
+	done
+}
+
+clean_up() {
+	trap '' INT TERM HUP PIPE
+	stop_servers
+	rm -rf "$COZI_WORK"
+}
+
+# The second pass has a session of its own: the terminal's Ctrl-C reaches the
+# first pass alone, which ends everything in that session and then cleans up.
+interrupted() {
+	trap '' INT TERM HUP PIPE
+	for stat in /proc/[0-9]*/stat; do
+		read -r line <"$stat" || continue
+		pid=${line%% *}
+		set -- ${line##*) }
+		[ "$4" = "$child" ] && kill "$pid"
+	done 2>/dev/null
+	wait "$child"
 }
 
 # stage SCRIPT PACKAGES -- ARGS: the first pass.
 stage() {
 	script=$1 packages=$2
 	shift 3
+	find_server
 	install_packages $packages
-	PG_CONFIG=$(find_pg_config) || { say "no PostgreSQL with server headers found: set PG_CONFIG"; exit 2; }
-	COZI_WORK=$(work_dir) || exit 1
-	export PG_CONFIG COZI_WORK
-	mkdir "$COZI_WORK/cozi"
-	tar -C "$root" -c --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=tmp_check . | tar -C "$COZI_WORK/cozi" -x
-	user=
+	[ -n "$pg_config" ] && [ -e "$("$pg_config" --pgxs)" ] || {
+		say "no PostgreSQL with server headers found${pg_config:+ by $pg_config}: set PG_CONFIG"
+		exit 2
+	}
+	# who runs the second pass
+	user=$(id -un) as_user=
 	if [ "$(id -u)" -eq 0 ]; then
 		user=nobody
 		id postgres >/dev/null 2>&1 && user=postgres
-		chown -R "$user" "$COZI_WORK"
+		as_user="setpriv --reuid=$user --regid=$(id -g $user) --clear-groups"
 	fi
-	trap 'rm -rf "$COZI_WORK"' EXIT
+	work_dir
+	trap clean_up EXIT
+	trap 'exit 129' HUP
 	trap 'exit 130' INT
+	trap 'exit 141' PIPE
 	trap 'exit 143' TERM
+	$as_user "$pg_config" --version >/dev/null || {
+		say "user $user may not run $pg_config"
+		exit 2
+	}
+	mkdir "$COZI_WORK/cozi" "$COZI_WORK/tmp"
+	tar -C "$root" -c --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' \
+		--exclude=tmp_check --exclude=node_modules . | tar -C "$COZI_WORK/cozi" --no-same-owner -x || exit 1
+	chmod -R u+rwX "$COZI_WORK/cozi"
+	[ -z "$as_user" ] || chown -R "$user:" "$COZI_WORK"
 	cd "$COZI_WORK/cozi" || exit 1
-	${user:+setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups} \
-		env HOME="$COZI_WORK" LC_ALL=C.UTF-8 "$script" "$@"
+
+	# what the caller's shell says about servers, makes and languages is not meant for this one
+	unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH LANGUAGE $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p')
+	export COZI_WORK PG_CONFIG="$pg_config" TMPDIR="$COZI_WORK/tmp" LC_ALL=C.UTF-8
+	$as_user setsid env --default-signal=INT,QUIT HOME="$COZI_WORK" "$script" "$@" &
+	child=$!
+	trap 'interrupted; exit 129' HUP
+	trap 'interrupted; exit 130' INT
+	trap 'interrupted; exit 141' PIPE
+	trap 'interrupted; exit 143' TERM
+	wait "$child"
 	status=$?
-	if [ -e "$COZI_WORK/keep" ]; then
-		trap - EXIT
-	fi
+	[ ! -e "$COZI_WORK/keep" ] || trap - EXIT
 	return $status
 }
 
@@ -140,7 +250,8 @@ relocate() {
 	PATH=$pg$bindir:$PATH
 	PG_CONFIG=$pg$bindir/pg_config
 	share=$("$PG_CONFIG" --sharedir)
-	# pgTAP is only SQL: Debian's serves a server built from source as well.
+	# an installed cozi is not the one to be tested
+	rm -f "$share"/extension/cozi* "$("$PG_CONFIG" --pkglibdir)"/cozi.so
 	[ -e "$share/extension/pgtap.control" ] ||
 		cp /usr/share/postgresql/*/extension/pgtap* "$share/extension/" 2>/dev/null || :
 	export PATH PG_CONFIG
@@ -149,7 +260,7 @@ relocate() {
 # build [MAKE ARGS]: compile and install into the copy.
 build() {
 	relocate
-	make -s -j2 with_llvm=no PG_CONFIG="$PG_CONFIG" "$@" all >"$COZI_WORK/build.log" 2>&1 &&
+	make -s -j"$(nproc)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@" all >"$COZI_WORK/build.log" 2>&1 &&
 	make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install >>"$COZI_WORK/build.log" 2>&1 || {
 		cat "$COZI_WORK/build.log"
 		say "cozi did not build"
@@ -168,12 +279,22 @@ start() {
 		echo "unix_socket_directories = '$COZI_WORK'"
 		for line in "$@"; do echo "$line"; done
 	} >>"$PGDATA/postgresql.conf"
+	rm -f "$COZI_WORK/server.log"
 	pg_ctl -w -l "$COZI_WORK/server.log" start >/dev/null || { cat "$COZI_WORK/server.log"; return 1; }
-	trap 'stop' EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM
 }
 
 stop() {
 	pg_ctl -w -m immediate stop >/dev/null 2>&1 || :
+}
+
+# For tests that speak through node: its module pg is Debian's node-pg, or
+# npm's beside a node that is not Debian's.
+node_pg() {
+	for NODE_PATH in "${NODE_PATH:-}" /usr/share/nodejs "$COZI_WORK/node/node_modules"; do
+		export NODE_PATH
+		case $NODE_PATH in
+			"$COZI_WORK"*) npm install --silent --no-audit --no-fund --prefix "$COZI_WORK/node" pg >"$COZI_WORK/npm.log" 2>&1 || cat "$COZI_WORK/npm.log" ;;
+		esac
+		node -e 'require("pg")' 2>/dev/null && return
+	done
 }
