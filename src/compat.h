@@ -55,4 +55,14 @@ get_named_struct_compat(const char *name, Size size,
 }
 #endif
 
+/* 16: what looks inside a varlena has a header of its own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 17: intervals may be infinite; before, none is */
+#ifndef INTERVAL_NOT_FINITE
+#define INTERVAL_NOT_FINITE(i) false
+#endif
+
 #endif							/* COZI_COMPAT_H */

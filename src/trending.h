@@ -1,0 +1,18 @@
+/*
+ * trending.h
+ *		What the files of the trending domain share.
+ */
+#ifndef COZI_TRENDING_H
+#define COZI_TRENDING_H
+
+#include "datatype/timestamp.h"
+
+/* trending_heat.c */
+
+/* Microseconds of a half-life; an error unless it is positive and of a fixed length. */
+extern int64 cozi_half_life(const Interval * half_life);
+
+/* An error unless the instant is finite. */
+extern void cozi_check_instant(TimestampTz at);
+
+#endif							/* COZI_TRENDING_H */
