@@ -86,40 +86,52 @@ missing_packages() {
 	done | tr '\n' ' '
 }
 
-# Run by root.  Debian would create and start a server of its own: not asked for.
+# Run by root.  Debian would create and start a PostgreSQL cluster, and start
+# pgbouncer: not asked for.
 apt_install='
-	conf=/etc/postgresql-common/createcluster.d/cozi.conf
-	mkdir -p "${conf%/*}" && echo "create_main_cluster = false" >"$conf" || exit 1
-	trap "rm -f $conf; rmdir -p --ignore-fail-on-non-empty ${conf%/*}" EXIT
+	cluster=/etc/postgresql-common/createcluster.d/cozi.conf
+	policy=/usr/sbin/policy-rc.d
+	mkdir -p "${cluster%/*}" && echo "create_main_cluster = false" >"$cluster" || exit 1
+	undo="rm -f $cluster; rmdir -p --ignore-fail-on-non-empty ${cluster%/*}"
+	if [ ! -e $policy ]; then
+		printf "#!/bin/sh\ncase \$1 in pgbouncer*) exit 101 ;; esac\n" >$policy && chmod 755 $policy
+		undo="$undo; rm -f $policy"
+	fi
+	trap "$undo" EXIT
 	trap "exit 130" INT
 	trap "exit 143" TERM HUP
 	export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-	apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null |
+	apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null | {
+		got=0 up=0 line=
 		while read -r word rest; do
 			case $word in
 				Need|After) echo "  $word $rest"; continue ;;
 				E:) echo "$word $rest"; continue ;;
-				Get:*) got=$((${got:-0} + 1)) ;;
-				Setting) up=$((${up:-0} + 1)) ;;
+				Get:*) got=$((got + 1)) ;;
+				Setting) up=$((up + 1)) ;;
 				*) continue ;;
 			esac
-			line="  downloaded ${got:-0} packages, set up ${up:-0}"
+			line="  downloaded $got packages, set up $up"
 			if [ -t 1 ]; then
 				printf "\r%s" "$line"
-			elif [ $(((${got:-0} + ${up:-0}) % 25)) -eq 0 ]; then
+			elif [ $(((got + up) % 25)) -eq 0 ]; then
 				echo "$line"
+				line=
 			fi
 		done
-	[ ! -t 1 ] || echo
-	dpkg-query -W -f "\${Status}\n" "$@" | grep -v "ok installed" >/dev/null && exit 1
-	exit 0'
+		if [ -t 1 ]; then echo; elif [ -n "$line" ]; then echo "$line"; fi
+	}
+	for package in "$@"; do
+		[ "$package" != pgbouncer ] || update-rc.d pgbouncer disable >/dev/null 2>&1
+		dpkg-query -W -f "\${Status}\n" "$package" | grep -q "ok installed" || exit 1
+	done'
 
 install_packages() {
 	command -v apt-get >/dev/null || return 0
 	missing=$(missing_packages "$@")
 	[ -n "$missing" ] || return 0
 	sudo=''
-	[ "$(id -u)" -eq 0 ] || sudo=$(command -v sudo) || ask_for_packages
+	[ "$(id -u)" -eq 0 ] || { sudo=$(command -v sudo) && sudo true; } || ask_for_packages
 	say "updating the lists of packages"
 	$sudo apt-get update -qq >&2
 	find_server
@@ -130,9 +142,9 @@ install_packages() {
 }
 
 ask_for_packages() {
-	say "cozi needs packages that are not installed; as root, run:" '' \
-		"    apt-get install --no-install-recommends ${missing% }" ''
-	[ -n "$(apt-cache pkgnames postgresql-common 2>/dev/null)" ] || say "(and \"apt-get update\" before it)"
+	say "cozi needs packages that are not installed; as root, run:" ''
+	[ -n "$(apt-cache pkgnames postgresql-common 2>/dev/null)" ] || say "    apt-get update"
+	say "    apt-get install --no-install-recommends ${missing% }" ''
 	exit 2
 }
 
@@ -207,16 +219,17 @@ stage() {
 	trap 'exit 130' INT
 	trap 'exit 141' PIPE
 	trap 'exit 143' TERM
+	cd "$COZI_WORK" || exit 1
 	$as_user "$pg_config" --version >/dev/null || {
 		say "user $user may not run $pg_config"
 		exit 2
 	}
-	mkdir "$COZI_WORK/cozi" "$COZI_WORK/tmp"
+	mkdir cozi tmp
 	tar -C "$root" -c --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' \
-		--exclude=tmp_check --exclude=node_modules . | tar -C "$COZI_WORK/cozi" --no-same-owner -x || exit 1
-	chmod -R u+rwX "$COZI_WORK/cozi"
+		--exclude=tmp_check --exclude=node_modules . | tar -C cozi --no-same-owner -x || exit 1
+	chmod -R u+rwX cozi
 	[ -z "$as_user" ] || chown -R "$user:" "$COZI_WORK"
-	cd "$COZI_WORK/cozi" || exit 1
+	cd cozi || exit 1
 
 	# what the caller's shell says about servers, makes and languages is not meant for this one
 	unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH LANGUAGE $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p')
