@@ -1,5 +1,58 @@
 -- trending: formulas, heat, the exact top k, boards
 
+-- Formulas
+--
+-- What communities rank by, in float8.  The instant is an argument: with now()
+-- for as_of a query ranks as of now, and an index on hot() stays true.
+
+CREATE FUNCTION hot(ups bigint, downs bigint, created_at timestamptz) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_hot'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS
+'Reddit''s hot, unrounded: log10 of the net score plus 12.5-hour units of age; its order never changes, so it can be indexed';
+
+CREATE FUNCTION gravity(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_gravity'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION gravity(bigint, timestamptz, timestamptz, float8) IS
+'Hacker News: (points - 1) / (hours of age + 2) ^ gravity; for the top k of a large table see top_ranked';
+
+CREATE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_hot_rank'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION hot_rank(bigint, timestamptz, timestamptz) IS
+'Lemmy''s hot_rank: log10(max(2, score + 2)) / (hours of age + 2) ^ 1.8, and 0 from an age of 7 days on or before created_at';
+
+CREATE FUNCTION scaled_rank(score bigint, created_at timestamptz, interactions bigint, as_of timestamptz) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_scaled_rank'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION scaled_rank(bigint, timestamptz, bigint, timestamptz) IS
+'Lemmy''s scaled_rank: hot_rank / log10(2 + interactions), which evens out small and large communities';
+
+CREATE FUNCTION controversy(ups bigint, downs bigint) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_controversy'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION controversy(bigint, bigint) IS
+'Reddit''s controversial: (ups + downs) ^ (smaller / larger), 0 without both; high for many votes evenly split';
+
+CREATE FUNCTION wilson_lower(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_wilson_lower'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION wilson_lower(bigint, bigint, float8) IS
+'the share of up-votes it has at least, at z standard deviations (1.96: 95 %); 0 without votes; ranks by quality, whatever the age';
+
+CREATE FUNCTION wilson_upper(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_wilson_upper'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION wilson_upper(bigint, bigint, float8) IS
+'the share of up-votes it has at most, at z standard deviations (1.96: 95 %); 0 without votes';
+
+CREATE FUNCTION bayesian_average(sum float8, n bigint, prior_mean float8, prior_weight float8) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_bayesian_average'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION bayesian_average(float8, bigint, float8, float8) IS
+'the mean of n ratings of that sum, as if prior_weight ratings of prior_mean had come before; NULL of nothing at all';
+
 -- Heat
 --
 -- Forward decay: sign(v) * log2(|v|), v the sum of weight * 2^(half-lives

@@ -61,6 +61,7 @@ get_named_struct_compat(const char *name, Size size,
 #endif
 
 /* 17: intervals may be infinite; before, none is */
+#include "datatype/timestamp.h"
 #ifndef INTERVAL_NOT_FINITE
 #define INTERVAL_NOT_FINITE(i) false
 #endif

@@ -15,4 +15,9 @@ extern int64 cozi_half_life(const Interval * half_life);
 /* An error unless the instant is finite. */
 extern void cozi_check_instant(TimestampTz at);
 
+/* trending_score.c */
+
+/* The exponent of gravity(), if it may be one; an error otherwise. */
+extern float8 cozi_check_gravity(float8 gravity);
+
 #endif							/* COZI_TRENDING_H */
