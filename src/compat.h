@@ -66,4 +66,34 @@ get_named_struct_compat(const char *name, Size size,
 #define INTERVAL_NOT_FINITE(i) false
 #endif
 
+/* 19: a scan has flags */
+#if PG_VERSION_NUM >= 190000
+#define table_beginscan_compat(rel, snapshot, nkeys, key) table_beginscan(rel, snapshot, nkeys, key, 0)
+#else
+#define table_beginscan_compat(rel, snapshot, nkeys, key) table_beginscan(rel, snapshot, nkeys, key)
+#endif
+
+/*
+ * 16: settings live in a memory context of their own, also what a check hook
+ * hands to its assign hook; and there is a function that finds one.
+ */
+#include "utils/guc_tables.h"
+
+#if PG_VERSION_NUM >= 160000
+#define guc_malloc_compat(size) guc_malloc(LOG, size)
+#define find_setting_compat(name) find_option(name, false, true, 0)
+#else
+#define guc_malloc_compat(size) malloc(size)
+static inline struct config_generic *
+find_setting_compat(const char *name)
+{
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (pg_strcasecmp(settings[i]->name, name) == 0)
+			return settings[i];
+	return NULL;
+}
+#endif
+
 #endif							/* COZI_COMPAT_H */

@@ -22,5 +22,8 @@ void
 _PG_init(void)
 {
 	cozi_shmem_init();
+	cozi_rls_token_init();
+	cozi_rls_key_init();
+	cozi_rls_identity_init();
 	MarkGUCPrefixReserved("cozi");
 }

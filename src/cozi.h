@@ -15,6 +15,10 @@
 
 #include "compat.h"
 
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
 /*
  * shmem.c: shared memory, by area.  A domain declares a CoziShmem, requests
  * it in its cozi_DOMAIN_init() and calls cozi_shmem_attach() before each use.
@@ -43,5 +47,36 @@ extern bool cozi_preloaded(void);
 extern void cozi_shmem_init(void);
 extern void cozi_shmem_request(CoziShmem *shmem);
 extern CoziShmemHeader *cozi_shmem_attach(CoziShmem *shmem, bool create);
+
+/* rls_identity.c: who is calling */
+typedef struct CoziIdentity
+{
+	uint64		generation;		/* differs between any two identities a
+								 * backend has had: a key for caches */
+	bool		has_uuid;
+	bool		has_bigint;
+	pg_uuid_t	uuid;			/* the subject, where it has that form */
+	int64		bigint;
+	const char *subject;		/* ends in a NUL; NULL when nobody */
+	int			subject_len;
+	const char *claims;			/* JSON text, NULL when none; a gateway's may
+								 * have no subject */
+} CoziIdentity;
+
+extern const CoziIdentity *cozi_identity(void);
+extern Jsonb *cozi_claims(void);
+extern void cozi_set_identity(const char *claims);
+extern void cozi_rls_identity_init(void);
+
+/* rls_token.c: login() */
+extern char *cozi_role_claim;	/* cozi.role_claim */
+extern char *cozi_api_roles;	/* cozi.api_roles */
+extern bool cozi_settings_forged(void);
+extern void cozi_rls_token_init(void);
+
+/* rls_key.c: table jwks, signatures */
+struct CoziJws;
+extern const char *cozi_verify_signature(const struct CoziJws *jws, TimestampTz at);
+extern void cozi_rls_key_init(void);
 
 #endif							/* COZI_H */

@@ -1,0 +1,194 @@
+/*
+ * jws.c
+ *		Taking tokens apart and judging their claims: see jws.h.
+ *
+ * What is refused beyond the RFCs' own rules: any header that asks for an
+ * extension (crit, b64, zip), a token without sub or exp, a subject that is
+ * not a string.  What is ignored, as RFC 7515 section 4.1 allows: jku, jwk,
+ * x5u, x5c, typ, cty; a key is never taken from a token.
+ */
+#include "jws.h"
+
+#include <string.h>
+
+static int
+base64url_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '-')
+		return 62;
+	if (c == '_')
+		return 63;
+	return -1;
+}
+
+/*
+ * base64url without padding (RFC 7515 section 2): the length, or -1.  There
+ * is one way to write given bytes: bits beyond the last byte must be 0.
+ */
+int
+cozi_base64url(const char *text, size_t len, unsigned char *out, size_t size)
+{
+	size_t		n = 0;
+	uint32_t	bits = 0;
+	int			nbits = 0;
+
+	if (len % 4 == 1 || len / 4 * 3 + (len % 4 ? len % 4 - 1 : 0) > size)
+		return -1;
+	for (size_t i = 0; i < len; i++)
+	{
+		int			digit = base64url_digit(text[i]);
+
+		if (digit < 0)
+			return -1;
+		bits = bits << 6 | (uint32_t) digit;
+		nbits += 6;
+		if (nbits >= 8)
+		{
+			nbits -= 8;
+			out[n++] = (unsigned char) (bits >> nbits);
+			bits &= (1u << nbits) - 1;
+		}
+	}
+	return bits == 0 ? (int) n : -1;
+}
+
+static const char *
+read_header(CoziJws *jws, const char *text, size_t len)
+{
+	static const char *const refused[] = {"crit", "b64", "zip"};
+	const CoziJsonMember *kid;
+	const char *error;
+
+	/* the names point into jws->json, the values into text */
+	error = cozi_json_read(&jws->json, text, len, COZI_JSON_UTF8);
+	if (error)
+		return error;
+	for (int i = 0; i < 3; i++)
+		if (cozi_json_member(&jws->json, refused[i]))
+			return "the header asks for an extension (crit, b64 or zip)";
+	if (cozi_json_string(cozi_json_member(&jws->json, "alg"), jws->alg, sizeof(jws->alg)) < 0)
+		return "the header has no alg that is a short string";
+	kid = cozi_json_member(&jws->json, "kid");
+	jws->has_kid = kid != NULL;
+	if (jws->has_kid && cozi_json_string(kid, jws->kid, sizeof(jws->kid)) < 0)
+		return "the header's kid is not a string, or too long";
+	return NULL;
+}
+
+/* Take a token apart; nothing of it is to be believed yet. */
+const char *
+cozi_jws_read(CoziJws *jws, const char *token, size_t len)
+{
+	const char *end = token + len;
+	const char *dot1,
+			   *dot2;
+	int			header_len;
+	const char *error;
+
+	if (len == 0)
+		return "the token is empty";
+	if (len > COZI_TOKEN_MAX)
+		return "the token is longer than 8 kB";
+	dot1 = memchr(token, '.', len);
+	dot2 = dot1 ? memchr(dot1 + 1, '.', end - dot1 - 1) : NULL;
+	if (dot2 == NULL || memchr(dot2 + 1, '.', end - dot2 - 1))
+		return "the token has not three parts";
+
+	/* the payload's room serves the header first */
+	header_len = cozi_base64url(token, dot1 - token, (unsigned char *) jws->payload, sizeof(jws->payload) - 1);
+	if (header_len < 0)
+		return "the header is not base64url";
+	error = read_header(jws, jws->payload, header_len);
+	if (error)
+		return error;
+
+	jws->payload_len = cozi_base64url(dot1 + 1, dot2 - dot1 - 1, (unsigned char *) jws->payload,
+									  sizeof(jws->payload) - 1);
+	if (jws->payload_len < 0)
+		return "the payload is not base64url";
+	jws->payload[jws->payload_len] = '\0';
+	jws->signature_len = cozi_base64url(dot2 + 1, end - dot2 - 1, jws->signature, sizeof(jws->signature));
+	if (jws->signature_len < 0)
+		return "the signature is not base64url, or too long";
+	if (jws->signature_len == 0)
+		return "the token is not signed";
+	jws->signed_part = token;
+	jws->signed_len = (int) (dot2 - token);
+	return NULL;
+}
+
+static const char *
+check_times(const CoziJson *json, const CoziClaimRules *rules, int64_t now)
+{
+	const CoziJsonMember *nbf = cozi_json_member(json, "nbf");
+	const CoziJsonMember *iat = cozi_json_member(json, "iat");
+	int64_t		exp,
+				at;
+
+	if (!cozi_json_seconds(cozi_json_member(json, "exp"), &exp))
+		return "exp is missing, or not a number of seconds";
+	if (now >= exp + rules->leeway)
+		return "the token has expired";
+	if (rules->max_lifetime > 0 && exp - now > rules->max_lifetime + rules->leeway)
+		return "exp is further away than cozi.jwt_max_lifetime";
+	if (nbf)
+	{
+		if (!cozi_json_seconds(nbf, &at))
+			return "nbf is not a number of seconds";
+		if (at > now + rules->leeway)
+			return "the token is not valid yet (nbf)";
+	}
+	if (iat)
+	{
+		if (!cozi_json_seconds(iat, &at))
+			return "iat is not a number of seconds";
+		if (at > now + rules->leeway)
+			return "the token was issued in the future (iat)";
+		if (rules->max_lifetime > 0 && exp - at > rules->max_lifetime)
+			return "the token's lifetime is longer than cozi.jwt_max_lifetime";
+	}
+	return NULL;
+}
+
+/*
+ * Judge the claims of a payload whose signature is right, at an instant in
+ * Unix seconds; leaves them in *json.
+ */
+const char *
+cozi_claims_check(CoziJson *json, const char *payload, size_t len, CoziJsonBytes bytes,
+				  const CoziClaimRules *rules, int64_t now)
+{
+	const CoziJsonMember *sub,
+			   *iss,
+			   *aud;
+	const char *error;
+	bool		strings;
+
+	error = cozi_json_read(json, payload, len, bytes);
+	if (error)
+		return error;
+	sub = cozi_json_member(json, "sub");
+	if (sub == NULL || sub->kind != COZI_JSON_STRING || sub->value_len == 2)
+		return "sub is missing, empty or not a string";
+	error = check_times(json, rules, now);
+	if (error)
+		return error;
+
+	iss = cozi_json_member(json, "iss");
+	if (iss && iss->kind != COZI_JSON_STRING)
+		return "iss is not a string";
+	if (rules->issuer && !cozi_json_equals(iss, rules->issuer))
+		return "iss is not cozi.jwt_issuer";
+	aud = cozi_json_member(json, "aud");
+	if (aud && !cozi_json_contains(aud, "", &strings) && !strings)
+		return "aud is neither a string nor an array of strings";
+	if (rules->audience && !cozi_json_contains(aud, rules->audience, &strings))
+		return "aud does not name cozi.jwt_audience";
+	return NULL;
+}
