@@ -96,4 +96,17 @@ find_setting_compat(const char *name)
 }
 #endif
 
+/* 16: one function instead of one a catalog */
+#if PG_VERSION_NUM >= 160000
+#define cozi_may_execute(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define cozi_may_use_schema(schema, role) \
+	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
+#else
+#define cozi_may_execute(function, role) \
+	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define cozi_may_use_schema(schema, role) \
+	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
+#endif
+
 #endif							/* COZI_COMPAT_H */
