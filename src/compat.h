@@ -109,4 +109,19 @@ find_setting_compat(const char *name)
 	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
 #endif
 
+/*
+ * The head of a sequence's WAL record (sharding_id.c).  16 renamed its field;
+ * 19 moved it to a header of its own.
+ */
+#if PG_VERSION_NUM >= 190000
+#include "commands/sequence_xlog.h"
+#else
+#include "commands/sequence.h"
+#endif
+#if PG_VERSION_NUM >= 160000
+#define SEQUENCE_RECORD(rel) {.locator = (rel)->rd_locator}
+#else
+#define SEQUENCE_RECORD(rel) {.node = (rel)->rd_node}
+#endif
+
 #endif							/* COZI_COMPAT_H */
