@@ -25,5 +25,6 @@ _PG_init(void)
 	cozi_rls_token_init();
 	cozi_rls_key_init();
 	cozi_rls_identity_init();
+	cozi_ratelimit_init();
 	MarkGUCPrefixReserved("cozi");
 }

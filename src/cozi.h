@@ -79,4 +79,7 @@ struct CoziJws;
 extern const char *cozi_verify_signature(const struct CoziJws *jws, TimestampTz at);
 extern void cozi_rls_key_init(void);
 
+/* ratelimit.c, ratelimit_table.c: rate limits; see ratelimit.h */
+extern void cozi_ratelimit_init(void);
+
 #endif							/* COZI_H */

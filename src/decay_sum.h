@@ -102,7 +102,7 @@ decay_sum_fits(const DecaySum *sum, int64_t lowest, int64_t highest)
  * Returns the limbs taken; with room NULL, only how many they would be.
  */
 static inline int32_t
-decay_sum_move(DecaySum *sum, int64_t * room, int64_t lowest, int64_t highest)
+decay_sum_move(DecaySum *sum, int64_t *room, int64_t lowest, int64_t highest)
 {
 	int64_t		floor = decay_sum_floor(sum, highest);
 	int64_t		last = highest + DECAY_SUM_SLACK;
@@ -147,7 +147,7 @@ decay_sum_length(const DecaySum *sum)
 
 /* Leave 32 bits in each limb and the rest in the last, which has the sign. */
 static inline void
-decay_sum_carry(int64_t * limb, int32_t nlimbs)
+decay_sum_carry(int64_t *limb, int32_t nlimbs)
 {
 	for (int32_t i = 0; i < nlimbs - 1; i++)
 	{
@@ -158,7 +158,7 @@ decay_sum_carry(int64_t * limb, int32_t nlimbs)
 
 /* Add n limbs from lowest on, made by that many additions; they must fit. */
 static inline void
-decay_sum_add(DecaySum *sum, const int64_t * limb, int64_t lowest, int32_t n, int32_t adds)
+decay_sum_add(DecaySum *sum, const int64_t *limb, int64_t lowest, int32_t n, int32_t adds)
 {
 	int64_t		floor = decay_sum_floor(sum, lowest + n - 1);
 

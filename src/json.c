@@ -137,7 +137,7 @@ utf8_length(const unsigned char *s, const unsigned char *end)
 
 /* The escape after a backslash: its character into *c, past it in json->at. */
 static bool
-read_escape(CoziJson *json, uint32_t * c)
+read_escape(CoziJson *json, uint32_t *c)
 {
 	static const char from[] = "\"\\/bfnrt";
 	static const char to[] = "\"\\/\b\f\n\r\t";
@@ -406,7 +406,7 @@ cozi_json_read(CoziJson *json, const char *text, size_t len, CoziJsonBytes bytes
 	json->nmembers = 0;
 	json->names_len = 0;
 	json->at = text;
-	json->end = text + len;
+	json->end = text +len;
 
 	json->bytes = bytes;
 	json->error = NULL;
@@ -508,7 +508,7 @@ cozi_json_contains(const CoziJsonMember *member, const char *want, bool *strings
  * an exponent; a fraction is cut off.
  */
 bool
-cozi_json_seconds(const CoziJsonMember *member, int64_t * seconds)
+cozi_json_seconds(const CoziJsonMember *member, int64_t *seconds)
 {
 	int			i = 0;
 	int64_t		value = 0;

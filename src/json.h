@@ -71,6 +71,6 @@ extern const CoziJsonMember *cozi_json_member(const CoziJson *json, const char *
 extern int	cozi_json_string(const CoziJsonMember *member, char *out, size_t size);
 extern bool cozi_json_equals(const CoziJsonMember *member, const char *want);
 extern bool cozi_json_contains(const CoziJsonMember *member, const char *want, bool *strings);
-extern bool cozi_json_seconds(const CoziJsonMember *member, int64_t * seconds);
+extern bool cozi_json_seconds(const CoziJsonMember *member, int64_t *seconds);
 
 #endif							/* COZI_JSON_H */

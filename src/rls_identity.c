@@ -111,7 +111,7 @@ subject_uuid(const char *s, int len, pg_uuid_t *uuid)
 
 /* The one decimal form of a number: two subjects are never one user. */
 static bool
-subject_bigint(const char *s, int len, int64 * value)
+subject_bigint(const char *s, int len, int64 *value)
 {
 	bool		negative = len > 0 && s[0] == '-';
 	int			i = negative ? 1 : 0;

@@ -10,7 +10,7 @@
 /* trending_heat.c */
 
 /* Microseconds of a half-life; an error unless it is positive and of a fixed length. */
-extern int64 cozi_half_life(const Interval * half_life);
+extern int64 cozi_half_life(const Interval *half_life);
 
 /* An error unless the instant is finite. */
 extern void cozi_check_instant(TimestampTz at);

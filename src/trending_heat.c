@@ -37,7 +37,7 @@ typedef struct HeatAgg
 } HeatAgg;
 
 int64
-cozi_half_life(const Interval * half_life)
+cozi_half_life(const Interval *half_life)
 {
 	int64		days;
 	int64		usecs;
@@ -155,7 +155,7 @@ cozi_heat_value(PG_FUNCTION_ARGS)
  * Add limbs to a sum whose room is in context.
  */
 static void
-sum_limbs(DecaySum *sum, const int64 * limb, int64 lowest, int32 n, int32 adds,
+sum_limbs(DecaySum *sum, const int64 *limb, int64 lowest, int32 n, int32 adds,
 		  MemoryContext context)
 {
 	int64		highest = lowest + n - 1;
