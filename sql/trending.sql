@@ -125,3 +125,13 @@ CREATE AGGREGATE heat_agg(weight float8, at timestamptz, half_life interval) (
 );
 COMMENT ON AGGREGATE heat_agg(float8, timestamptz, interval) IS
 'the heat of many events, summed exactly: the order of the rows, parallel workers and events taken back leave no trace';
+
+-- The exact top k
+
+CREATE FUNCTION top_ranked(rel regclass, formula text, k int, item name = 'id', points name = 'score',
+    created_at name = 'created_at', interactions name = NULL, as_of timestamptz = now(), gravity float8 = 1.8)
+    RETURNS TABLE (item text, rank int, value float8)
+    AS 'MODULE_PATHNAME', 'cozi_top_ranked'
+    LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 50;
+COMMENT ON FUNCTION top_ranked(regclass, text, int, name, name, name, name, timestamptz, float8) IS
+'the k rows of a table that gravity, hot_rank or scaled_rank rank highest, exactly, by walking its indexes on created_at and points instead of sorting it';
