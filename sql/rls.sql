@@ -19,7 +19,7 @@ CREATE TABLE jwks (
     alg        text GENERATED ALWAYS AS (cozi.jwk_alg(jwk)) STORED,
     not_before timestamptz,
     retired_at timestamptz,
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    created_at timestamptz DEFAULT pg_catalog.now()
 );
 ALTER TABLE jwks ALTER COLUMN jwk SET STATISTICS 0;
 ALTER TABLE jwks ENABLE ROW LEVEL SECURITY;
@@ -51,7 +51,7 @@ COMMENT ON TRIGGER jwks_changed ON jwks IS 'makes every session read the keys ag
 CREATE FUNCTION add_key(jwk jsonb, not_before timestamptz = NULL) RETURNS void
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     BEGIN ATOMIC
-        INSERT INTO cozi.jwks (jwk, not_before) VALUES (add_key.jwk, add_key.not_before);
+        INSERT INTO cozi.jwks (jwk, not_before) VALUES (coalesce(add_key.jwk, 'null'), add_key.not_before);
     END;
 COMMENT ON FUNCTION add_key(jsonb, timestamptz) IS 'believe tokens signed with this key (a JSON Web Key: public RSA, EC P-256 or Ed25519, or an HS256 secret)';
 REVOKE ALL ON FUNCTION add_key(jsonb, timestamptz) FROM PUBLIC;

@@ -554,6 +554,7 @@ cozi_verify_signature(const CoziJws *jws, TimestampTz at)
 {
 	const char *reason = jws->has_kid ? "no key has the token's kid"
 	: "the token has no kid, and there is no key without one";
+	bool		tried = false;
 	ListCell   *cell;
 
 	AcceptInvalidationMessages();
@@ -574,9 +575,9 @@ cozi_verify_signature(const CoziJws *jws, TimestampTz at)
 		else if (key_verifies(key, jws))
 			return NULL;
 		else
-			reason = "the signature does not verify";
+			tried = true;
 	}
-	return reason;
+	return tried ? "the signature does not verify" : reason;
 }
 
 /* --- SQL --------------------------------------------------------------------------- */
