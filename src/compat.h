@@ -124,4 +124,9 @@ find_setting_compat(const char *name)
 #define SEQUENCE_RECORD(rel) {.node = (rel)->rd_node}
 #endif
 
+/* 16: one function checks the owner of anything */
+#if PG_VERSION_NUM < 160000
+#define object_ownercheck(classid, objid, roleid) pg_class_ownercheck(objid, roleid)
+#endif
+
 #endif							/* COZI_COMPAT_H */

@@ -26,5 +26,6 @@ _PG_init(void)
 	cozi_rls_key_init();
 	cozi_rls_identity_init();
 	cozi_ratelimit_init();
+	cozi_trending_init();
 	MarkGUCPrefixReserved("cozi");
 }

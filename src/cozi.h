@@ -82,4 +82,7 @@ extern void cozi_rls_key_init(void);
 /* ratelimit.c, ratelimit_table.c: rate limits; see ratelimit.h */
 extern void cozi_ratelimit_init(void);
 
+/* trending_fold.c */
+extern void cozi_trending_init(void);
+
 #endif							/* COZI_H */

@@ -63,7 +63,7 @@ static struct
 }			gateway;
 
 /* Is the session user a gateway?  Valid for the user it was asked for. */
-static Oid asked_user = InvalidOid;
+static Oid	asked_user = InvalidOid;
 static bool asked_is_gateway;
 
 static uint64 last_generation = 0;
