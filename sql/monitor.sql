@@ -5,38 +5,6 @@
 -- grants more sees what pg_stat_statements and pg_stat_activity show it.
 GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 
--- Latency, by query and by transaction: NULL while nothing measures it.
-
-CREATE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quantile float8) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE RETURN NULL::float8;
-COMMENT ON FUNCTION latency_of(oid, oid, bigint, float8) IS 'the quantile of a statement''s latency in ms; NULL when not measured';
-REVOKE ALL ON FUNCTION latency_of(oid, oid, bigint, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_of(oid, oid, bigint, float8) TO pg_monitor;
-
-CREATE FUNCTION timeouts_of(dbid oid, userid oid, queryid bigint) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE RETURN NULL::bigint;
-COMMENT ON FUNCTION timeouts_of(oid, oid, bigint) IS 'how often a statement was cancelled or timed out; NULL when not measured';
-REVOKE ALL ON FUNCTION timeouts_of(oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION timeouts_of(oid, oid, bigint) TO pg_monitor;
-
-CREATE FUNCTION transaction_time(dbid oid, quantile float8) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE RETURN NULL::float8;
-COMMENT ON FUNCTION transaction_time(oid, float8) IS 'the quantile of a database''s transaction durations in ms; NULL when not measured';
-REVOKE ALL ON FUNCTION transaction_time(oid, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION transaction_time(oid, float8) TO pg_monitor;
-
-CREATE FUNCTION error_ratio(dbid oid) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE RETURN NULL::float8;
-COMMENT ON FUNCTION error_ratio(oid) IS 'the share of a database''s statements that failed by the server''s fault; NULL when not counted';
-REVOKE ALL ON FUNCTION error_ratio(oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION error_ratio(oid) TO pg_monitor;
-
-CREATE FUNCTION latency_reason() RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE RETURN 'latency is not measured'::text;
-COMMENT ON FUNCTION latency_reason() IS 'why latencies and errors are NULL; NULL when they are measured';
-REVOKE ALL ON FUNCTION latency_reason() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_reason() TO pg_monitor;
-
 -- The reader of pg_stat_statements, under every view.
 
 CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false,

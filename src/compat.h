@@ -129,4 +129,99 @@ find_setting_compat(const char *name)
 #define object_ownercheck(classid, objid, roleid) pg_class_ownercheck(objid, roleid)
 #endif
 
+/*
+ * 19: the planner hook also takes the EXPLAIN state.
+ */
+#if PG_VERSION_NUM >= 190000
+#define COZI_PLANNER_ARGS	Query *parse, const char *query_string, \
+		int cursorOptions, ParamListInfo boundParams, struct ExplainState *es
+#define COZI_PLANNER_PASS	parse, query_string, cursorOptions, boundParams, es
+#else
+#define COZI_PLANNER_ARGS	Query *parse, const char *query_string, \
+		int cursorOptions, ParamListInfo boundParams
+#define COZI_PLANNER_PASS	parse, query_string, cursorOptions, boundParams
+#endif
+
+/*
+ * 18: ExecutorRun lost execute_once.
+ */
+#if PG_VERSION_NUM >= 180000
+#define COZI_RUN_ARGS		QueryDesc *queryDesc, ScanDirection direction, \
+		uint64 count
+#define COZI_RUN_PASS		queryDesc, direction, count
+#else
+#define COZI_RUN_ARGS		QueryDesc *queryDesc, ScanDirection direction, \
+		uint64 count, bool execute_once
+#define COZI_RUN_PASS		queryDesc, direction, count, execute_once
+#endif
+
+/*
+ * 18: EXPLAIN's state and output moved to headers of their own.
+ */
+#if PG_VERSION_NUM >= 180000
+#define COZI_EXPLAIN_STATE_H	"commands/explain_state.h"
+#define COZI_EXPLAIN_FORMAT_H	"commands/explain_format.h"
+#else
+#define COZI_EXPLAIN_STATE_H	"commands/explain.h"
+#define COZI_EXPLAIN_FORMAT_H	"commands/explain.h"
+#endif
+
+/*
+ * 16: query jumbling moved; rows of a portal fetched in parts are added up.
+ */
+#if PG_VERSION_NUM >= 160000
+#define COZI_QUERYJUMBLE_H	"nodes/queryjumble.h"
+#define COZI_ROWS(q)		((q)->estate->es_total_processed)
+#else
+#define COZI_QUERYJUMBLE_H	"utils/queryjumble.h"
+#define COZI_ROWS(q)		((q)->estate->es_processed)
+#endif
+
+/*
+ * 17: pg_stat_statements began to count DEALLOCATE as a utility statement.
+ */
+#if PG_VERSION_NUM >= 170000
+#define COZI_UTILITY_COUNTED(n)	(!IsA(n, ExecuteStmt) && !IsA(n, PrepareStmt))
+#else
+#define COZI_UTILITY_COUNTED(n)	(!IsA(n, ExecuteStmt) && \
+		!IsA(n, PrepareStmt) && !IsA(n, DeallocateStmt))
+#endif
+
+/*
+ * The time a query spends in ExecutorRun and ExecutorFinish.  19 is told
+ * before ExecutorStart that it is wanted; before, whoever is first to want it
+ * makes the clock afterwards, in the query's own memory.
+ *
+ *		COZI_CLOCK_BEFORE_START(queryDesc), COZI_CLOCK_AFTER_START(queryDesc)
+ *		COZI_CLOCK_RUNS(queryDesc)		has the query a clock?
+ *		COZI_CLOCK_SECONDS(queryDesc)	in ExecutorEnd
+ *		COZI_CLOCK_STARTED(queryDesc)	in an error: when it was last started
+ *		COZI_CLOCK_SO_FAR(queryDesc)	in an error: the seconds before that
+ */
+#if PG_VERSION_NUM >= 190000
+#define COZI_CLOCK_BEFORE_START(q)	((q)->query_instr_options |= INSTRUMENT_TIMER)
+#define COZI_CLOCK_AFTER_START(q)	((void) 0)
+#define COZI_CLOCK_RUNS(q)			((q)->query_instr != NULL)
+#define COZI_CLOCK_SECONDS(q)		INSTR_TIME_GET_DOUBLE((q)->query_instr->total)
+#define COZI_CLOCK_STARTED(q)		((q)->query_instr->starttime)
+#define COZI_CLOCK_SO_FAR(q)		INSTR_TIME_GET_DOUBLE((q)->query_instr->total)
+#else
+#define COZI_CLOCK_BEFORE_START(q)	((void) 0)
+#define COZI_CLOCK_AFTER_START(q) \
+	do { \
+		if ((q)->totaltime == NULL) \
+		{ \
+			MemoryContext caller = MemoryContextSwitchTo((q)->estate->es_query_cxt); \
+\
+			(q)->totaltime = InstrAlloc(1, INSTRUMENT_TIMER, false); \
+			MemoryContextSwitchTo(caller); \
+		} \
+	} while (0)
+#define COZI_CLOCK_RUNS(q)			((q)->totaltime != NULL)
+#define COZI_CLOCK_SECONDS(q)		(InstrEndLoop((q)->totaltime), (q)->totaltime->total)
+#define COZI_CLOCK_STARTED(q)		((q)->totaltime->starttime)
+#define COZI_CLOCK_SO_FAR(q)		((q)->totaltime->total + \
+									 INSTR_TIME_GET_DOUBLE((q)->totaltime->counter))
+#endif
+
 #endif							/* COZI_COMPAT_H */

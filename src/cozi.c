@@ -27,5 +27,6 @@ _PG_init(void)
 	cozi_rls_identity_init();
 	cozi_ratelimit_init();
 	cozi_trending_init();
+	cozi_monitor_latency_init();
 	MarkGUCPrefixReserved("cozi");
 }

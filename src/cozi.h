@@ -85,4 +85,7 @@ extern void cozi_ratelimit_init(void);
 /* trending_fold.c */
 extern void cozi_trending_init(void);
 
+/* monitor_latency.c */
+extern void cozi_monitor_latency_init(void);
+
 #endif							/* COZI_H */

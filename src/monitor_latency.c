@@ -1,0 +1,607 @@
+/*
+ * monitor_latency.c
+ *		How long statements and transactions take: recording and reading.
+ *
+ * A statement counts once, when it ends, for the database, the role and the
+ * query identifier pg_stat_statements would name, with the time it spent in
+ * the executor or, a utility statement, in ProcessUtility.  Statements inside
+ * functions, EXPLAIN, CREATE TABLE AS, ... are part of the statement that
+ * contains them; EXECUTE counts as what it executes.  A statement that ends in
+ * an error counts too, with the time it took so far: without the ones that
+ * timed out, percentiles would look best when things are worst.
+ *
+ * A transaction counts when it commits or aborts, from the arrival of its
+ * first statement, for the database and the role that logged in.
+ *
+ * The hooks are installed after those of every preloaded library, whatever
+ * the order of shared_preload_libraries: they see a utility statement's query
+ * identifier before pg_stat_statements hides it, and find its clock already
+ * made.  They take no lock; what runs in a parallel worker is the leader's.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "optimizer/planner.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
+
+#include "monitor_latency.h"
+#include COZI_QUERYJUMBLE_H
+
+bool		cozi_track_latency = true;
+bool		cozi_track_transactions = true;
+
+/* 0: in no statement; what starts then is a statement of the client's */
+static int	nesting_level = 0;
+
+/* Did the client have the current transaction do anything? */
+static bool transaction_used = false;
+
+static planner_hook_type prev_planner;
+static ExecutorStart_hook_type prev_ExecutorStart;
+static ExecutorRun_hook_type prev_ExecutorRun;
+static ExecutorFinish_hook_type prev_ExecutorFinish;
+static ExecutorEnd_hook_type prev_ExecutorEnd;
+static ProcessUtility_hook_type prev_ProcessUtility;
+
+static inline bool
+at_top(void)
+{
+	return nesting_level == 0 && !IsParallelWorker();
+}
+
+/* --- recording ---------------------------------------------------------- */
+
+static void
+record(CoziHistogram *histogram, uint64 ns)
+{
+	uint64		max = pg_atomic_read_u64(&histogram->max);
+
+	pg_atomic_fetch_add_u64(&histogram->count[cozi_bucket(ns / COZI_NS_PER_TICK)], 1);
+	pg_atomic_fetch_add_u64(&histogram->total, ns);
+	while (ns > max && !pg_atomic_compare_exchange_u64(&histogram->max, &max, ns))
+		;
+}
+
+static uint64
+nanoseconds(double seconds)
+{
+	return seconds > 0 ? (uint64) (seconds * 1e9) : 0;
+}
+
+static void
+record_statement(uint64 queryid, Oid role, double seconds)
+{
+	CoziHistogram *histogram;
+
+	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
+	if (histogram != NULL)
+		record(histogram, nanoseconds(seconds));
+}
+
+/*
+ * Inside an error's PG_CATCH: nothing may be allocated or raised.  A lock
+ * that was waited for longer than lock_timeout is a timeout; one that NOWAIT
+ * did not find free is not.
+ */
+static void
+record_failure(uint64 queryid, Oid role, double seconds)
+{
+	CoziHistogram *histogram;
+	int			code = geterrcode();
+
+	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
+	if (histogram == NULL)
+		return;
+	record(histogram, nanoseconds(seconds));
+	pg_atomic_fetch_add_u64(&histogram->failed, 1);
+	if (code == ERRCODE_QUERY_CANCELED ||
+		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout))
+		pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
+}
+
+static void
+query_failed(QueryDesc *queryDesc, Oid role)
+{
+	double		seconds;
+
+	if (!cozi_track_latency || queryDesc->plannedstmt->queryId == 0 || !COZI_CLOCK_RUNS(queryDesc))
+		return;
+	seconds = COZI_CLOCK_SO_FAR(queryDesc);
+	if (!INSTR_TIME_IS_ZERO(COZI_CLOCK_STARTED(queryDesc)))
+	{
+		instr_time	now;
+
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, COZI_CLOCK_STARTED(queryDesc));
+		seconds += INSTR_TIME_GET_DOUBLE(now);
+	}
+	record_failure(queryDesc->plannedstmt->queryId, role, seconds);
+}
+
+/* --- hooks -------------------------------------------------------------- */
+
+/* What functions do while a statement is planned is not a statement. */
+static PlannedStmt *
+latency_planner(COZI_PLANNER_ARGS)
+{
+	PlannedStmt *result;
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_planner)
+			result = prev_planner(COZI_PLANNER_PASS);
+		else
+			result = standard_planner(COZI_PLANNER_PASS);
+	}
+	PG_FINALLY();
+	{
+		nesting_level--;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+static void
+latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
+{
+	bool		timed = at_top() && (cozi_track_latency || cozi_track_plans) &&
+	queryDesc->plannedstmt->queryId != 0;
+
+	transaction_used = true;
+	if (timed)
+		COZI_CLOCK_BEFORE_START(queryDesc);
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(queryDesc, eflags);
+	else
+		standard_ExecutorStart(queryDesc, eflags);
+	if (timed)
+		COZI_CLOCK_AFTER_START(queryDesc);
+}
+
+static void
+latency_ExecutorRun(COZI_RUN_ARGS)
+{
+	Oid			role = GetUserId();
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorRun)
+			prev_ExecutorRun(COZI_RUN_PASS);
+		else
+			standard_ExecutorRun(COZI_RUN_PASS);
+	}
+	PG_CATCH();
+	{
+		nesting_level--;
+		if (at_top())
+			query_failed(queryDesc, role);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level--;
+}
+
+/* AFTER triggers run, and fail, here. */
+static void
+latency_ExecutorFinish(QueryDesc *queryDesc)
+{
+	Oid			role = GetUserId();
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorFinish)
+			prev_ExecutorFinish(queryDesc);
+		else
+			standard_ExecutorFinish(queryDesc);
+	}
+	PG_CATCH();
+	{
+		nesting_level--;
+		if (at_top())
+			query_failed(queryDesc, role);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level--;
+}
+
+static void
+latency_ExecutorEnd(QueryDesc *queryDesc)
+{
+	uint64		queryid = queryDesc->plannedstmt->queryId;
+
+	if (at_top() && queryid != 0 && COZI_CLOCK_RUNS(queryDesc))
+	{
+		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
+
+		if (cozi_track_latency)
+			record_statement(queryid, GetUserId(), seconds);
+		if (cozi_track_plans && cozi_slow_plan_ms >= 0 && seconds * 1000 >= cozi_slow_plan_ms)
+			cozi_capture_plan(queryDesc, seconds * 1000);
+	}
+	if (prev_ExecutorEnd)
+		prev_ExecutorEnd(queryDesc);
+	else
+		standard_ExecutorEnd(queryDesc);
+}
+
+/* pg_stat_statements.track_utility, where there is one, says for both. */
+static bool
+tracks_utility(void)
+{
+	const char *setting = GetConfigOption("pg_stat_statements.track_utility", true, false);
+
+	return setting == NULL || strcmp(setting, "off") != 0;
+}
+
+static void
+latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
+					   bool readOnlyTree, ProcessUtilityContext context,
+					   ParamListInfo params, QueryEnvironment *queryEnv,
+					   DestReceiver *dest, QueryCompletion *qc)
+{
+	/* pg_stat_statements sets it to 0; ROLLBACK may free the statement */
+	uint64		queryid = pstmt->queryId;
+	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
+	bool		counts = nests && at_top() && cozi_track_latency && queryid != 0 && tracks_utility();
+	Oid			role = GetUserId();
+	instr_time	start,
+				end;
+
+	transaction_used = true;
+	INSTR_TIME_SET_ZERO(start);
+	if (counts)
+		INSTR_TIME_SET_CURRENT(start);
+
+	nesting_level += nests;
+	PG_TRY();
+	{
+		if (prev_ProcessUtility)
+			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		else
+			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		nesting_level -= nests;
+		if (counts)
+		{
+			INSTR_TIME_SET_CURRENT(end);
+			INSTR_TIME_SUBTRACT(end, start);
+			record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end));
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level -= nests;
+
+	if (counts)
+	{
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, start);
+		record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end));
+	}
+}
+
+/*
+ * The end of a transaction.  One that wrote has not only committed but
+ * flushed and replicated by now, so the time is taken afresh; for others the
+ * server will ask for the same instant in a moment and keeps it.
+ */
+static void
+latency_transaction(XactEvent event, void *arg)
+{
+	bool		used = transaction_used;
+	bool		failed = event == XACT_EVENT_ABORT;
+	TimestampTz now;
+	CoziHistogram *histogram;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	transaction_used = false;
+
+	/*
+	 * The server itself begins transactions in a session that logs in or
+	 * sleeps, with stale clocks; they execute nothing.
+	 */
+	if (!cozi_track_transactions || (!used && !failed) ||
+		MyBackendType != B_BACKEND || !IsNormalProcessingMode())
+		return;
+	histogram = cozi_claim_slot(&cozi_transaction_table, 1, COZI_OWNER(MyDatabaseId, GetSessionUserId()));
+	if (histogram == NULL)
+		return;
+	if (failed || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		now = GetCurrentTimestamp();
+	else
+		now = GetCurrentTransactionStopTimestamp();
+	record(histogram, Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000);
+	if (failed)
+		pg_atomic_fetch_add_u64(&histogram->failed, 1);
+}
+
+/* Once, when every preloaded library has installed its own. */
+static void
+install_hooks(void)
+{
+	static bool installed = false;
+
+	if (installed)
+		return;
+	installed = true;
+	prev_planner = planner_hook;
+	planner_hook = latency_planner;
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = latency_ExecutorStart;
+	prev_ExecutorRun = ExecutorRun_hook;
+	ExecutorRun_hook = latency_ExecutorRun;
+	prev_ExecutorFinish = ExecutorFinish_hook;
+	ExecutorFinish_hook = latency_ExecutorFinish;
+	prev_ExecutorEnd = ExecutorEnd_hook;
+	ExecutorEnd_hook = latency_ExecutorEnd;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = latency_ProcessUtility;
+	RegisterXactCallback(latency_transaction, NULL);
+}
+
+/* --- reading ------------------------------------------------------------ */
+
+/* 1 is the longest exactly; otherwise no quantile is longer than that. */
+static double
+quantile_ms(const uint64 *count, uint64 n, double fraction, double max_ms)
+{
+	return fraction == 1 ? max_ms :
+		Min(cozi_histogram_quantile(count, n, fraction) / COZI_TICKS_PER_MS, max_ms);
+}
+
+/*
+ * The columns both readers end with: calls, failed, timeouts, mean_ms,
+ * p50_ms, p95_ms, p99_ms, p999_ms, max_ms, total_ms, stats_since, histogram.
+ */
+#define READ_COLUMNS	12
+
+static void
+read_histogram(CoziHistogram *histogram, bool with_histogram, Datum *value, bool *null)
+{
+	static const double fraction[] = {0.50, 0.95, 0.99, 0.999};
+	uint64		count[COZI_BUCKETS];
+	uint64		n;
+	double		max_ms = pg_atomic_read_u64(&histogram->max) / 1e6;
+	double		total_ms = pg_atomic_read_u64(&histogram->total) / 1e6;
+	uint64		since = pg_atomic_read_u64(&histogram->since);
+
+	for (int b = 0; b < COZI_BUCKETS; b++)
+		count[b] = pg_atomic_read_u64(&histogram->count[b]);
+	n = cozi_histogram_count(count);
+	value[0] = Int64GetDatum((int64) n);
+	value[1] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->failed));
+	value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->timeouts));
+	value[9] = Float8GetDatum(total_ms);
+	value[10] = TimestampTzGetDatum((TimestampTz) since);
+	null[10] = since == 0;
+	if (n == 0)
+		memset(&null[3], true, 6);
+	else
+	{
+		value[3] = Float8GetDatum(total_ms / (double) n);
+		for (int i = 0; i < lengthof(fraction); i++)
+		{
+			value[4 + i] = Float8GetDatum(quantile_ms(count, n, fraction[i], max_ms));
+		}
+		value[8] = Float8GetDatum(max_ms);
+	}
+	null[11] = !with_histogram;
+	if (with_histogram)
+		value[11] = PointerGetDatum(cozi_histogram_array(count));
+}
+
+/*
+ * One row for each key, the caller's own and, for the members of
+ * pg_read_all_stats, everybody's; of the others' queryid is NULL.  The first
+ * columns are the key's.
+ */
+static void
+read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		with_histogram = PG_GETARG_BOOL(0);
+	bool		sees_all = cozi_sees_all_stats();
+	int			keys = with_queryid ? 3 : 2;
+	MemoryContext row;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!cozi_monitor_ready(PG_GETARG_BOOL(1)))
+		return;
+	row = AllocSetContextCreate(CurrentMemoryContext, "cozi latency row", ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < table->size; i++)
+	{
+		Datum		value[3 + READ_COLUMNS] = {0};
+		bool		null[3 + READ_COLUMNS] = {false};
+		uint64		queryid = pg_atomic_read_u64(&table->key[i].queryid);
+		uint64		owner = pg_atomic_read_u64(&table->key[i].owner);
+		MemoryContext caller;
+
+		if (queryid == 0 || owner == 0)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		caller = MemoryContextSwitchTo(row);
+		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
+		value[1] = ObjectIdGetDatum((Oid) owner);
+		if (with_queryid)
+		{
+			value[2] = Int64GetDatum((int64) queryid);
+			null[2] = !sees_all && (Oid) owner != GetUserId();
+		}
+		read_histogram(&table->histogram[i], with_histogram, value + keys, null + keys);
+		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(row);
+	}
+}
+
+/*
+ * latency(with_histogram boolean = false, missing_ok boolean = false)
+ *		-> table(dbid oid, userid oid, queryid bigint, calls, failed, ...)
+ *
+ * missing_ok: no rows where cozi is not preloaded, instead of an error.
+ */
+PG_FUNCTION_INFO_V1(cozi_latency);
+Datum
+cozi_latency(PG_FUNCTION_ARGS)
+{
+	read_table(fcinfo, &cozi_statement_table, true);
+	return (Datum) 0;
+}
+
+/*
+ * transaction_latency(with_histogram boolean = false, missing_ok boolean = false)
+ *		-> table(dbid oid, userid oid, calls, failed, ...)
+ */
+PG_FUNCTION_INFO_V1(cozi_transaction_latency);
+Datum
+cozi_transaction_latency(PG_FUNCTION_ARGS)
+{
+	read_table(fcinfo, &cozi_transaction_table, false);
+	return (Datum) 0;
+}
+
+/* The histogram a caller may see, NULL if it may not or there is none. */
+static CoziHistogram *
+visible_histogram(FunctionCallInfo fcinfo)
+{
+	if (cozi_monitor == NULL || PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
+		(PG_GETARG_OID(1) != GetUserId() && !cozi_sees_all_stats()))
+		return NULL;
+	return cozi_find_slot(&cozi_statement_table, (uint64) PG_GETARG_INT64(2),
+						  COZI_OWNER(PG_GETARG_OID(0), PG_GETARG_OID(1)));
+}
+
+static double
+check_fraction(double fraction)
+{
+	if (!(fraction >= 0 && fraction <= 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("percentile value %g is not between 0 and 1", fraction)));
+	return fraction;
+}
+
+/*
+ * latency_of(dbid oid, userid oid, queryid bigint, quantile float8) -> float8
+ *
+ * In ms; 1 is the maximum.  NULL of a NULL, of what was not measured, and of
+ * other roles' statements for callers outside pg_read_all_stats.
+ */
+PG_FUNCTION_INFO_V1(cozi_latency_of);
+Datum
+cozi_latency_of(PG_FUNCTION_ARGS)
+{
+	CoziHistogram *histogram = visible_histogram(fcinfo);
+	uint64		count[COZI_BUCKETS];
+	uint64		n;
+
+	if (histogram == NULL || PG_ARGISNULL(3))
+		PG_RETURN_NULL();
+	for (int b = 0; b < COZI_BUCKETS; b++)
+		count[b] = pg_atomic_read_u64(&histogram->count[b]);
+	n = cozi_histogram_count(count);
+	if (n == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(3)),
+								 pg_atomic_read_u64(&histogram->max) / 1e6));
+}
+
+/*
+ * timeouts_of(dbid oid, userid oid, queryid bigint) -> bigint
+ *
+ * NULL as latency_of().
+ */
+PG_FUNCTION_INFO_V1(cozi_timeouts_of);
+Datum
+cozi_timeouts_of(PG_FUNCTION_ARGS)
+{
+	CoziHistogram *histogram = visible_histogram(fcinfo);
+
+	if (histogram == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64((int64) pg_atomic_read_u64(&histogram->timeouts));
+}
+
+/*
+ * transaction_time(dbid oid, quantile float8) -> float8
+ *
+ * Over all roles of a database, of all databases if dbid is NULL.
+ */
+PG_FUNCTION_INFO_V1(cozi_transaction_time);
+Datum
+cozi_transaction_time(PG_FUNCTION_ARGS)
+{
+	uint64		count[COZI_BUCKETS] = {0};
+	uint64		max = 0;
+	uint64		n;
+
+	if (cozi_monitor == NULL || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	for (int i = 0; i < COZI_TRANSACTIONS; i++)
+	{
+		CoziHistogram *histogram = &cozi_monitor->transaction[i];
+		uint64		owner = pg_atomic_read_u64(&cozi_monitor->transaction_key[i].owner);
+
+		if (owner == 0 || (!PG_ARGISNULL(0) && (Oid) (owner >> 32) != PG_GETARG_OID(0)))
+			continue;
+		max = Max(max, pg_atomic_read_u64(&histogram->max));
+		for (int b = 0; b < COZI_BUCKETS; b++)
+			count[b] += pg_atomic_read_u64(&histogram->count[b]);
+	}
+	n = cozi_histogram_count(count);
+	if (n == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(1)), max / 1e6));
+}
+
+/* --- settings ----------------------------------------------------------- */
+
+void
+cozi_monitor_latency_init(void)
+{
+	DefineCustomBoolVariable("cozi.track_latency",
+							 "Collects the latencies of statements.",
+							 NULL,
+							 &cozi_track_latency,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	DefineCustomBoolVariable("cozi.track_transactions",
+							 "Collects the durations of client sessions' transactions.",
+							 NULL,
+							 &cozi_track_transactions,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	cozi_monitor_shmem_init(install_hooks);
+	cozi_monitor_error_init();
+	cozi_monitor_plan_init();
+	cozi_monitor_worker_init();
+	if (process_shared_preload_libraries_in_progress)
+		EnableQueryId();
+}

@@ -1,0 +1,516 @@
+/*
+ * monitor_shmem.c
+ *		The monitor's shared memory: its making, its slots, its file.
+ *
+ * See monitor_latency.h for the laws.  A key's slot is the first of the
+ * COZI_PROBES from its home that is the key's or free; slots are not freed one
+ * by one, so all backends that look for a key walk the same slots and stop at
+ * the same one.  The walk never wraps: the last slots are nobody's home.
+ *
+ * A clean shutdown leaves the counters in pg_stat/cozi.stat, which is read
+ * and removed at the next start.  After a crash there is no such file, and
+ * latency_stats() says since when and why it counts anew.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "monitor_latency.h"
+
+#define SAVED_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/cozi.stat"
+#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303031) /* cozi-001 */
+
+/* counters in a histogram */
+#define HISTOGRAM_WORDS	(sizeof(CoziHistogram) / sizeof(pg_atomic_uint64))
+
+static Size monitor_size(void);
+static void make_monitor(CoziShmemHeader *area);
+static void attach_monitor(CoziShmemHeader *area);
+
+static CoziShmem shmem = {
+	.name = "cozi monitor",
+	.layout = 1,
+	.size = monitor_size,
+	.init = make_monitor,
+	.attach = attach_monitor
+};
+
+CoziMonitor *cozi_monitor = NULL;
+CoziTable	cozi_statement_table;
+CoziTable	cozi_transaction_table;
+
+static int	max_statements = 5000;
+static void (*when_attached) (void);
+
+static Size
+monitor_size(void)
+{
+	return add_size(MAXALIGN(sizeof(CoziMonitor)),
+					mul_size(max_statements, sizeof(CoziHistogram) + sizeof(CoziKey)));
+}
+
+static void
+find_tables(CoziMonitor *monitor)
+{
+	char	   *after = (char *) monitor + MAXALIGN(sizeof(CoziMonitor));
+
+	cozi_monitor = monitor;
+	cozi_statement_table.size = cozi_monitor->max_statements;
+	cozi_statement_table.histogram = (CoziHistogram *) after;
+	cozi_statement_table.key = (CoziKey *) (cozi_statement_table.histogram + cozi_statement_table.size);
+	cozi_statement_table.used = &cozi_monitor->statements_used;
+	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
+	cozi_transaction_table.size = COZI_TRANSACTIONS;
+	cozi_transaction_table.histogram = cozi_monitor->transaction;
+	cozi_transaction_table.key = cozi_monitor->transaction_key;
+	cozi_transaction_table.used = &cozi_monitor->transactions_used;
+	cozi_transaction_table.dropped = &cozi_monitor->transactions_dropped;
+}
+
+/*
+ * Every counter to 0, the keys first.  Run beside recording backends this
+ * may lose or misplace what each of them is recording at this very moment.
+ */
+static void
+clear_table(CoziTable *table)
+{
+	for (int i = 0; i < table->size; i++)
+	{
+		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
+
+		pg_atomic_write_u64(&table->key[i].queryid, 0);
+		pg_atomic_write_u64(&table->key[i].owner, 0);
+		for (int w = 0; w < HISTOGRAM_WORDS; w++)
+			pg_atomic_write_u64(&word[w], 0);
+	}
+	pg_atomic_write_u64(table->used, 0);
+	pg_atomic_write_u64(table->dropped, 0);
+}
+
+static void
+clear_monitor(CoziResetReason reason)
+{
+	clear_table(&cozi_statement_table);
+	clear_table(&cozi_transaction_table);
+	for (int i = 0; i < COZI_ERRORS; i++)
+	{
+		pg_atomic_write_u64(&cozi_monitor->error[i].key, 0);
+		pg_atomic_write_u64(&cozi_monitor->error[i].count, 0);
+	}
+	pg_atomic_write_u64(&cozi_monitor->errors_dropped, 0);
+	for (int i = 0; i < COZI_PLANS; i++)
+		cozi_monitor->plan[i].number = 0;
+	cozi_monitor->plans = 0;
+	pg_atomic_write_u64(&cozi_monitor->since, GetCurrentTimestamp());
+	pg_atomic_write_u64(&cozi_monitor->reset_reason, reason);
+}
+
+/* Before a word is read or written, it is made. */
+static void
+make_words(void *area, Size bytes)
+{
+	pg_atomic_uint64 *word = area;
+
+	for (Size w = 0; w < bytes / sizeof(pg_atomic_uint64); w++)
+		pg_atomic_init_u64(&word[w], 0);
+}
+
+/* The first slot a key may be in; *probes slots from there on may be. */
+static int
+home_slot(CoziTable *table, uint64 queryid, uint64 owner, int *probes)
+{
+	uint64		hash = queryid ^ (owner * UINT64CONST(0x9E3779B97F4A7C15));
+
+	hash ^= hash >> 32;
+	hash *= UINT64CONST(0xD6E8FEB86659FD93);
+	*probes = Min(COZI_PROBES, table->size);
+	return (int) (((hash >> 32) * (uint64) (table->size - *probes + 1)) >> 32);
+}
+
+/*
+ * The slot of a key, claimed if it is new.  NULL, and one more dropped, if
+ * there is no room.
+ *
+ * Both words of a key settle by compare-and-swap and never change after: of
+ * the backends that race for a free slot one wins, the others read the
+ * winner's word and either find it is their own key or walk on.
+ */
+CoziHistogram *
+cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
+{
+	int			probes;
+	int			home = home_slot(table, queryid, owner, &probes);
+
+	for (int i = home; i < home + probes; i++)
+	{
+		CoziKey    *key = &table->key[i];
+		uint64		found = pg_atomic_read_u64(&key->queryid);
+
+		if (found == 0 && pg_atomic_compare_exchange_u64(&key->queryid, &found, queryid))
+			found = queryid;
+		if (found != queryid)
+			continue;
+		found = pg_atomic_read_u64(&key->owner);
+		if (found == 0 && pg_atomic_compare_exchange_u64(&key->owner, &found, owner))
+		{
+			pg_atomic_write_u64(&table->histogram[i].since, GetCurrentTimestamp());
+			pg_atomic_fetch_add_u64(table->used, 1);
+			found = owner;
+		}
+		if (found == owner)
+			return &table->histogram[i];
+	}
+	pg_atomic_fetch_add_u64(table->dropped, 1);
+	return NULL;
+}
+
+/* The slot of a key, NULL if it has none. */
+CoziHistogram *
+cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner)
+{
+	int			probes;
+	int			home = home_slot(table, queryid, owner, &probes);
+
+	for (int i = home; i < home + probes; i++)
+	{
+		uint64		found = pg_atomic_read_u64(&table->key[i].queryid);
+
+		if (found == 0)
+			return NULL;
+		if (found == queryid && pg_atomic_read_u64(&table->key[i].owner) == owner)
+			return &table->histogram[i];
+	}
+	return NULL;
+}
+
+static bool
+save_table(FILE *file, CoziTable *table)
+{
+	for (int i = 0; i < table->size; i++)
+	{
+		uint64		record[2 + HISTOGRAM_WORDS];
+		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
+
+		record[0] = pg_atomic_read_u64(&table->key[i].queryid);
+		record[1] = pg_atomic_read_u64(&table->key[i].owner);
+		if (record[0] == 0 || record[1] == 0)
+			continue;
+		for (int w = 0; w < HISTOGRAM_WORDS; w++)
+			record[2 + w] = pg_atomic_read_u64(&word[w]);
+		if (fwrite(record, sizeof(record), 1, file) != 1)
+			return false;
+	}
+	return true;
+}
+
+static bool
+load_table(FILE *file, CoziTable *table, uint64 n)
+{
+	while (n-- > 0)
+	{
+		uint64		record[2 + HISTOGRAM_WORDS];
+		CoziHistogram *histogram;
+
+		if (fread(record, sizeof(record), 1, file) != 1)
+			return false;
+		if (record[0] == 0 || record[1] == 0)
+			return false;
+		histogram = cozi_claim_slot(table, record[0], record[1]);
+		if (histogram != NULL)
+			for (int w = 0; w < HISTOGRAM_WORDS; w++)
+				pg_atomic_write_u64((pg_atomic_uint64 *) histogram + w, record[2 + w]);
+	}
+	return true;
+}
+
+/* What the file begins with; the counts say what follows. */
+typedef struct CoziSaved
+{
+	uint64		magic;
+	uint64		pg_version;		/* major: a plan's text is a version's */
+	uint64		since;
+	uint64		reset_reason;
+	uint64		statements;
+	uint64		statements_dropped;
+	uint64		transactions;
+	uint64		transactions_dropped;
+	uint64		errors_dropped;
+	uint64		plans;
+} CoziSaved;
+
+static bool
+save_monitor(FILE *file)
+{
+	CoziSaved	saved = {
+		.magic = SAVED_MAGIC,
+		.pg_version = PG_MAJORVERSION_NUM,
+		.since = pg_atomic_read_u64(&cozi_monitor->since),
+		.reset_reason = pg_atomic_read_u64(&cozi_monitor->reset_reason),
+		.statements = pg_atomic_read_u64(&cozi_monitor->statements_used),
+		.statements_dropped = pg_atomic_read_u64(&cozi_monitor->statements_dropped),
+		.transactions = pg_atomic_read_u64(&cozi_monitor->transactions_used),
+		.transactions_dropped = pg_atomic_read_u64(&cozi_monitor->transactions_dropped),
+		.errors_dropped = pg_atomic_read_u64(&cozi_monitor->errors_dropped),
+		.plans = cozi_monitor->plans,
+	};
+
+	if (fwrite(&saved, sizeof(saved), 1, file) != 1 ||
+		!save_table(file, &cozi_statement_table) ||
+		!save_table(file, &cozi_transaction_table))
+		return false;
+	for (int i = 0; i < COZI_ERRORS; i++)
+	{
+		uint64		record[2];
+
+		record[0] = pg_atomic_read_u64(&cozi_monitor->error[i].key);
+		record[1] = pg_atomic_read_u64(&cozi_monitor->error[i].count);
+		if (fwrite(record, sizeof(record), 1, file) != 1)
+			return false;
+	}
+	return fwrite(cozi_monitor->plan, sizeof(cozi_monitor->plan), 1, file) == 1;
+}
+
+static bool
+load_monitor(FILE *file)
+{
+	CoziSaved	saved;
+
+	if (fread(&saved, sizeof(saved), 1, file) != 1 || saved.magic != SAVED_MAGIC ||
+		saved.pg_version != PG_MAJORVERSION_NUM ||
+		!load_table(file, &cozi_statement_table, saved.statements) ||
+		!load_table(file, &cozi_transaction_table, saved.transactions))
+		return false;
+	for (int i = 0; i < COZI_ERRORS; i++)
+	{
+		uint64		record[2];
+
+		if (fread(record, sizeof(record), 1, file) != 1)
+			return false;
+		if (record[0] != 0)
+			cozi_count_error(record[0], record[1]);
+	}
+	if (fread(cozi_monitor->plan, sizeof(cozi_monitor->plan), 1, file) != 1)
+		return false;
+	cozi_monitor->plans = saved.plans;
+	pg_atomic_write_u64(&cozi_monitor->since, saved.since);
+	pg_atomic_write_u64(&cozi_monitor->reset_reason, saved.reset_reason);
+	pg_atomic_fetch_add_u64(&cozi_monitor->statements_dropped, saved.statements_dropped);
+	pg_atomic_fetch_add_u64(&cozi_monitor->transactions_dropped, saved.transactions_dropped);
+	pg_atomic_fetch_add_u64(&cozi_monitor->errors_dropped, saved.errors_dropped);
+	return true;
+}
+
+/* In the postmaster, at the end: everybody else is gone. */
+static void
+save_at_exit(int code, Datum arg)
+{
+	FILE	   *file;
+
+	if (code != 0 || cozi_monitor == NULL)
+		return;
+	file = AllocateFile(SAVED_FILE ".tmp", PG_BINARY_W);
+	if (file != NULL)
+	{
+		bool		written = save_monitor(file);
+
+		if (FreeFile(file) == 0 && written)
+		{
+			(void) durable_rename(SAVED_FILE ".tmp", SAVED_FILE, LOG);
+			return;
+		}
+	}
+	ereport(LOG,
+			(errcode_for_file_access(),
+			 errmsg("could not write file \"%s\": %m", SAVED_FILE ".tmp")));
+	unlink(SAVED_FILE ".tmp");
+}
+
+/* Why there is nothing to read: the control file still says how it ended. */
+static CoziResetReason
+why_nothing_saved(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+	bool		clean = crc_ok && (control->state == DB_SHUTDOWNED ||
+								   control->state == DB_SHUTDOWNED_IN_RECOVERY);
+
+	pfree(control);
+	return clean ? COZI_RESET_START : COZI_RESET_CRASH;
+}
+
+static void
+start_counting(void)
+{
+	FILE	   *file;
+
+	file = AllocateFile(SAVED_FILE, PG_BINARY_R);
+	if (file == NULL)
+	{
+		clear_monitor(why_nothing_saved());
+		return;
+	}
+	if (!load_monitor(file))
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("ignoring file \"%s\": it is damaged or of another version", SAVED_FILE)));
+		clear_monitor(COZI_RESET_VERSION);
+	}
+	FreeFile(file);
+	/* what follows counts more: after a crash the file would be stale */
+	unlink(SAVED_FILE);
+}
+
+/* Once, before anybody records; the words are made before they are used. */
+static void
+make_monitor(CoziShmemHeader *area)
+{
+	int			tranche = LWLockNewTrancheId_compat("cozi monitor");
+
+	((CoziMonitor *) area)->max_statements = max_statements;
+	find_tables((CoziMonitor *) area);
+	cozi_monitor->tranche = tranche;
+	LWLockInitialize(&cozi_monitor->lock, tranche);
+	make_words(&cozi_monitor->since,
+			   offsetof(CoziMonitor, plans) - offsetof(CoziMonitor, since));
+	make_words(cozi_monitor->error,
+			   offsetof(CoziMonitor, plan) - offsetof(CoziMonitor, error));
+	make_words(cozi_statement_table.histogram,
+			   max_statements * (sizeof(CoziHistogram) + sizeof(CoziKey)));
+	start_counting();
+}
+
+/* In each process: the postmaster first, when all libraries are loaded. */
+static void
+attach_monitor(CoziShmemHeader *area)
+{
+	find_tables((CoziMonitor *) area);
+	LWLockRegisterTranche_compat(cozi_monitor->tranche, "cozi monitor");
+	if (!IsUnderPostmaster)
+		on_shmem_exit(save_at_exit, (Datum) 0);
+	when_attached();
+}
+
+/*
+ * attached is called when every preloaded library has installed its hooks.
+ */
+void
+cozi_monitor_shmem_init(void (*attached) (void))
+{
+	bool		preloading = process_shared_preload_libraries_in_progress;
+
+	DefineCustomIntVariable("cozi.max_statements",
+							"Sets for how many statements latencies are kept.",
+							"A statement is a database, a role and a query identifier. "
+							"Each takes 2,192 bytes of shared memory.",
+							&max_statements,
+							5000,
+							100,
+							1000000,
+							preloading ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL,
+							NULL,
+							NULL);
+	if (!preloading)
+		return;
+	when_attached = attached;
+	cozi_shmem_request(&shmem);
+}
+
+/* Is there anything to read?  What a view asks for may be missing. */
+bool
+cozi_monitor_ready(bool missing_ok)
+{
+	if (cozi_monitor != NULL)
+		return true;
+	if (!missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cozi must be loaded via \"shared_preload_libraries\""),
+				 errhint("Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server.")));
+	return false;
+}
+
+/* May the caller see other roles' statements?  As in pg_stat_statements. */
+bool
+cozi_sees_all_stats(void)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+}
+
+/*
+ * latency_stats(OUT preloaded boolean, OUT stats_since timestamptz,
+ *				 OUT reset_reason text, OUT max_statements int,
+ *				 OUT statements bigint, OUT statements_dropped bigint,
+ *				 OUT transactions_dropped bigint, OUT errors_dropped bigint,
+ *				 OUT plans bigint, OUT snapshots bigint,
+ *				 OUT snapshot_failures bigint, OUT memory bigint)
+ *
+ * One row, also when cozi is not preloaded: then all but the first is NULL.
+ */
+PG_FUNCTION_INFO_V1(cozi_latency_stats);
+Datum
+cozi_latency_stats(PG_FUNCTION_ARGS)
+{
+	static const char *const reason[] = {"start", "crash", "reset", "version"};
+	TupleDesc	desc;
+	Datum		value[12] = {0};
+	bool		null[12];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(null, cozi_monitor == NULL, sizeof(null));
+	null[0] = false;
+	value[0] = BoolGetDatum(cozi_monitor != NULL);
+	if (cozi_monitor != NULL)
+	{
+		uint64		plans;
+
+		LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
+		plans = cozi_monitor->plans;
+		LWLockRelease(&cozi_monitor->lock);
+		value[1] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&cozi_monitor->since));
+		value[2] = CStringGetTextDatum(reason[pg_atomic_read_u64(&cozi_monitor->reset_reason)]);
+		value[3] = Int32GetDatum(cozi_monitor->max_statements);
+		value[4] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_used));
+		value[5] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_dropped));
+		value[6] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->transactions_dropped));
+		value[7] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->errors_dropped));
+		value[8] = Int64GetDatum(plans);
+		value[9] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->snapshots));
+		value[10] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->snapshot_failures));
+		value[11] = Int64GetDatum(monitor_size());
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), value, null)));
+}
+
+/*
+ * latency_reset() -> void
+ *
+ * Forgets every latency, error and plan, and frees their slots.
+ */
+PG_FUNCTION_INFO_V1(cozi_latency_reset);
+Datum
+cozi_latency_reset(PG_FUNCTION_ARGS)
+{
+	cozi_monitor_ready(false);
+	LWLockAcquire(&cozi_monitor->lock, LW_EXCLUSIVE);
+	clear_monitor(COZI_RESET_CALL);
+	LWLockRelease(&cozi_monitor->lock);
+	PG_RETURN_VOID();
+}

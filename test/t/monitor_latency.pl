@@ -1,0 +1,265 @@
+# Latencies, errors and plans on servers of their own: exact counts, true
+# percentiles, timeouts, restarts, every order of preloading.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use IPC::Run;
+
+my $long = $ENV{COZI_LONG};
+
+sub server
+{
+	my ($name, $preload, @conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', join "\n",
+		"shared_preload_libraries = '$preload'", 'max_connections = 60', 'autovacuum = off', 'restart_after_crash = on',
+		"cozi.slow_plan_ms = -1", @conf, '');
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements') if $preload =~ /pg_stat_statements/;
+	$node->safe_psql('postgres', 'CREATE EXTENSION cozi');
+	return $node;
+}
+
+# The statement's row in latency(), found by the text pg_stat_statements has.
+sub latency_of_text
+{
+	my ($node, $columns, $like, $db) = @_;
+	$like =~ s/'/''/g;
+	return $node->safe_psql('postgres', "SELECT $columns FROM pg_stat_statements s
+		JOIN cozi.latency() l USING (dbid, userid, queryid)
+		WHERE s.query LIKE '$like' AND s.toplevel");
+}
+
+my $node = server('latency', 'pg_stat_statements,cozi', 'cozi.max_statements = 1000');
+my $q = sub { return $node->safe_psql('postgres', $_[0]); };
+my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
+
+# --- exact counts ---------------------------------------------------------
+
+$q->('CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i');
+$q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
+my $script = $node->basedir . '/select.sql';
+append_to_file($script, "\\set id random(1, 1000)\nSELECT v FROM t WHERE id = :id;\n");
+$node->command_ok([ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-j', 2, '-t', 10000, '-f', $script, 'postgres' ],
+	'8 sessions run 10,000 statements each');
+is(latency_of_text($node, 'l.calls, l.failed, s.calls', 'SELECT v FROM t%'), '80000|0|80000', 'they are exactly 80,000');
+is($q->('SELECT calls FROM cozi.transaction_latency() WHERE calls > 70000'), '80002',
+	'so are their transactions, beside the one that reset and the one that asked');
+is($q->("SELECT l.p50_ms > 0 AND l.p50_ms <= l.p95_ms AND l.p95_ms <= l.p99_ms AND l.p99_ms <= l.p999_ms AND l.p999_ms <= l.max_ms
+		AND abs(l.total_ms - s.total_exec_time) < s.calls * 0.001
+	FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT v FROM t%'"),
+	't', 'quantiles in order, the total that of pg_stat_statements');
+
+# an insert race: a new statement in 8 sessions at once, many times over
+my $race = $node->basedir . '/race.sql';
+append_to_file($race, join '', map { 'SELECT ' . join(', ', (1) x $_) . ";\n" } 1 .. 60);
+$q->('SELECT cozi.latency_reset()');
+$node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 5, '-f', $race, 'postgres' ], '8 sessions race for 60 new slots');
+is($q->('SELECT count(*), count(DISTINCT queryid), sum(calls) FROM cozi.latency() WHERE calls > 10'), '60|60|2400', 'one slot each, nothing lost');
+
+# --- true percentiles -----------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+my $sleeps = join '', map { $_ % 11 ? "SELECT pg_sleep(0.05);\n" : "SELECT pg_sleep(0.25);\n" } 1 .. 44;
+$q->($sleeps);
+is(latency_of_text($node, 'l.calls, l.p50_ms BETWEEN 44 AND 58, l.p95_ms BETWEEN 219 AND 290, l.max_ms BETWEEN 250 AND 400, abs(l.mean_ms / (3000 / 44.0) - 1) < 0.2', 'SELECT pg_sleep%'),
+	'44|t|t|t|t', '40 sleeps of 50 ms and 4 of 250 ms');
+is($q->('SELECT p50_ms BETWEEN 44 AND 60 FROM cozi.transaction_latency() WHERE calls > 44'), 't', 'as transactions too');
+
+# --- failures -------------------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+$fails->("SET statement_timeout = '120ms'; SELECT pg_sleep(7)");
+is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000, p50_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'),
+	'1|1|1|t|t', 'a victim of statement_timeout counts with the time it took');
+$q->('SELECT cozi.latency_reset()');
+$fails->("SET statement_timeout = '120ms'; DO 'BEGIN PERFORM pg_sleep(7); END'");
+is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'), '1|1|1|t', 'also a utility statement');
+$q->('SELECT cozi.latency_reset()');
+$q->("CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7); RETURN NULL; END';
+	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleepy()");
+$fails->("SET statement_timeout = '120ms'; INSERT INTO slow VALUES (1)");
+is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'), '1|1|1|t', 'also in a trigger at the end');
+{
+	$q->('SELECT cozi.latency_reset()');
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe('BEGIN; LOCK TABLE slow');
+	$fails->("SET lock_timeout = '120ms'; BEGIN; LOCK TABLE slow");
+	$fails->("SET lock_timeout = '120ms'; BEGIN; LOCK TABLE slow NOWAIT");
+	$holder->query_safe('COMMIT');
+	$holder->quit;
+	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '2|1', 'lock_timeout is a timeout, NOWAIT is not');
+	my $cancelled = IPC::Run::start([ 'psql', '-XAtqc', 'SELECT pg_sleep(60)', $node->connstr('postgres') ], '2>', '/dev/null', '>', '/dev/null');
+	$node->poll_query_until('postgres', "SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'");
+	$cancelled->finish;
+	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '3|2', 'a cancelled statement counts');
+}
+$q->('SELECT cozi.latency_reset()');
+$fails->('SELECT 1 / (id - 1) FROM t') for 1 .. 3;
+$q->("DO 'BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END'");
+is($q->("SELECT sum(count) FROM cozi.errors() WHERE sqlstate = '22012'"), '3', 'three divisions by zero are three, a caught one is none');
+is($q->("SELECT sum(calls), sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0"), '3|3|0', 'failed statements, none of them a timeout');
+$fails->('SELECT nonsense'), $fails->('SELEC'), $fails->('INSERT INTO t VALUES (1)'), $fails->('INSERT INTO t VALUES (2)');
+is($q->("SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors() WHERE dbid = (SELECT oid FROM pg_database WHERE datname = 'postgres')"),
+	'22012 3, 23505 2, 42601 1, 42703 1', 'errors by SQLSTATE');
+$node->psql('nowhere', 'SELECT 1');
+is($q->("SELECT count FROM cozi.errors() WHERE dbid IS NULL AND sqlstate = '3D000'"), '1', 'an error in no database');
+$node->psql('postgres', 'SET log_min_messages = fatal; SELECT 1 / 0');
+is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '3', 'what the log hides is not counted');
+
+# a parallel worker's error is reported twice and happened once
+$q->('CREATE TABLE big AS SELECT i FROM generate_series(1, 100000) i; ALTER TABLE big SET (parallel_workers = 2)');
+my $parallel = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET debug_parallel_query = on; SET parallel_leader_participation = off; ";
+$parallel =~ s/debug_parallel_query/force_parallel_mode/ if $node->pg_version < 16;
+$fails->("$parallel SELECT count(1 / (i - 77777)) FROM big");
+is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '4', 'an error in a parallel worker is one');
+$q->('SELECT cozi.latency_reset()');
+$q->("$parallel SELECT count(*) FROM big");
+is($q->("SELECT count(*) FROM cozi.latency() WHERE calls <> 1"), '0', 'a parallel query is one');
+
+# --- what counts once -----------------------------------------------------
+
+$q->('CREATE FUNCTION nested(n int) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN FOR i IN 1 .. n LOOP PERFORM count(*) FROM t WHERE id = i; END LOOP; RETURN n; END$$');
+$q->("CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'DECLARE n int; BEGIN SELECT count(*) INTO n FROM t WHERE id < 3; RETURN n; END'");
+$q->('SELECT cozi.latency_reset()');
+$q->('SELECT nested(10)');
+is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'nested statements are part of their caller: reset and call');
+$q->('SELECT cozi.latency_reset()');
+$q->('SELECT v FROM t WHERE id = planned()');
+is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'so is what planning runs');
+$q->('SELECT cozi.latency_reset()');
+$q->('PREPARE p AS SELECT v FROM t WHERE id = $1; EXECUTE p(1); EXECUTE p(2); EXECUTE p(3);');
+is($q->('SELECT string_agg(calls::text, $$,$$ ORDER BY calls) FROM cozi.latency()'), '1,3', 'EXECUTE counts as what it executes');
+$q->('SELECT cozi.latency_reset()');
+$q->("BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT; CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'");
+is($q->('SELECT sum(calls) FROM cozi.latency()'), '10', 'utility statements count, what they contain does not');
+$node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = off');
+$node->reload;
+$q->('SELECT cozi.latency_reset()');
+$q->('BEGIN; CREATE TABLE c2 (); SELECT 1; COMMIT');
+is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'unless pg_stat_statements.track_utility is off');
+$node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = on');
+$node->reload;
+
+# --- switches -------------------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+$q->('SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 7 AS untracked');
+$node->psql('postgres', 'SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 1/0');
+is($q->("SELECT (SELECT count(*) FROM cozi.errors()), (SELECT sum(calls) FROM cozi.transaction_latency())"), '0|4', 'switched off, nothing is counted: reset and the SETs before');
+$q->('CREATE ROLE plain LOGIN');
+like($node->psql('postgres', 'SET ROLE plain; SET cozi.track_latency = off') ? 'refused' : 'allowed', qr/refused/, 'only for superusers');
+
+# --- privileges -----------------------------------------------------------
+
+$q->('CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; GRANT USAGE ON SCHEMA cozi TO plain; GRANT EXECUTE ON FUNCTION cozi.latency(boolean, boolean), cozi.plans(boolean), cozi.latency_of(oid, oid, bigint, float8) TO plain');
+is($q->("SET SESSION AUTHORIZATION plain; SELECT 42 AS mine; SELECT count(*) FILTER (WHERE queryid IS NOT NULL AND userid <> 'plain'::regrole), count(*) FILTER (WHERE userid <> 'plain'::regrole) > 0, count(queryid) FILTER (WHERE userid = 'plain'::regrole) > 0 FROM cozi.latency()"), "42\n0|t|t",
+	'a plain role sees the query identifiers of its own statements only');
+is($q->("SET SESSION AUTHORIZATION watcher; SELECT count(*) FILTER (WHERE queryid IS NULL), count(*) > 3 FROM cozi.latency()"), '0|t', 'a member of pg_monitor sees all');
+like(($node->psql('postgres', 'SET SESSION AUTHORIZATION plain; SELECT * FROM cozi.errors()'))[2], qr/permission denied/, 'nothing is granted to PUBLIC');
+
+# --- a full table ---------------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+my $many = $node->basedir . '/many.sql';
+append_to_file($many, join '', map { 'SELECT ' . join(' + ', (1) x $_) . ";\n" } 2 .. 1300);
+$node->command_ok([ 'psql', '-qAtX', '-o', '/dev/null', '-d', $node->connstr('postgres'), '-f', $many ], '1,299 kinds of statements in 1,000 slots');
+is($q->('SELECT (SELECT sum(calls) FROM cozi.latency()) + statements_dropped = 1300, statements <= 1000, statements > 900, statements = (SELECT count(*) FROM cozi.latency()), max_statements FROM cozi.latency_stats()'),
+	't|t|t|t|1000', 'each is counted or counted as dropped');
+
+# --- plans ----------------------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+$q->("SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77; SELECT 1");
+my $plan = $q->('SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM cozi.latency() WHERE max_ms > 40), plan FROM cozi.plans()');
+like($plan, qr/^t\|1\|t\|/, 'one slow execution, one plan');
+like($plan, qr/Index.*Scan.*t_pkey.*Index Cond: \(id = 77\).*Settings: enable_seqscan = 'off'/s, 'the plan and its settings');
+unlike($plan, qr/actual|never executed/, 'without the times of its nodes');
+is($q->("SET SESSION AUTHORIZATION plain; SELECT queryid, plan FROM cozi.plans()"), '|<insufficient privilege>', 'not for other roles');
+$q->('SET cozi.slow_plan_ms = 0; ' . 'SELECT count(*) FROM t;' x 300);
+is($q->('SELECT count(*), max(number) - min(number) FROM cozi.plans()'), '128|127', 'the last 128 are kept');
+$q->('SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x' . ("\xc3\xbc" x 9000) . "'");
+is($q->('SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'), 't|t', 'a long plan is cut between characters');
+
+# --- restarts -------------------------------------------------------------
+
+$q->('SELECT cozi.latency_reset()');
+$q->($sleeps =~ s/0\.[0-9]+/0.001/gr);
+$fails->('SELECT 1 / 0');
+my $before = $q->('SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, t.stats_since FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44');
+$node->restart;
+is($q->('SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, t.stats_since FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44'), $before, 'a clean restart keeps latencies');
+is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '1', 'and errors');
+is($q->('SELECT reset_reason, stats_since < pg_postmaster_start_time() FROM cozi.latency_stats()'), 'reset|t', 'and says since when');
+ok(!-e $node->data_dir . '/pg_stat/cozi.stat', 'the file is gone while the server runs');
+my $victim = $node->background_psql('postgres', on_error_stop => 0);
+kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
+eval { $victim->quit };
+$node->poll_query_until('postgres', "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
+pass('a crash resets, and says so');
+is($q->("SELECT count(*), (SELECT count(*) FROM cozi.errors() WHERE sqlstate = '22012') FROM cozi.latency() WHERE calls = 44"), '0|0', 'nothing of before is left');
+$node->append_conf('postgresql.conf', 'cozi.max_statements = 500');
+$q->($sleeps =~ s/0\.[0-9]+/0.001/gr);
+$node->restart;
+is($q->('SELECT l.calls, t.max_statements, t.reset_reason FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44'), '44|500|crash', 'another size keeps them as well');
+$node->stop;
+my $file = $node->data_dir . '/pg_stat/cozi.stat';
+ok(-s $file, 'a clean shutdown leaves the file');
+truncate($file, 5000);
+$node->start;
+is($q->('SELECT reset_reason FROM cozi.latency_stats()'), 'version', 'a damaged file is not believed');
+
+# --- killed backends leave nothing locked ---------------------------------
+
+{
+	my $stop = time + ($long ? 60 : 3);
+	my $kills = 0;
+	my @bench = ('pgbench', '-n', '-c', 4, '-j', 2, '-t', 1000000, '-f', $race, $node->connstr('postgres'));
+	while (time < $stop)
+	{
+		my $run = IPC::Run::start(\@bench, '>', '/dev/null', '2>', '/dev/null');
+		select(undef, undef, undef, 0.3);
+		$kills += $q->("SET cozi.slow_plan_ms = 0; SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT 1%' AND pid <> pg_backend_pid()");
+		$run->kill_kill(grace => 1);
+	}
+	cmp_ok($kills, '>=', 8, "$kills backends terminated");
+	is($q->("SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1; SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"), "1\nt\n", 'nothing is locked');
+}
+$node->stop;
+
+# --- every order, beside the others ---------------------------------------
+
+my $n = 0;
+for my $preload ('cozi,pg_stat_statements', 'cozi', 'auto_explain,cozi,pg_stat_statements', 'pg_stat_statements,auto_explain,cozi')
+{
+	my $other = server('order' . ++$n, $preload, 'auto_explain.log_min_duration = 0', 'auto_explain.log_analyze = on');
+	my $pgss = $preload =~ /pg_stat_statements/;
+	$other->safe_psql('postgres', 'CREATE TABLE t AS SELECT i FROM generate_series(1, 10000) i; SELECT cozi.latency_reset()' . ($pgss ? ', pg_stat_statements_reset()' : ''));
+	$other->safe_psql('postgres', "BEGIN; SELECT count(*) FROM t; CREATE TABLE u (); PREPARE p AS SELECT 1; EXECUTE p; COMMIT");
+	$other->psql('postgres', 'SELECT 1 / 0');
+	is($other->safe_psql('postgres', 'SELECT sum(calls) FROM cozi.latency()'), '6', "$preload: each statement once");
+	is($other->safe_psql('postgres', "SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '1', "$preload: each error once");
+	is($other->safe_psql('postgres', "SELECT l.calls, s.calls, s.shared_blks_hit + s.shared_blks_read > 40, abs(l.total_ms - s.total_exec_time) < 0.002
+		FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT count(*) FROM t'"), '1|1|t|t', "$preload: pg_stat_statements keeps its figures") if $pgss;
+	like(slurp_file($other->logfile), qr/duration:.*plan:\s+Query Text: SELECT count\(\*\) FROM t;/, "$preload: auto_explain speaks") if $preload =~ /auto_explain/;
+	$other->stop;
+}
+
+# --- not preloaded --------------------------------------------------------
+
+my $bare = server('bare', '');
+for my $call ('latency()', 'transaction_latency()', 'errors()', 'plans()', 'latency_reset()')
+{
+	my (undef, undef, $err) = $bare->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM cozi.$call");
+	like($err, qr/ERROR:  55000: cozi must be loaded via "shared_preload_libraries"\nHINT:  Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server\./, "$call not preloaded");
+}
+is($bare->safe_psql('postgres', "SELECT (SELECT count(*) FROM cozi.latency(true, true)), (SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)), (SELECT count(*) FROM cozi.transaction_latency(true, true)),
+	cozi.latency_of(1, 10, 1, 0.5), cozi.timeouts_of(1, 10, 1), cozi.transaction_time(1, 0.5)"), '0|0|0|0|||', 'a view may ask all the same');
+is($bare->safe_psql('postgres', 'SELECT * FROM cozi.latency_stats()'), 'f' . '|' x 11, 'and is told');
+$bare->stop;
+
+done_testing();
