@@ -1,0 +1,143 @@
+# Thirty-two clients on one key, judged on the limiter's own clock; and a
+# flood of keys.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $long = $ENV{COZI_LONG};
+my $seconds = $long ? 60 : 10;
+my $flood = $long ? 10_000_000 : 1_000_000;
+
+my $node = PostgreSQL::Test::Cluster->new('load');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 60\n");
+$node->start;
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION cozi;
+CREATE UNLOGGED TABLE admissions (number bigint PRIMARY KEY, clock interval, cost int);
+CREATE UNLOGGED TABLE refusals (before interval, after interval);
+CREATE UNLOGGED TABLE callers (admitted int, refused int);
+
+-- The limiter's clock, read off a log of one call that does not expire.
+SELECT cozi.rate_limit('clock', 1, '365 days');
+CREATE FUNCTION limiter_clock() RETURNS interval LANGUAGE sql VOLATILE AS
+    $$SELECT clock + age FROM cozi.rate_limit_log('clock', '365 days')$$;
+
+-- A caller remembers between which two moments each refusal was.
+CREATE FUNCTION caller(seconds int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    until    timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    c1       interval := limiter_clock();
+    c2       interval;
+    before   interval[] := '{}';
+    after    interval[] := '{}';
+    admitted int := 0;
+BEGIN
+    WHILE clock_timestamp() < until LOOP
+        IF cozi.rate_limit('hot', 100, '1 s') THEN
+            admitted := admitted + 1;
+            c1 := limiter_clock();
+        ELSE
+            c2 := limiter_clock();
+            before := before || c1;
+            after := after || c2;
+            c1 := c2;
+        END IF;
+    END LOOP;
+    INSERT INTO refusals SELECT * FROM unnest(before, after);
+    INSERT INTO callers VALUES (admitted, cardinality(before));
+END
+$$;
+
+-- A collector has every admission, since a log holds a second of them.
+CREATE FUNCTION collector(seconds int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    until timestamptz := clock_timestamp() + make_interval(secs => seconds);
+BEGIN
+    WHILE clock_timestamp() < until LOOP
+        INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s') ON CONFLICT DO NOTHING;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s') ON CONFLICT DO NOTHING;
+END
+$$;
+SQL
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+append_to_file("$dir/script", <<"END");
+\\if :client_id = 32
+SELECT collector($seconds + 1);
+\\else
+SELECT caller($seconds);
+\\endif
+END
+my ($out, $err) = run_command([ 'pgbench', '-n', '-c', 33, '-j', 2, '-t', 1, '-f', "$dir/script", '-d', $node->connstr('postgres') ]);
+like($out, qr{number of transactions actually processed: 33/33}, '32 callers and a collector ran') or diag("$out\n$err");
+
+my ($admitted, $refused) = split /\|/, $node->safe_psql('postgres', 'SELECT sum(admitted), sum(refused) FROM callers');
+note("$admitted admitted, $refused refused in $seconds s");
+is($node->safe_psql('postgres', 'SELECT count(*) || \' \' || max(number) || \' \' || sum(cost) FROM admissions'), "$admitted $admitted $admitted",
+	'no admission was lost: callers and log count the same');
+cmp_ok($refused, '>', $admitted, 'the key was saturated');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT clock - lag(clock, 100) OVER (ORDER BY number) AS span FROM admissions) s WHERE span < '1 s')),
+	0, 'no window of a second holds more than 100 admissions');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT clock < lag(clock) OVER (ORDER BY number) AS back FROM admissions) s WHERE back)),
+	0, 'the log is in order');
+
+# A refusal is right if the window was full at some moment between its two
+# readings of the clock: the 100th last admission before `after` was then still
+# less than a second old.
+is($node->safe_psql('postgres', q(
+	WITH full_until AS (SELECT clock, lag(clock, 99) OVER (ORDER BY number) + interval '1 s' AS until FROM admissions),
+	events AS (SELECT after AS at, 1 AS kind, before, NULL::interval AS until FROM refusals
+		UNION ALL SELECT clock, 0, NULL, until FROM full_until),
+	judged AS (SELECT kind, before, max(until) OVER (ORDER BY at, kind) AS until FROM events)
+	SELECT count(*) FROM judged WHERE kind = 1 AND (until IS NULL OR until <= before))),
+	0, 'no call was refused while the window had room');
+cmp_ok($admitted, '>=', 100 * ($seconds - 1), 'the budget was used up all along');
+
+# ---- gcra on one key: at most a burst and the even rate ----
+$node->safe_psql('postgres', q(CREATE UNLOGGED TABLE passed (n bigint)));
+append_to_file("$dir/gcra2", "INSERT INTO passed SELECT count(*) FROM generate_series(1, 200) i WHERE cozi.rate_limit('hot' || repeat('', i), 100, '1 s', 1, 'gcra');\n");
+my $t0 = $node->safe_psql('postgres', 'SELECT extract(epoch FROM limiter_clock())');
+run_command([ 'pgbench', '-n', '-c', 16, '-j', 2, '-T', 3, '-f', "$dir/gcra2", '-d', $node->connstr('postgres') ]);
+my $span = $node->safe_psql('postgres', 'SELECT extract(epoch FROM limiter_clock())') - $t0;
+my $passed = $node->safe_psql('postgres', 'SELECT sum(n) FROM passed');
+note("gcra: $passed admitted in at most $span s");
+cmp_ok($passed, '<=', 100 + 100 * $span, 'gcra: no more than a burst and the even rate');
+cmp_ok($passed, '>=', 100 + 100 * 2.5, 'gcra: and no less');
+
+# ---- a flood of keys: memory is flat, and denied keys stay denied ----
+for my $alg (qw(exact gcra))
+{
+	$node->restart;
+	$node->safe_psql('postgres', "SELECT cozi.rate_limit('denied' || i, 5, '1 hour', 5, '$alg') FROM generate_series(1, 2000) i");
+	$node->safe_psql('postgres', "SELECT cozi.rate_limit('partly' || i, 5, '1 hour', 2, '$alg') FROM generate_series(1, 2000) i");
+	my $before = $node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats');
+	my ($admits, $rss) = split /\|/, $node->safe_psql('postgres', qq(
+		SELECT count(*) FROM generate_series(1, 1000) i WHERE cozi.rate_limit('warm' || i, 5, '1 hour', 1, '$alg') \\g /dev/null
+		SELECT pg_read_file('/proc/self/status') AS a \\gset
+		SELECT count(*) AS n FROM generate_series(1, $flood) i WHERE cozi.rate_limit('flood' || i, 5, '1 hour', 1, '$alg') \\gset
+		SELECT pg_read_file('/proc/self/status') AS b \\gset
+		SELECT :n || '|' || substring(:'b' FROM 'RssAnon:\\s*(\\d+)')::int - substring(:'a' FROM 'RssAnon:\\s*(\\d+)')::int));
+	is($admits, $flood, "$alg flood: each new key passes");
+	cmp_ok($rss, '<', 4096, "$alg flood: the backend's own memory is flat ($rss kB)");
+	my ($bytes, $evictions, $slots, $used) =
+	  split /\|/, $node->safe_psql('postgres', 'SELECT bytes, evictions, slots, used FROM cozi.rate_limit_stats');
+	is($bytes, $before, "$alg flood: the table's memory is what it was");
+	cmp_ok($used, '<=', $slots, "$alg flood: $used of $slots slots used");
+	my $held = $alg eq 'gcra' ? 'gcra_keys' : 'log_keys';
+	cmp_ok($evictions, '>=', $flood - $slots, "$alg flood: $evictions evictions counted");
+	cmp_ok(abs($evictions + $node->safe_psql('postgres', "SELECT $held FROM cozi.rate_limit_stats") - ($flood + 5000 + ($alg eq 'exact'))), '<=', 1,
+		"$alg flood: every key is held or was counted out");
+	my $freed = $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('denied' || i, 5, '1 hour', 1, '$alg')");
+	my $lost = $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 2000) i, LATERAL cozi.rate_limit_peek('partly' || i, 5, '1 hour', 1, '$alg') p WHERE p.remaining = 5");
+	note(sprintf '%s: %d keys flooded %d slots; denied keys freed %.2f %%, keys that owed 2 of 5 forgotten %.2f %%', $alg, $flood, $slots, $freed / 20, $lost / 20);
+	is($freed, 0, "$alg flood: no denied key is let through");
+	is($lost, 0, "$alg flood: nor was any forgotten that owed more than the flood");
+}
+$node->stop;
+done_testing();
