@@ -212,7 +212,7 @@ sample_cpu(const char *root, const Limits *limits)
 
 /* The share of CPU used since the last call, and the time since, in ms. */
 static bool
-cpu_share(const char *root, const Limits *limits, double *share, int64 * ms)
+cpu_share(const char *root, const Limits *limits, double *share, int64 *ms)
 {
 	CpuSample	now = sample_cpu(root, limits);
 	int64		since = (now.at - last_sample.at) / 1000;
