@@ -148,3 +148,66 @@ CREATE FUNCTION claim(name text) RETURNS text
     AS 'MODULE_PATHNAME', 'cozi_claim'
     LANGUAGE C STABLE STRICT PARALLEL SAFE COST 5;
 COMMENT ON FUNCTION claim(text) IS 'one claim of the verified token as text; NULL when there is none';
+
+-- What an administrator should know of the above; the auth.* functions are
+-- those of Supabase, whose policies call them.
+CREATE FUNCTION identity_status() RETURNS TABLE (item text, state text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    usable bigint;
+    roles text;
+BEGIN
+    PERFORM cozi.uid();     -- loads the library, which defines the settings
+    item := 'cozi.jwt_issuer';
+    IF current_setting(item) = '' THEN
+        RETURN QUERY SELECT item, 'warn', 'a token may name any issuer, or none';
+    ELSE
+        RETURN QUERY SELECT item, 'ok', current_setting(item);
+    END IF;
+    item := 'cozi.jwt_audience';
+    IF current_setting(item) = '' THEN
+        RETURN QUERY SELECT item, 'warn', 'a token for another service of the same issuer is believed too';
+    ELSE
+        RETURN QUERY SELECT item, 'ok', current_setting(item);
+    END IF;
+    item := 'cozi.trusted_gateways';
+    IF current_setting(item) <> '' THEN
+        RETURN QUERY SELECT item, 'warn', format('request.jwt.claims is believed, without a token, in sessions of %s', current_setting(item));
+    ELSE
+        RETURN QUERY SELECT item, 'ok', 'none: identity comes from login() alone';
+    END IF;
+
+    item := 'cozi.jwks';
+    IF NOT has_table_privilege('cozi.jwks', 'select') OR row_security_active('cozi.jwks') THEN
+        RETURN QUERY SELECT item, NULL::text, 'only the owner of the extension sees the keys';
+    ELSE
+        SELECT count(*) INTO usable FROM cozi.jwks k
+        WHERE coalesce(k.not_before, '-infinity') <= clock_timestamp() AND coalesce(k.retired_at, 'infinity') > clock_timestamp();
+        RETURN QUERY SELECT item, CASE usable WHEN 0 THEN 'warn' ELSE 'ok' END, format('%s keys in use', usable);
+    END IF;
+
+    FOR item, roles IN
+        SELECT p.parname, string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text)
+        FROM pg_parameter_acl p, aclexplode(p.paracl) a
+        WHERE p.parname LIKE 'cozi.%' AND a.privilege_type = 'SET' AND a.grantee <> 10
+        GROUP BY p.parname ORDER BY p.parname
+    LOOP
+        RETURN QUERY SELECT item, 'warn', format('may be set by %s', roles);
+    END LOOP;
+
+    RETURN QUERY
+        SELECT format('auth.%s()', p.proname),
+               CASE WHEN pg_get_function_sqlbody(p.oid) = w.body THEN 'ok' ELSE 'warn' END,
+               CASE WHEN pg_get_function_sqlbody(p.oid) = w.body THEN 'asks cozi'
+                    ELSE 'does not ask cozi: policies that call it believe what it believes' END
+        FROM (VALUES ('uid', 'RETURN cozi.uid()'), ('jwt', 'RETURN cozi.claims()'),
+                     ('role', 'RETURN cozi.claim(''role''::text)'), ('email', 'RETURN cozi.claim(''email''::text)')) w(name, body)
+        JOIN pg_proc p ON p.proname = w.name AND p.pronargs = 0
+        JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'auth'
+        ORDER BY 1;
+END
+$$;
+COMMENT ON FUNCTION identity_status() IS 'what identity rests on here: issuer, audience, keys, gateways, and whether the auth.* functions of Supabase ask cozi';
+REVOKE ALL ON FUNCTION identity_status() FROM PUBLIC;

@@ -507,6 +507,24 @@ cozi_logout(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * A worker that loads the library when its leader has not, in a function's
+ * body, may not take over what the configuration file says: parallel mode
+ * forbids it.  Then that value, if the file it is from, is the default.
+ */
+static const char *
+default_gateways(void)
+{
+	struct config_generic *placeholder;
+
+	if (!IsParallelWorker() || InitializingParallelWorker)
+		return "";
+	placeholder = find_setting_compat("cozi.trusted_gateways");
+	if (placeholder == NULL || placeholder->source != PGC_S_FILE)
+		return "";
+	return strdup(GetConfigOption("cozi.trusted_gateways", false, false));
+}
+
 void
 cozi_rls_identity_init(void)
 {
@@ -524,9 +542,9 @@ cozi_rls_identity_init(void)
 							   "Session users whose request.jwt.claims are believed.",
 							   "They verify tokens themselves and run no SQL of their clients.",
 							   &trusted_gateways,
-							   "",
+							   default_gateways(),
 							   PGC_SIGHUP,
-							   GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
+							   GUC_LIST_INPUT,
 							   check_gateways,
 							   assign_gateways,
 							   NULL);
