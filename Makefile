@@ -1,8 +1,11 @@
 # cozi: a PostgreSQL extension, built with PGXS
 #
-#   make && make install        for the server whose pg_config is on the PATH
-#   make test, make demo        the two commands of the README
-#   make installcheck           the tests, against a server that already runs
+#   make && make install     for the server whose pg_config is on the PATH
+#   make test, make demo     the two commands of the README: test/run, demo/run
+#   make installcheck        the tests, on a server that runs and has cozi
+#   make pgtap               the contracts, on a server that has pgTAP as well
+#   make format              src/ as pgindent would leave it; make format-check
+#   make dist                the archive for PGXN, of what is committed
 
 EXTENSION  = cozi
 MODULE_big = cozi
@@ -31,25 +34,47 @@ PG_CFLAGS  = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 SHLIB_LINK = -lcrypto
 
 PG_CONFIG ?= pg_config
-PGXS      := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+PGXS      := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench pgtap format format-check dist no-check
+.PHONY: demo test bench pgtap format format-check dist no-check no-server
 
 ifneq ($(PGXS),)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
 
 $(DATA_built): $(SQL_PARTS) cozi.control
 	cat $(SQL_PARTS) > $@
+else
+all install installcheck: no-server
+no-server:
+	@echo 'cozi needs pg_config and the headers of a PostgreSQL server (Debian: postgresql-server-dev-15);' >&2; \
+	 echo 'name them by PG_CONFIG=/path/to/pg_config, or let "make test" install what is missing' >&2; exit 1
 endif
 
+# PG_CONFIG goes on to the commands only where the caller set it.
 demo test bench:
 	@PG_CONFIG='$(if $(filter-out undefined default file,$(origin PG_CONFIG)),$(PG_CONFIG))' $@/run
 
 pgtap:
 	pg_prove --ext .sql test/pgtap/
+
+format:
+	test/format --write
+format-check:
+	test/format
+
+# META.json takes its version here, from cozi.control.
+dist: name = cozi-$(EXTVERSION)
+dist:
+	mkdir -p dist
+	rm -f dist/index dist/$(name).zip
+	GIT_INDEX_FILE=dist/index git read-tree HEAD
+	GIT_INDEX_FILE=dist/index git update-index --cacheinfo \
+		100644,$$(sed 's/@VERSION@/$(EXTVERSION)/' META.json | git hash-object -w --stdin),META.json
+	git archive --format=zip --prefix=$(name)/ --output=dist/$(name).zip $$(GIT_INDEX_FILE=dist/index git write-tree)
+	rm -f dist/index
 
 # PGXS answers `make check` with a sentence and success; it tested nothing.
 check: no-check
