@@ -14,8 +14,9 @@ SELECT plan(22);
 -- role needs, and nothing else.
 CREATE TEMP TABLE public_may (domain text, privilege text, name text);
 INSERT INTO public_may VALUES
-    ('sharding', 'EXECUTE', 'id_bucket|id_time|node_of|node_of_text'),
-    ('rls', 'EXECUTE', 'login|logout|uid|uid_[a-z]+|require_uid|claims?|is_[a-z_]+|has_[a-z_]+|require_role|can_view');
+    ('trending', 'EXECUTE', 'top|top_ranked'),
+    ('sharding', 'EXECUTE', 'next_id|uuid7|id_bucket|id_time|node_of|node_of_text'),
+    ('rls', 'EXECUTE', 'login|logout|uid|uid_[a-z]+|require_uid(_[a-z]+)?|claims?|is_[a-z_]+|has_[a-z_]+|require_role|can_view');
 
 CREATE TEMP VIEW member AS
 SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS object
