@@ -46,6 +46,12 @@ $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
 
 $(DATA_built): $(SQL_PARTS) cozi.control
 	cat $(SQL_PARTS) > $@
+# Nothing but what SQL and the server call: a library shares one name space
+# with all others.  (PostgreSQL 16 and later hide by themselves what they can.)
+ifeq ($(PORTNAME), linux)
+SHLIB_LINK += -Wl,--version-script=src/exports.map
+$(shlib): src/exports.map
+endif
 else
 all install installcheck: no-server
 no-server:
