@@ -31,7 +31,7 @@
 #include "trending_topk.h"
 
 #define FETCH_FIRST 64			/* rows fetched at once, to begin with */
-#define FETCH_MOST 1024			/* and later */
+#define FETCH_MOST 256			/* and later */
 
 /*
  * Arguments.

@@ -102,7 +102,7 @@ BEGIN
     SELECT * INTO before FROM pg_stat_xact_user_tables WHERE relname = 'trending_topk_posts';
     EXECUTE query;
     SELECT * INTO after FROM pg_stat_xact_user_tables WHERE relname = 'trending_topk_posts';
-    RETURN QUERY SELECT after.seq_scan - before.seq_scan, after.idx_tup_fetch - before.idx_tup_fetch < 2000;
+    RETURN QUERY SELECT after.seq_scan - before.seq_scan, after.idx_tup_fetch - before.idx_tup_fetch < 4000;
 END $$;
 SELECT f AS formula, c.n, c.differ, r.*
 FROM unnest(ARRAY['gravity', 'hot_rank', 'scaled_rank']) f,
