@@ -110,7 +110,13 @@ extern void run_sql(const char *sql, int expected);
 /* ---- trending_fold.c ---- */
 
 extern bool lock_fold(Oid boardid, bool wait);
+extern int64 fold_if_free(const Board *board, int64 interval, int64 max_rows);
 extern void fold_at_commit(const Board *board, int64 appended);
+
+/* ---- trending_worker.c ---- */
+
+extern bool fold_worker_runs(void);
+extern void fold_worker_init(void);
 
 /* ---- trending_rebuild.c ---- */
 

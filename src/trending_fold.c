@@ -11,6 +11,7 @@
  * does so in the last moment before the commit, never before a PREPARE, so
  * that no open transaction keeps the lock; in a subtransaction, so that no
  * error of a fold reaches his vote; and only if every lock is free at once.
+ * Where cozi is preloaded a worker does it instead (trending_worker.c).
  *
  * The laws: the fold lock of a board is held by whoever takes rows out of its
  * delta, to the end of the transaction.  It is an advisory lock of a class
@@ -272,24 +273,31 @@ can_lock_all(const Board *board)
 	return true;
 }
 
-static void
-try_fold(const Touched *each)
+/*
+ * Fold a board unless somebody else does, has just done so, or holds a lock
+ * that we would wait for.  Returns how many rows of the delta went.
+ */
+int64
+fold_if_free(const Board *board, int64 interval, int64 max_rows)
 {
 	TimestampTz since;
+	int64		folded;
 
-	if (!lock_fold(each->board.board, false))
-		return;
-	since = GetCurrentTimestamp() - last_fold(each->board.board);
-	if (since >= 0 && since < FOLD_INTERVAL && each->appended <= FOLD_ROWS)
-		return;
-	if (!can_lock_all(&each->board))
-		return;
+	if (!lock_fold(board->board, false))
+		return 0;
+	/* a clock set back must not stop us */
+	since = GetCurrentTimestamp() - last_fold(board->board);
+	if (since >= 0 && since < interval)
+		return 0;
+	if (!can_lock_all(board))
+		return 0;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	(void) fold_board(&each->board, Max(FOLD_ROWS, each->appended), "20ms");
+	folded = fold_board(board, max_rows, "20ms");
 	SPI_finish();
 	PopActiveSnapshot();
+	return folded;
 }
 
 static Attempt *
@@ -321,7 +329,9 @@ fold_harmlessly(const Touched *each, Attempt *attempt)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		try_fold(each);
+		(void) fold_if_free(&each->board,
+							each->appended > FOLD_ROWS ? 0 : FOLD_INTERVAL,
+							Max(FOLD_ROWS, each->appended));
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -352,6 +362,8 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			if (touched == NIL || XactIsoLevel != XACT_READ_COMMITTED || XactReadOnly)
+				return;
+			if (fold_worker_runs())
 				return;
 			now = GetCurrentTimestamp();
 			foreach(lc, touched)
@@ -413,5 +425,6 @@ fold_at_commit(const Board *board, int64 appended)
 void
 cozi_trending_init(void)
 {
+	fold_worker_init();
 	RegisterXactCallback(at_transaction_end, NULL);
 }

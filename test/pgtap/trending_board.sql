@@ -1,0 +1,112 @@
+-- Whose rights: a voter needs his right on the votes and no other, and nobody
+-- gets more out of a board than its owner gives.
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS cozi;
+SELECT plan(46);
+
+CREATE ROLE board_owner;
+CREATE ROLE board_voter;   -- "authenticated"
+CREATE ROLE board_reader;  -- "anon"
+CREATE ROLE board_mallory;
+GRANT USAGE ON SCHEMA cozi TO board_owner, board_mallory, board_reader;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO board_owner;
+CREATE SCHEMA app AUTHORIZATION board_owner;
+GRANT USAGE ON SCHEMA app TO board_voter, board_reader, board_mallory;
+CREATE SCHEMA mallory AUTHORIZATION board_mallory;
+
+-- An owner who is no superuser, votes under RLS and FORCE
+SET ROLE board_owner;
+CREATE TABLE app.votes (post bigint, voter text DEFAULT current_user, value int DEFAULT 1, created_at timestamptz DEFAULT now());
+INSERT INTO app.votes (post) VALUES (1), (1), (2);
+ALTER TABLE app.votes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.votes FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON app.votes USING (voter = current_user) WITH CHECK (voter = current_user AND post < 100);
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.votes TO board_voter;
+SELECT lives_ok($$SELECT cozi.create_board('hot', 'app.votes', 'post', 'value')$$, 'an owner who is no superuser creates a board');
+SELECT results_eq('SELECT item, ups FROM app.hot ORDER BY 1', 'VALUES (1::bigint, 2::bigint), (2, 1)', 'filled with all votes, whatever FORCE RLS would hide');
+SELECT is(relowner::regrole::text, 'board_owner', relname || ' belongs to the owner') FROM pg_class
+WHERE relnamespace = 'app'::regnamespace AND relname IN ('hot', 'hot_tally', 'hot_delta', 'hot_live') ORDER BY relname;
+SELECT is(relacl, NULL, relname || ' is created with no grants') FROM pg_class
+WHERE relnamespace = 'app'::regnamespace AND relname IN ('hot', 'hot_tally', 'hot_delta', 'hot_live') ORDER BY relname;
+RESET ROLE;
+
+SET ROLE board_voter;
+SELECT lives_ok('INSERT INTO app.votes (post) VALUES (2), (2), (3)', 'a voter votes with his right on the votes alone');
+SELECT lives_ok('UPDATE app.votes SET value = -1 WHERE post = 3', 'a voter flips');
+SELECT throws_ok('INSERT INTO app.votes (post) VALUES (100)', '42501', NULL, 'policies on the votes hold');
+SELECT throws_ok('SELECT * FROM app.hot', '42501', NULL, 'a voter may not read the board');
+SELECT throws_ok('INSERT INTO app.hot VALUES (1, 1, 1, 1)', '42501', NULL, 'nor write it');
+SELECT throws_ok('INSERT INTO app.hot_delta SELECT * FROM app.hot_delta', '42501', NULL, 'nor its delta');
+SELECT throws_ok('DELETE FROM app.hot_tally', '42501', NULL, 'nor its tallies');
+RESET ROLE;
+SELECT results_eq('SELECT item, ups, downs FROM app.hot_live ORDER BY 1',
+    'VALUES (1::bigint, 2::bigint, 0::bigint), (2, 3, 0), (3, 0, 1)', 'his votes are counted');
+
+-- What PUBLIC may call, and what not
+SELECT is(has_function_privilege('board_mallory', f, 'EXECUTE'), false, f || ' is not for PUBLIC')
+FROM unnest(ARRAY['cozi.create_board(text, regclass, name, name, name, name, interval, float8)', 'cozi.drop_board(regclass)',
+    'cozi.rebuild_board(regclass)', 'cozi.set_half_life(regclass, interval)', 'cozi.verify_board(regclass)', 'cozi.fold(regclass, int)']) f;
+SELECT is(has_function_privilege('board_mallory', 'cozi.top(regclass, int, text)', 'EXECUTE'), true, 'top is for whoever may read the board');
+SELECT is(has_table_privilege('board_mallory', 'cozi.board_config', 'SELECT,INSERT,UPDATE,DELETE'), false, 'the list of boards is nobody''s');
+
+-- Mallory has EXECUTE on everything, and his own table
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO board_mallory;
+SET ROLE board_mallory;
+CREATE TABLE mallory.votes (post bigint, value int, created_at timestamptz);
+SELECT throws_ok($$SELECT cozi.create_board('x', 'app.votes', 'post')$$, '42501', NULL, 'a board needs the owner of the votes');
+SELECT throws_ok($$SELECT cozi.drop_board('app.hot')$$, '42501', NULL, 'so does dropping it');
+SELECT throws_ok($$SELECT cozi.rebuild_board('app.hot')$$, '42501', NULL, 'and rebuilding');
+SELECT throws_ok($$SELECT cozi.set_half_life('app.hot', '1 day')$$, '42501', NULL, 'and its half-life');
+SELECT throws_ok($$SELECT * FROM cozi.verify_board('app.hot')$$, '42501', NULL, 'and verifying, which shows it');
+SELECT throws_ok($$SELECT * FROM cozi.top('app.hot', 5)$$, '42501', NULL, 'top needs SELECT on the board');
+SELECT lives_ok($$CREATE TRIGGER forge AFTER INSERT ON mallory.votes REFERENCING NEW TABLE AS cozi_new FOR EACH STATEMENT EXECUTE FUNCTION cozi.count_votes('app.hot', 'hot')$$,
+    'a trigger of his own, with a victim''s board as its argument');
+SELECT lives_ok('INSERT INTO mallory.votes SELECT 1, 1000, now() FROM generate_series(1, 100)', 'fires');
+SELECT is((SELECT count(*) FROM cozi.boards), 0::bigint, 'he sees no board of others');
+RESET ROLE;
+SELECT is((SELECT ups FROM app.hot_live WHERE item = 1), 2::bigint, 'and forges nothing');
+
+-- A fold by a superuser runs nobody's trigger as superuser
+SET ROLE board_owner;
+CREATE TABLE app.seen (who text, secure text);
+CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN INSERT INTO app.seen VALUES (current_user, current_setting('search_path')); RETURN NEW; END$$;
+CREATE TRIGGER spy BEFORE INSERT OR UPDATE ON app.hot FOR EACH ROW EXECUTE FUNCTION app.spy();
+RESET ROLE;
+SELECT lives_ok('SELECT cozi.fold()', 'a superuser folds');
+SELECT results_eq('SELECT DISTINCT who, secure FROM app.seen', $$VALUES ('board_owner', 'pg_catalog, pg_temp')$$, 'the trigger ran as the owner');
+SET ROLE board_owner;
+CREATE OR REPLACE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN RESET ROLE; RETURN NEW; END$$;
+RESET ROLE;
+SET ROLE board_voter;
+INSERT INTO app.votes (post) VALUES (4);
+RESET ROLE;
+SELECT throws_ok('SELECT cozi.fold()', '42501', NULL, 'and cannot leave the restricted operation');
+ALTER TABLE app.hot DISABLE TRIGGER spy;
+
+-- Readers, with and without a policy on the board
+GRANT SELECT ON app.hot TO board_reader;
+SET ROLE board_reader;
+SELECT results_eq($$SELECT item, rank FROM cozi.top('app.hot', 3)$$, $$VALUES ('2', 1), ('1', 2), ('4', 3)$$ , 'a reader of the board has its top, pending votes included');
+SELECT throws_ok('SELECT * FROM app.hot_live', '42501', NULL, 'the live view has grants of its own');
+RESET ROLE;
+SELECT ok(cozi.fold() >= 0, 'folded');
+ALTER TABLE app.hot ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shown ON app.hot FOR SELECT TO board_reader USING (item <> 2);
+SET ROLE board_voter;
+INSERT INTO app.votes (post) VALUES (2), (4), (5);
+SET ROLE board_reader;
+SELECT results_eq($$SELECT item FROM cozi.top('app.hot', 10) ORDER BY item$$, $$VALUES ('1'), ('3'), ('4')$$, 'a policy on the board holds for its top; new items show when folded');
+RESET ROLE;
+SET ROLE board_owner;
+ALTER TABLE app.hot FORCE ROW LEVEL SECURITY;
+RESET ROLE;
+SELECT lives_ok('SELECT cozi.fold()', 'FORCE on the board does not stop a fold');
+SET ROLE board_reader;
+SELECT results_eq($$SELECT item FROM cozi.top('app.hot', 10) ORDER BY item$$, $$VALUES ('1'), ('3'), ('4'), ('5')$$, 'now they are');
+RESET ROLE;
+SELECT is_empty($$SELECT * FROM cozi.verify_board('app.hot')$$, 'nothing was lost on the way');
+SELECT finish();
+ROLLBACK;

@@ -1,0 +1,113 @@
+# A server killed while 16 clients vote, flip and retract: the board equals a
+# recount, three times over (20 with COZI_LONG), with voters folding and with
+# a worker folding, with commits that wait for the disk and with some that do not.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rounds = $ENV{COZI_LONG} ? 20 : 3;
+my $node = PostgreSQL::Test::Cluster->new('crash');
+$node->init;
+$node->append_conf('postgresql.conf', "autovacuum_naptime = 1\nmax_connections = 50\nlog_min_messages = warning\nmax_prepared_transactions = 5\n");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION cozi;
+	CREATE TABLE votes (post int, voter int, value int, created_at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (post, voter));
+	SELECT cozi.create_board('hot', 'votes', 'post', 'value');
+	SELECT cozi.create_board('slow', 'votes', 'post', 'value', half_life => '30 days');
+});
+
+my $vote = "$PostgreSQL::Test::Utils::tmp_check/vote.sql";
+append_to_file($vote, q{
+\set post random_zipfian(1, 50, 1.5)
+\set voter random(1, 2000)
+\set what random(1, 10)
+\if :what <= 6
+INSERT INTO votes VALUES (:post, :voter, 1) ON CONFLICT (post, voter) DO UPDATE SET value = 1, created_at = clock_timestamp();
+\elif :what <= 8
+UPDATE votes SET value = -value WHERE post = :post AND voter = :voter;
+\elif :what <= 9
+DELETE FROM votes WHERE post = :post AND voter % 50 = :voter % 50;
+\else
+BEGIN;
+SET LOCAL synchronous_commit = off;
+INSERT INTO votes SELECT :post + i, :voter, -1 FROM generate_series(1, 5) i ON CONFLICT DO NOTHING;
+COMMIT;
+\endif
+});
+
+for my $round (1 .. $rounds)
+{
+	$node->append_conf('postgresql.conf',
+		$round % 2 ? "shared_preload_libraries = ''" : "shared_preload_libraries = 'cozi'");
+	$node->restart;
+	my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM votes');
+	my ($in, $out, $err) = ('', '', '');
+	my $bench = IPC::Run::start(
+		[ 'pgbench', '-n', '-c', '16', '-j', '2', '-T', '60', '-f', $vote, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		'<', \$in, '>', \$out, '2>', \$err);
+	sleep(2 + rand(1));
+	$node->stop('immediate');
+	$bench->finish;
+	$node->start;
+	my $votes = $node->safe_psql('postgres', 'SELECT count(*) FROM votes');
+	cmp_ok($votes, '!=', $before, "round $round: votes were cast until the kill ($votes rows)");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}), 0, "round $round: the board equals a recount");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('slow')}), 0, "round $round: so does the other");
+	$node->safe_psql('postgres', 'SELECT cozi.fold()');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM hot_delta}), 0, "round $round: all is folded");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}), 0, "round $round: and equals a recount still");
+}
+
+# A voter's own fold is invisible to him: also where it cannot be done
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$node->safe_psql('postgres', q{INSERT INTO votes VALUES (1, 9001, 1); SELECT pg_sleep(0.3);});
+{
+	my ($in, $out) = ("BEGIN; LOCK TABLE hot IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n", '');
+	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, 'postgres' ], '<', \$in, '>', \$out,
+		IPC::Run::timeout(60));
+	$psql->pump until $out =~ /locked/;
+	is($node->safe_psql('postgres', q{SET statement_timeout = '5s'; INSERT INTO votes VALUES (1, 9002, 1); SELECT 'voted'}),
+		'voted', 'a vote waits for no lock on the board');
+	$in .= "COMMIT; BEGIN; SELECT 'rows' FROM hot WHERE item = 1 FOR UPDATE;\n";
+	$psql->pump until $out =~ /rows/;
+	is($node->safe_psql('postgres', q{SET statement_timeout = '5s'; INSERT INTO votes VALUES (1, 9003, 1); SELECT pg_sleep(0.3); INSERT INTO votes VALUES (1, 9004, 1); SELECT 'voted'}),
+		"\nvoted", 'nor on a row of it');
+	$in .= "COMMIT;\n";
+	$psql->finish;
+}
+$node->safe_psql('postgres', q{ALTER TABLE hot ADD CONSTRAINT never CHECK (ups < 0) NOT VALID});
+is($node->safe_psql('postgres', q{SELECT pg_sleep(0.3); INSERT INTO votes VALUES (1, 9005, 1); SELECT 'voted'}), "\nvoted", 'no error of a fold reaches a vote');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}), 0, 'whose count is pending, and in the live view');
+$node->safe_psql('postgres', q{ALTER TABLE hot DROP CONSTRAINT never; SELECT cozi.fold()});
+
+# A prepared vote counts when it is committed, and stops nobody
+$node->safe_psql('postgres', q{BEGIN; INSERT INTO votes VALUES (60, 1, 1); PREPARE TRANSACTION 'vote'});
+$node->safe_psql('postgres', q{INSERT INTO votes VALUES (60, 2, 1); SELECT cozi.fold()});
+is($node->safe_psql('postgres', q{SELECT ups FROM hot WHERE item = 60}), 1, 'a prepared vote does not count');
+$node->stop('immediate');
+$node->start;
+$node->safe_psql('postgres', q{COMMIT PREPARED 'vote'});
+is($node->safe_psql('postgres', q{SELECT ups FROM hot_live WHERE item = 60}), 2, 'and counts when it is committed, a crash later');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}), 0, 'once');
+
+# The worker: one while there are votes, none after
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'");
+$node->restart;
+$node->safe_psql('postgres', q{INSERT INTO votes VALUES (61, 1, 1)});
+$node->safe_psql('postgres', q{INSERT INTO votes VALUES (61, 2, 1)});
+ok($node->poll_query_until('postgres', q{SELECT ups = 2 FROM hot WHERE item = 61}), 'a worker folds');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cozi fold worker'}), 1, 'one worker');
+$node->safe_psql('postgres', q{BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO votes VALUES (61, 3, 1); COMMIT});
+ok($node->poll_query_until('postgres', q{SELECT ups = 3 FROM hot WHERE item = 61}), 'also what serializable voters leave');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi fold worker'}), 'which goes when nobody votes');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE postgres');
+is($node->safe_psql('copy', q{SELECT count(*) FROM cozi.verify_board('hot')}), 0, 'a copied database has its board');
+$node->safe_psql('copy', q{INSERT INTO votes VALUES (61, 9, 1)});
+is($node->safe_psql('copy', q{SELECT ups FROM hot_live WHERE item = 61}), 4, 'which goes on counting');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->stop;
+done_testing();
