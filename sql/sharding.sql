@@ -543,7 +543,7 @@ WITH t AS (
         LATERAL (SELECT t.relname UNION ALL SELECT idx.name FROM idx WHERE NOT idx.indisexclusion) AS x (name)
     WHERE t.relkind = 'r'
 )
-SELECT 10, 'it is ' || CASE t.relpersistence WHEN 'u' THEN 'unlogged' ELSE 'temporary' END,
+SELECT 45, 'it is ' || CASE t.relpersistence WHEN 'u' THEN 'unlogged' ELSE 'temporary' END,
        CASE t.relpersistence WHEN 'u' THEN format('ALTER TABLE %s SET LOGGED', t.q)
                              ELSE format('CREATE TABLE %I (LIKE pg_temp.%I INCLUDING ALL)', cozi.sharding_name(t.relname, '_kept'), t.relname) END
 FROM t WHERE t.relpersistence <> 'p'
