@@ -205,7 +205,7 @@ WITH t AS (
                          CASE c.relkind WHEN 'I' THEN 'ONLY ' ELSE '' END,
                          CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END
                          || CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END)) AS u (kind, kin, tail)
-), outside AS (                 -- rules, policies, functions elsewhere that name the table
+), outside AS (                 -- rules, policies, functions elsewhere that name the table: replaced, so that they keep their OIDs
     SELECT DISTINCT d.classid, d.objid
     FROM pg_depend d
     WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_proc'::regclass)
@@ -297,11 +297,11 @@ FROM t, idx
 UNION ALL
 SELECT 3, 'table', CASE
            WHEN r.rulename = '_RETURN' THEN
-               format('CREATE OR REPLACE VIEW %I.%I%s AS%s%s', n.nspname, v.relname,
+               format('CREATE %s VIEW %I.%I%s AS%s%s', 'OR REPLACE', n.nspname, v.relname,
                       (SELECT ' WITH (' || string_agg(format('%I=%L', split_part(x, '=', 1), substr(x, 1 + strpos(x, '='))), ', ') || ')'
                        FROM unnest(v.reloptions) x),
                       chr(10), rtrim(pg_get_viewdef(v.oid), ';'))
-           ELSE 'CREATE OR REPLACE' || rtrim(substr(pg_get_ruledef(r.oid), 7), ';') END, NULL, NULL
+           ELSE 'CREATE ' || 'OR REPLACE' || rtrim(substr(pg_get_ruledef(r.oid), 7), ';') END, NULL, NULL
 FROM outside
     JOIN pg_rewrite r ON r.oid = outside.objid AND outside.classid = 'pg_rewrite'::regclass
     JOIN pg_class v ON v.oid = r.ev_class
