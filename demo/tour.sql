@@ -1,1 +1,2 @@
 -- The tour: one chapter a domain, each readable on its own.
+\ir tour/ratelimit.sql

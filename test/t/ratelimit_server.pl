@@ -243,6 +243,8 @@ END
 	my $bouncer = IPC::Run::start([ 'pgbouncer', "$dir/ini" ], '<', \$in, '>', \$out, '2>', \$err);
 	my $until = time + 20;
 	usleep(50_000) until -S "$dir/.s.PGSQL.6432" || time > $until;
+	# a libpq newer than PgBouncer must not ask for more than it speaks
+	local $ENV{PGMAXPROTOCOLVERSION} = '3.0';
 	my @clients = map {
 		background("host=$dir port=6432 dbname=postgres user=$user",
 			"BEGIN READ ONLY; SELECT cozi.rate_limit('bouncer', 10, '1 hour'); ROLLBACK", "SELECT cozi.rate_limit('bouncer', 10, '1 hour')")
