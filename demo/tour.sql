@@ -1,2 +1,3 @@
 -- The tour: one chapter a domain, each readable on its own.
 \ir tour/ratelimit.sql
+\ir tour/sharding.sql
