@@ -418,18 +418,18 @@ COMMENT ON FUNCTION sharding_facts(oid) IS
 'everything a table is and has, as the statements that make it so (internal)';
 REVOKE ALL ON FUNCTION sharding_facts(oid) FROM PUBLIC;
 
--- The tables of cozi that name a relation in a regclass column: whoever
--- registers one there is asked to let it go first.
-CREATE FUNCTION sharding_registrations(rel oid) RETURNS SETOF name
+-- Where cozi itself has registered a relation: any regclass column of any of
+-- its tables.  A table THING_config has the function drop_THING(THING); what
+-- follows another rule is left to uninstall_plan().
+CREATE FUNCTION sharding_registrations(rel oid) RETURNS TABLE (registry name, mend text)
 LANGUAGE plpgsql STABLE STRICT ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    tab name;
     col name;
-    found_one boolean;
+    thing text;
 BEGIN
-    FOR tab, col IN
+    FOR registry, col IN
         SELECT c.relname, a.attname
         FROM pg_depend d
             JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
@@ -438,15 +438,23 @@ BEGIN
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
         ORDER BY 1, 2
     LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM cozi.%I WHERE %I = $1)', tab, col) INTO found_one USING rel;
-        IF found_one THEN
-            RETURN NEXT tab;
+        thing := regexp_replace(registry, '_config$', '');
+        IF to_regprocedure(format('cozi.%I(regclass)', 'drop_' || thing)) IS NOT NULL
+            AND EXISTS (SELECT FROM pg_attribute
+                        WHERE attrelid = to_regclass(format('cozi.%I', registry)) AND attname = thing AND atttypid = 'regclass'::regtype) THEN
+            RETURN QUERY EXECUTE format('SELECT DISTINCT %L::name, format(%L, %I) FROM cozi.%I WHERE %I = $1',
+                                        registry, format('SELECT cozi.%I(%%L)', 'drop_' || thing), thing, registry, col)
+                USING rel;
+        ELSE
+            RETURN QUERY EXECUTE format('SELECT DISTINCT %L::name, %L FROM cozi.%I WHERE %I = $1',
+                                        registry, 'SELECT * FROM cozi.uninstall_plan()', registry, col)
+                USING rel;
         END IF;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION sharding_registrations(oid) IS
-'the tables of cozi in which a relation is registered (internal)';
+'the tables of cozi in which a relation is registered, and the SQL that takes it out (internal)';
 REVOKE ALL ON FUNCTION sharding_registrations(oid) FROM PUBLIC;
 
 -- What shard_table (key and modulus given) or unshard_table (both null)
@@ -579,7 +587,7 @@ SELECT DISTINCT 10, format('%s depends on extension "%s"', pg_describe_object(d.
 FROM own JOIN pg_depend d ON d.classid = own.classid AND d.objid = own.objid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x'
     JOIN pg_extension e ON e.oid = d.refobjid, pg_identify_object(d.classid, d.objid, 0) o
 UNION ALL                       -- cozi's own
-SELECT 11, format('it is registered in cozi.%I', r), 'SELECT * FROM cozi.uninstall_plan()' FROM cozi.sharding_registrations(rel) r
+SELECT 11, format('it is registered in cozi.%I', r.registry), r.mend FROM cozi.sharding_registrations(rel) r
 UNION ALL
 SELECT 11, format('trigger "%s" is kept by cozi', g.tgname), 'SELECT * FROM cozi.uninstall_plan()'
 FROM rels JOIN pg_trigger g ON g.tgrelid = rels.oid AND g.tgparentid = 0 AND NOT g.tgisinternal
@@ -717,28 +725,31 @@ UNION ALL
 SELECT 90, format('shard %s belongs to another owner', rels.q), format('ALTER TABLE %s OWNER TO %I', rels.q, pg_get_userbyid(t.relowner))
 FROM t, rels WHERE NOT rels.top AND rels.relowner <> t.relowner
 UNION ALL
-SELECT 91, format('index "%s" is of one shard only', c.relname), format('DROP INDEX %s', c.oid::regclass)
+SELECT 91, format('index "%s" is of shard %s only', c.relname, rels.q), format('DROP INDEX %s', c.oid::regclass)
 FROM rels JOIN pg_index i ON i.indrelid = rels.oid JOIN pg_class c ON c.oid = i.indexrelid
 WHERE NOT rels.top AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conindid = i.indexrelid)
 UNION ALL
-SELECT 91, format('constraint "%s" is of one shard only', x.conname), format('ALTER TABLE %s DROP CONSTRAINT %I', rels.q, x.conname)
+SELECT 91, format('constraint "%s" is of shard %s only', x.conname, rels.q), format('ALTER TABLE %s DROP CONSTRAINT %I', rels.q, x.conname)
 FROM rels JOIN pg_constraint x ON x.conrelid = rels.oid
 WHERE NOT rels.top AND x.conislocal AND x.coninhcount = 0 AND x.conparentid = 0 AND x.contype <> 't'
     AND (x.contype <> 'n' OR x.conkey <> ALL (SELECT y.conkey FROM pg_constraint y WHERE y.conrelid = rel AND y.contype IN ('n', 'p')))
 UNION ALL
-SELECT 91, format('trigger "%s" is of one shard only', g.tgname), format('DROP TRIGGER %I ON %s', g.tgname, rels.q)
-FROM rels JOIN pg_trigger g ON g.tgrelid = rels.oid AND NOT g.tgisinternal AND g.tgparentid = 0 WHERE NOT rels.top
+SELECT 91, format('trigger "%s" is of shard %s only', g.tgname, rels.q), format('DROP TRIGGER %I ON %s', g.tgname, rels.q)
+FROM rels JOIN pg_trigger g ON g.tgrelid = rels.oid AND NOT g.tgisinternal AND g.tgparentid = 0
+WHERE NOT rels.top
+    AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
+                    WHERE d.classid = 'pg_proc'::regclass AND d.objid = g.tgfoid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
 UNION ALL
-SELECT 91, format('policy "%s" is of one shard only', p.polname), format('DROP POLICY %I ON %s', p.polname, rels.q)
+SELECT 91, format('policy "%s" is of shard %s only', p.polname, rels.q), format('DROP POLICY %I ON %s', p.polname, rels.q)
 FROM rels JOIN pg_policy p ON p.polrelid = rels.oid WHERE NOT rels.top
 UNION ALL
-SELECT 91, format('rule "%s" is of one shard only', r.rulename), format('DROP RULE %I ON %s', r.rulename, rels.q)
+SELECT 91, format('rule "%s" is of shard %s only', r.rulename, rels.q), format('DROP RULE %I ON %s', r.rulename, rels.q)
 FROM rels JOIN pg_rewrite r ON r.ev_class = rels.oid WHERE NOT rels.top
 UNION ALL
-SELECT 91, format('statistics "%s" are of one shard only', s.stxname), format('DROP STATISTICS %I.%I', n.nspname, s.stxname)
+SELECT 91, format('statistics "%s" are of shard %s only', s.stxname, rels.q), format('DROP STATISTICS %I.%I', n.nspname, s.stxname)
 FROM rels JOIN pg_statistic_ext s ON s.stxrelid = rels.oid JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE NOT rels.top
 UNION ALL
-SELECT 91, format('publication "%s" publishes one shard only', p.pubname), format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname, rels.q)
+SELECT 91, format('publication "%s" publishes shard %s only', p.pubname, rels.q), format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname, rels.q)
 FROM rels JOIN pg_publication_rel r ON r.prrelid = rels.oid JOIN pg_publication p ON p.oid = r.prpubid WHERE NOT rels.top
 UNION ALL
 SELECT DISTINCT 91, format('%s has privileges on shard %s only', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE '"' || pg_get_userbyid(a.grantee) || '"' END, rels.q),

@@ -7,7 +7,8 @@
  * from the catalogues; how to do it safely is here.
  *
  * Two users are at work.  Catalogues are read as the owner of the extension,
- * because the readers are granted to nobody; they run no code of others.
+ * because the readers are granted to nobody; they run no code of others, and
+ * no operator that the caller's search_path would find.
  * Whatever touches the table (its statements run check functions, defaults,
  * index expressions) runs as the table's owner in a security-restricted
  * operation, as REINDEX does, whoever calls: so a superuser may shard the
@@ -84,12 +85,15 @@ typedef struct SavedUser
 	int			nestlevel;
 } SavedUser;
 
+/* Another user, who finds nothing but pg_catalog in his search_path. */
 static void
 become(Oid userid, int context, SavedUser *saved)
 {
 	GetUserIdAndSecContext(&saved->userid, &saved->context);
 	saved->nestlevel = NewGUCNestLevel();
 	SetUserIdAndSecContext(userid, saved->context | context);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* An error needs none of this: the abort restores both. */
@@ -105,8 +109,6 @@ static void
 become_owner(ShardJob *job, SavedUser *saved)
 {
 	become(job->owner, SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS, saved);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("row_security", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }

@@ -150,6 +150,19 @@ SELECT cozi.shard_table('passing', 'a', 4);
 CREATE TABLE computed (a int NOT NULL, b int GENERATED ALWAYS AS (a * 2) STORED NOT NULL);
 SELECT cozi.shard_table('computed', 'b', 4);
 
+-- and what cozi itself keeps for the table
+RESET ROLE;
+CREATE TABLE ballots (post_id bigint, author_id bigint NOT NULL, created_at timestamptz NOT NULL);
+SELECT cozi.create_board('hot_posts', 'ballots', 'post_id');
+SELECT cozi.shard_table('ballots', 'author_id', 4);
+SELECT cozi.shard_table('hot_posts', 'item', 4);
+SELECT cozi.drop_board('hot_posts');
+SELECT count(*) > 0 AS sharded FROM cozi.shard_table('ballots', 'author_id', 4);
+SELECT cozi.create_board('hot_posts', 'ballots', 'post_id');
+SELECT cozi.unshard_table('ballots');
+SELECT cozi.drop_board('hot_posts');
+SET ROLE regress_shard_owner;
+
 --
 -- dry_run says what shard_table does, and does nothing
 --
@@ -230,10 +243,28 @@ SELECT DISTINCT * FROM seen;
 SELECT relname, relowner::regrole FROM pg_class WHERE relname ~ '^trap' AND relnamespace = 'shards'::regnamespace ORDER BY 1;
 SELECT current_user = session_user AS back, current_setting('search_path') AS path, current_setting('row_security') AS rls;
 
+-- nor does the caller's search_path lend the extension's owner an operator
+SET ROLE regress_shard_owner;
+CREATE FUNCTION lurk(int, text) RETURNS text LANGUAGE plpgsql AS
+    $$BEGIN INSERT INTO shards.seen VALUES (current_user, true); RETURN $1::text OPERATOR(pg_catalog.||) $2; END$$;
+CREATE OPERATOR || (LEFTARG = int, RIGHTARG = text, FUNCTION = lurk);
+CREATE FUNCTION lurk(int, int) RETURNS boolean LANGUAGE plpgsql AS
+    $$BEGIN INSERT INTO shards.seen VALUES (current_user, true); RETURN $1 OPERATOR(pg_catalog.>) $2; END$$;
+CREATE OPERATOR > (LEFTARG = int, RIGHTARG = int, FUNCTION = lurk);
+SET search_path = shards, pg_catalog;
+CREATE TABLE lured (author_id int NOT NULL);
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS sharded FROM cozi.shard_table('lured', 'author_id', 2);
+SELECT shard, rows FROM cozi.shard_report('lured');
+SELECT * FROM cozi.shard_check('lured');
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS unsharded FROM cozi.unshard_table('lured');
+SELECT DISTINCT * FROM seen;
+SET search_path = shards;
+DROP OPERATOR shards.|| (int, text);
+DROP OPERATOR shards.> (int, int);
+
 --
 -- names of 63 bytes, quotes and percent signs
 --
-SET ROLE regress_shard_owner;
 CREATE TABLE "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" (
     "%I" text COLLATE "C" PRIMARY KEY DEFAULT '%s'');', "a.b" int GENERATED ALWAYS AS IDENTITY);
 CREATE INDEX "%2$I" ON "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" (("%I" || '%1$s'));

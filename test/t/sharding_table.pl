@@ -174,6 +174,10 @@ my $rows = $node->safe_psql('postgres', $data);
 my $next = $node->safe_psql('postgres', $numbers);
 cmp_ok(scalar(grep { /posts|votes|busy/ } keys %$before), '>', 60, 'the table has one of everything');
 
+my $inserts = "SELECT count(*) FROM pg_logical_slot_get_binary_changes('watch', NULL, NULL, 'proto_version', '1', 'publication_names', 'pub')
+	WHERE get_byte(data, 0) = ascii('I')";
+$node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('watch', 'pgoutput')");
+
 my ($code, $out, $err) = $node->psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.shard_table('app.posts', 'author_id', 4)");
 is($code, 0, 'an owner shards the table') or diag($err);
 like($err, qr/locks app\.posts in ACCESS EXCLUSIVE mode .* of disk .* takes about \d+ s/, 'lock, disk and time are stated');
@@ -199,6 +203,14 @@ is($node->safe_psql('postgres', $numbers), $next, 'the sequences go on where the
 is($node->safe_psql('postgres', "SELECT count(*) FROM app.posts WHERE tableoid <> ('app.posts_shard_' || cozi.shard_of(author_id, 4))::regclass"),
 	0, 'every row is in the shard that shard_of says');
 is($node->safe_psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.shard_check('app.posts')"), 0, 'and that shard_check says');
+
+# Subscribers are told nothing of it, and go on with the table.
+is($node->safe_psql('postgres', $inserts), 0, 'none of the copying is published');
+$node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (2, 'published')");
+is($node->safe_psql('postgres', $inserts), 0, 'nor what the row filter hides');
+$node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (4, 'published')");
+is($node->safe_psql('postgres', $inserts), 1, 'but what it lets through is');
+$node->safe_psql('postgres', "DELETE FROM app.posts WHERE body = 'published'; SELECT pg_drop_replication_slot('watch')");
 
 # What moved into the shards.
 is($node->safe_psql('postgres', <<'SQL'), <<'EXPECTED' =~ s/\n\z//r, 'the shards are stored, clustered, identified and guarded as the table was');
@@ -240,10 +252,16 @@ $node->safe_psql('postgres', "DELETE FROM app.posts WHERE author_id = 1 AND body
 is($code, 0, 'the owner undoes it') or diag($err);
 my ($after_sql, $after) = dump_of();
 is($after_sql, $before_sql, 'the dump is what it was, to the letter');
-is($node->safe_psql('postgres', $data), $rows, 'every row is what it was');
+is($node->safe_psql('postgres', $data), $rows, 'every row is what it was again');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname ~ '_shard_|posts.*_\\d+\$' AND relnamespace = 'app'::regnamespace"), 0, 'nothing is left over');
 is($node->safe_psql('postgres', "SELECT spcname, reloptions FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = 'app.posts'::regclass"),
 	'fast|{fillfactor=70,autovacuum_enabled=false}', 'and it is stored as it was');
+
+# The statements of dry_run do what shard_table does.
+$node->safe_psql('postgres', "CREATE TABLE app.script (id bigint GENERATED ALWAYS AS IDENTITY, author_id int NOT NULL); ALTER TABLE app.script OWNER TO alice;
+	INSERT INTO app.script (author_id) SELECT generate_series(1, 100)");
+$node->safe_psql('postgres', "SET ROLE alice;\nBEGIN;\nSELECT * FROM cozi.shard_table('app.script', 'author_id', 4, dry_run => true) \\gexec\nCOMMIT;");
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT tableoid), max(id) FROM app.script"), '100|4|100', 'the statements of dry_run run by themselves');
 
 # An interrupt leaves everything as it was.
 my $big = $ENV{COZI_LONG} ? 5_000_000 : 300_000;
