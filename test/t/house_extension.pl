@@ -92,7 +92,6 @@ $node->safe_psql('hostile', q{
 	CREATE OPERATOR public.= (LEFTARG = name, RIGHTARG = text, FUNCTION = public.snare);
 	CREATE FUNCTION public.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'caught'; END$$;
 	SET search_path = public, pg_catalog;
-	SET standard_conforming_strings = off;
 	SET check_function_bodies = on;
 	SET default_table_access_method = heap;
 	CREATE EXTENSION cozi;});
