@@ -18,7 +18,7 @@
  * that a result is rounded once, and a half-life of a second is as good as
  * one of a month.
  *
- * Nothing here includes the server: test/decay.c compiles this file alone.
+ * Nothing here includes the server: test/t/trending_decay.c compiles this file alone.
  * Arguments are finite and half_life is positive: callers check.
  */
 #ifndef COZI_DECAY_H
