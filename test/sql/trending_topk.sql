@@ -137,6 +137,12 @@ UPDATE trending_topk_flat SET score = 1 + id % 2, created_at = created_at - id *
 SELECT c.* FROM pg_temp.compare('trending_topk_flat', 'gravity', 100) c;
 UPDATE trending_topk_flat SET score = -1;
 SELECT c.* FROM pg_temp.compare('trending_topk_flat', 'gravity', 100) c;
+-- below zero the older is the better: the walk must not stop short of it
+TRUNCATE trending_topk_flat;
+INSERT INTO trending_topk_flat VALUES (1, 0, '2026-05-28 08:00+00'), (2, -1, '2024-06-01 12:00+00');
+INSERT INTO trending_topk_flat SELECT g, -1, timestamptz '2026-06-01 12:00+00' - g * interval '1 minute' FROM generate_series(3, 100) g;
+SELECT item FROM cozi.top_ranked('trending_topk_flat', 'gravity', 1, as_of => '2026-06-01 12:00+00');
+SELECT c.* FROM pg_temp.compare('trending_topk_flat', 'gravity', 3) c;
 TRUNCATE trending_topk_flat;
 SELECT * FROM cozi.top_ranked('trending_topk_flat', 'gravity', 5);
 DROP TABLE trending_topk_flat;
