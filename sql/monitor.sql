@@ -71,25 +71,17 @@ COMMENT ON FUNCTION is_preloaded() IS 'whether the server loaded cozi at its sta
 REVOKE ALL ON FUNCTION is_preloaded() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION is_preloaded() TO pg_monitor;
 
--- Slow queries.  The numbers are sorted in the inner query; what is costly to
--- know, texts and percentiles, is in the outer list and so evaluated only for
--- the rows that a LIMIT leaves.  A nested statement's time is in its caller's.
+-- Slow queries.  The numbers are sorted in the inner query; what costs more,
+-- names, shares, percentiles and texts, is in the outer list and so evaluated
+-- only for the rows that a LIMIT leaves.  A nested statement's time is in its
+-- caller's.
 
-CREATE VIEW top_statements AS
-SELECT s.dbid, s.userid, s.queryid, d.datname, r.rolname, s.plans, s.total_plan_time,
-       s.calls, s.total_exec_time, s.max_exec_time, s.mean_exec_time, s.stddev_exec_time, s.rows,
-       s.shared_blks_hit, s.shared_blks_read, s.temp_blks_read, s.temp_blks_written,
-       s.shared_blk_read_time, s.shared_blk_write_time, s.temp_blk_read_time, s.temp_blk_write_time,
-       s.wal_bytes, s.jit_generation_time, s.jit_inlining_time, s.jit_optimization_time, s.jit_emission_time,
-       s.stats_since,
-       s.total_exec_time / nullif(sum(s.total_exec_time) OVER (PARTITION BY s.dbid), 0) AS share
-FROM cozi.statements() s
-LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid
-LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.userid
-WHERE s.toplevel IS NOT FALSE;
-COMMENT ON VIEW top_statements IS 'the top-level statements with the names of database and role, without texts';
-REVOKE ALL ON top_statements FROM PUBLIC;
-GRANT SELECT ON top_statements TO pg_monitor;
+CREATE FUNCTION database_time(dbid oid) RETURNS float8
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
+AS 'MODULE_PATHNAME', 'cozi_database_time';
+COMMENT ON FUNCTION database_time(oid) IS 'the total time in ms of a database''s top-level statements, as statements() last read them in this session';
+REVOKE ALL ON FUNCTION database_time(oid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION database_time(oid) TO pg_monitor;
 
 CREATE FUNCTION timed_io(ms float8) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE COST 1
@@ -99,14 +91,18 @@ REVOKE ALL ON FUNCTION timed_io(float8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION timed_io(float8) TO pg_monitor;
 
 CREATE VIEW slow_queries AS
-SELECT s.queryid, s.datname, s.rolname, s.calls,
+SELECT s.queryid,
+       (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
+       (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
+       s.calls,
        cozi.timeouts_of(s.dbid, s.userid, s.queryid) AS timeouts,
        s.mean_exec_time AS mean_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.5) AS p50_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.95) AS p95_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.99) AS p99_ms,
        greatest(s.max_exec_time, cozi.latency_of(s.dbid, s.userid, s.queryid, 1)) AS max_ms,
-       s.total_exec_time AS total_ms, s.share,
+       s.total_exec_time AS total_ms,
+       s.total_exec_time / nullif(cozi.database_time(s.dbid), 0) AS share,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.999) AS p999_ms,
        s.stddev_exec_time AS stddev_ms,
        s.total_plan_time / nullif(s.plans, 0) AS plan_ms,
@@ -119,20 +115,24 @@ SELECT s.queryid, s.datname, s.rolname, s.calls,
        s.jit_generation_time + s.jit_inlining_time + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
-FROM (SELECT * FROM cozi.top_statements ORDER BY mean_exec_time DESC) s;
+FROM (SELECT * FROM cozi.statements() t WHERE t.toplevel IS NOT FALSE ORDER BY mean_exec_time DESC) s;
 COMMENT ON VIEW slow_queries IS 'the statements by mean time, slowest first; since each was first seen';
 REVOKE ALL ON slow_queries FROM PUBLIC;
 GRANT SELECT ON slow_queries TO pg_monitor;
 
 CREATE VIEW slow_queries_by_total AS
-SELECT s.queryid, s.datname, s.rolname, s.calls,
+SELECT s.queryid,
+       (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
+       (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
+       s.calls,
        cozi.timeouts_of(s.dbid, s.userid, s.queryid) AS timeouts,
        s.mean_exec_time AS mean_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.5) AS p50_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.95) AS p95_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.99) AS p99_ms,
        greatest(s.max_exec_time, cozi.latency_of(s.dbid, s.userid, s.queryid, 1)) AS max_ms,
-       s.total_exec_time AS total_ms, s.share,
+       s.total_exec_time AS total_ms,
+       s.total_exec_time / nullif(cozi.database_time(s.dbid), 0) AS share,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.999) AS p999_ms,
        s.stddev_exec_time AS stddev_ms,
        s.total_plan_time / nullif(s.plans, 0) AS plan_ms,
@@ -145,20 +145,24 @@ SELECT s.queryid, s.datname, s.rolname, s.calls,
        s.jit_generation_time + s.jit_inlining_time + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
-FROM (SELECT * FROM cozi.top_statements ORDER BY total_exec_time DESC) s;
+FROM (SELECT * FROM cozi.statements() t WHERE t.toplevel IS NOT FALSE ORDER BY total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_total IS 'the statements by total time, costliest first; since each was first seen';
 REVOKE ALL ON slow_queries_by_total FROM PUBLIC;
 GRANT SELECT ON slow_queries_by_total TO pg_monitor;
 
 CREATE VIEW slow_queries_by_p99 AS
-SELECT s.queryid, s.datname, s.rolname, s.calls,
+SELECT s.queryid,
+       (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
+       (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
+       s.calls,
        cozi.timeouts_of(s.dbid, s.userid, s.queryid) AS timeouts,
        s.mean_exec_time AS mean_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.5) AS p50_ms,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.95) AS p95_ms,
        s.p99 AS p99_ms,
        greatest(s.max_exec_time, cozi.latency_of(s.dbid, s.userid, s.queryid, 1)) AS max_ms,
-       s.total_exec_time AS total_ms, s.share,
+       s.total_exec_time AS total_ms,
+       s.total_exec_time / nullif(cozi.database_time(s.dbid), 0) AS share,
        cozi.latency_of(s.dbid, s.userid, s.queryid, 0.999) AS p999_ms,
        s.stddev_exec_time AS stddev_ms,
        s.total_plan_time / nullif(s.plans, 0) AS plan_ms,
@@ -172,7 +176,8 @@ SELECT s.queryid, s.datname, s.rolname, s.calls,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
 FROM (SELECT t.*, cozi.latency_of(t.dbid, t.userid, t.queryid, 0.99) AS p99
-      FROM cozi.top_statements t
+      FROM cozi.statements() t
+      WHERE t.toplevel IS NOT FALSE
       ORDER BY p99 DESC NULLS LAST, total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_p99 IS 'the statements by their 99th percentile, slowest first; since each was first seen';
 REVOKE ALL ON slow_queries_by_p99 FROM PUBLIC;

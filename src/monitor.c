@@ -15,7 +15,7 @@
  * decided by pg_stat_statements itself, which is called as the current user;
  * query_text(), which remembers texts, repeats that test before it answers.
  *
- * Memory: the texts shown lately live in session_texts, a hash table of the
+ * Memory: database_times is of the last reading.  The texts shown lately live in session_texts, a hash table of the
  * session, started afresh when it holds more than TEXTS_SESSION bytes.  All
  * texts, read once for a query that wants one not remembered, live as long
  * as that query.
@@ -37,6 +37,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -116,12 +117,21 @@ typedef struct TextMap
 #define TEXTS_SESSION	(1024 * 1024)
 #define TEXTS_QUERY		(64 * 1024 * 1024)
 
+/* Of the last reading in this session, a database's total time. */
+typedef struct DatabaseTime
+{
+	Oid			dbid;
+	double		ms;
+} DatabaseTime;
+
 static TextMap *session_texts = NULL;
+static HTAB *database_times = NULL;
 
 PG_FUNCTION_INFO_V1(cozi_statements);
 PG_FUNCTION_INFO_V1(cozi_statements_info);
 PG_FUNCTION_INFO_V1(cozi_statements_state);
 PG_FUNCTION_INFO_V1(cozi_statements_fix);
+PG_FUNCTION_INFO_V1(cozi_database_time);
 PG_FUNCTION_INFO_V1(cozi_query_text);
 PG_FUNCTION_INFO_V1(cozi_preload_fix);
 PG_FUNCTION_INFO_V1(cozi_is_preloaded);
@@ -371,6 +381,62 @@ return_rows(FunctionCallInfo fcinfo, Oid function, const char *args)
 }
 
 /*
+ * Add up the time of each database's top-level statements.  A window function
+ * over all rows would double what a view that shows ten of them costs.
+ */
+static void
+add_times(ReturnSetInfo *rsinfo)
+{
+	int			dbid = SPI_fnumber(rsinfo->setDesc, "dbid");
+	int			ms = SPI_fnumber(rsinfo->setDesc, "total_exec_time");
+	int			toplevel = SPI_fnumber(rsinfo->setDesc, "toplevel");
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
+	HASHCTL		ctl = {0};
+
+	if (database_times)
+		hash_destroy(database_times);
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(DatabaseTime);
+	database_times = hash_create("cozi database times", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+
+	while (tuplestore_gettupleslot(rsinfo->setResult, true, false, slot))
+	{
+		bool		isnull;
+		bool		found;
+		Oid			key = DatumGetObjectId(slot_getattr(slot, dbid, &isnull));
+		bool		top = DatumGetBool(slot_getattr(slot, toplevel, &isnull));
+		DatabaseTime *time;
+
+		if (!top && !isnull)
+			continue;
+		time = hash_search(database_times, &key, HASH_ENTER, &found);
+		time->ms = (found ? time->ms : 0) +
+			DatumGetFloat8(slot_getattr(slot, ms, &isnull));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * database_time(dbid oid) -> float8
+ *
+ * The total time in ms of that database's top-level statements, as
+ * statements() last read them in this session; NULL if it had none.
+ */
+Datum
+cozi_database_time(PG_FUNCTION_ARGS)
+{
+	Oid			dbid = PG_GETARG_OID(0);
+	DatabaseTime *time;
+
+	if (database_times == NULL)
+		PG_RETURN_NULL();
+	time = hash_search(database_times, &dbid, HASH_FIND, NULL);
+	if (time == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT8(time->ms);
+}
+
+/*
  * statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false)
  *
  * The rows of pg_stat_statements under the newest names of its columns; the
@@ -386,7 +452,10 @@ cozi_statements(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (src.state == SOURCE_OK)
+	{
 		return_rows(fcinfo, src.function, showtext ? "true" : "false");
+		add_times((ReturnSetInfo *) fcinfo->resultinfo);
+	}
 	else if (!quiet)
 		warn_source(src);
 	return (Datum) 0;

@@ -87,7 +87,7 @@ SELECT 'one of mine' AS mine;
 SELECT count(*) FROM cozi.slow_queries;
 SELECT * FROM cozi.statements();
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION cozi.statements, cozi.query_text, cozi.latency_of, cozi.timeouts_of, cozi.timed_io TO regress_monitor_plain;
+GRANT EXECUTE ON FUNCTION cozi.statements, cozi.query_text, cozi.database_time, cozi.latency_of, cozi.timeouts_of, cozi.timed_io TO regress_monitor_plain;
 SELECT count(*) > 0 AS remembered FROM cozi.slow_queries WHERE datname = current_database() AND query LIKE '%monitor_t%';
 SET ROLE regress_monitor_plain;
 SELECT queryid IS NULL AS hidden_id, query LIKE '%one of mine%' OR query LIKE '%$%' AS mine, bool_and(query = '<insufficient privilege>') AS hidden_text, count(*) > 0 AS some
@@ -133,5 +133,5 @@ DROP FUNCTION monitor_f, monitor_plan;
 DROP TABLE monitor_t;
 REVOKE ALL ON SCHEMA cozi FROM regress_monitor_plain;
 REVOKE ALL ON cozi.slow_queries FROM regress_monitor_plain;
-REVOKE EXECUTE ON FUNCTION cozi.statements, cozi.query_text, cozi.latency_of, cozi.timeouts_of, cozi.timed_io FROM regress_monitor_plain;
+REVOKE EXECUTE ON FUNCTION cozi.statements, cozi.query_text, cozi.database_time, cozi.latency_of, cozi.timeouts_of, cozi.timed_io FROM regress_monitor_plain;
 DROP ROLE regress_monitor_plain, regress_monitor_reader;
