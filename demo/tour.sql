@@ -1,3 +1,4 @@
 -- The tour: one chapter a domain, each readable on its own.
 \ir tour/ratelimit.sql
 \ir tour/sharding.sql
+\ir tour/monitor.sql
