@@ -49,6 +49,7 @@ extern void cozi_shmem_request(CoziShmem *shmem);
 extern CoziShmemHeader *cozi_shmem_attach(CoziShmem *shmem, bool create);
 
 /* rls_identity.c: who is calling */
+struct CoziJson;
 typedef struct CoziIdentity
 {
 	uint64		generation;		/* differs between any two identities a
@@ -65,7 +66,7 @@ typedef struct CoziIdentity
 
 extern const CoziIdentity *cozi_identity(void);
 extern Jsonb *cozi_claims(void);
-extern void cozi_set_identity(const char *claims);
+extern void cozi_set_identity(const char *claims, const struct CoziJson *json);
 extern void cozi_rls_identity_init(void);
 
 /* rls_token.c: login() */

@@ -11,7 +11,7 @@
  *
  * The law: nobody else writes it.  PGC_SUSET keeps clients out; the check
  * hook keeps out everybody, GRANT SET ON PARAMETER, ALTER DATABASE SET and
- * superusers included: a value passes only while write_identity() runs, or
+ * superusers included: a value passes only while cozi_set_identity() runs, or
  * when a parallel worker takes over its leader's settings.
  *
  * The check hook reads the subject out of the JSON once, into the setting's
@@ -67,7 +67,10 @@ static Oid	asked_user = InvalidOid;
 static bool asked_is_gateway;
 
 static uint64 last_generation = 0;
-static bool writing = false;	/* write_identity() is at work */
+
+/* cozi_set_identity() is at work; the claims, where they were read already. */
+static bool writing = false;
+static const CoziJson *writing_json = NULL;
 
 static char *identity_setting;
 static char *trusted_gateways;
@@ -134,20 +137,16 @@ subject_bigint(const char *s, int len, int64 *value)
 }
 
 /*
- * Claims into an identity.  Allocates with alloc, which returns NULL when
- * there is no memory; NULL also when the text is no strict JSON object.
+ * Claims into an identity.  Allocates with alloc; NULL when there is no
+ * memory.
  */
 static IdentityExtra *
-read_identity(const char *claims, CoziJsonBytes bytes, void *(*alloc) (size_t))
+make_identity(const CoziJson *json, void *(*alloc) (size_t))
 {
-	CoziJson	json;
-	const CoziJsonMember *sub;
+	const CoziJsonMember *sub = cozi_json_member(json, "sub");
 	IdentityExtra *extra;
 	int			room;
 
-	if (cozi_json_read(&json, claims, strlen(claims), bytes) != NULL)
-		return NULL;
-	sub = cozi_json_member(&json, "sub");
 	room = sub && sub->kind == COZI_JSON_STRING ? sub->value_len : 1;
 	extra = alloc(offsetof(IdentityExtra, subject) + room);
 	if (extra == NULL)
@@ -164,11 +163,16 @@ read_identity(const char *claims, CoziJsonBytes bytes, void *(*alloc) (size_t))
 	return extra;
 }
 
-/* How the database's own text may look to the strict reader. */
-static CoziJsonBytes
-server_bytes(void)
+/* The same from text; NULL also when it is no strict JSON object. */
+static IdentityExtra *
+read_identity(const char *claims, void *(*alloc) (size_t))
 {
-	return GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED;
+	CoziJson	json;
+	CoziJsonBytes bytes = GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED;
+
+	if (cozi_json_read(&json, claims, strlen(claims), bytes) != NULL)
+		return NULL;
+	return make_identity(&json, alloc);
 }
 
 /* --- the setting ------------------------------------------------------------ */
@@ -205,7 +209,7 @@ check_identity(char **newval, void **extra, GucSource source)
 		((IdentityExtra *) *extra)->who.generation = ++last_generation;
 		return true;
 	}
-	*extra = read_identity(*newval, server_bytes(), extra_alloc);
+	*extra = writing_json ? make_identity(writing_json, extra_alloc) : read_identity(*newval, extra_alloc);
 	return *extra != NULL;
 }
 
@@ -217,11 +221,15 @@ assign_identity(const char *newval, void *extra)
 	identity.claims = newval && newval[0] ? newval : NULL;
 }
 
-/* Become whom these claims name, until the transaction ends; "": nobody. */
+/*
+ * Become whom these claims name, until the transaction ends; "": nobody.
+ * json: the same claims as read, or NULL.
+ */
 void
-cozi_set_identity(const char *claims)
+cozi_set_identity(const char *claims, const CoziJson *json)
 {
 	writing = true;
+	writing_json = json;
 	PG_TRY();
 	{
 		(void) set_config_option("cozi.identity", claims, PGC_SUSET, PGC_S_SESSION,
@@ -230,6 +238,7 @@ cozi_set_identity(const char *claims)
 	PG_FINALLY();
 	{
 		writing = false;
+		writing_json = NULL;
 	}
 	PG_END_TRY();
 }
@@ -302,7 +311,7 @@ gateway_identity(void)
 	free(gateway.claims);
 	free(gateway.extra);
 	gateway.claims = strdup(claims);
-	gateway.extra = read_identity(claims, server_bytes(), malloc);
+	gateway.extra = read_identity(claims, malloc);
 	gateway.who = nobody;
 	if (gateway.claims && gateway.extra)
 	{
@@ -503,7 +512,7 @@ cozi_claim(PG_FUNCTION_ARGS)
 Datum
 cozi_logout(PG_FUNCTION_ARGS)
 {
-	cozi_set_identity("");
+	cozi_set_identity("", NULL);
 	PG_RETURN_VOID();
 }
 

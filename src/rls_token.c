@@ -116,7 +116,7 @@ cozi_login(PG_FUNCTION_ARGS)
 	reason = judge_token(jws, PG_GETARG_DATUM(0), GetCurrentTimestamp());
 	if (reason)
 		refuse_token(reason);
-	cozi_set_identity(jws->payload);
+	cozi_set_identity(jws->payload, &jws->json);
 	pfree(jws);
 
 	who = cozi_identity();
