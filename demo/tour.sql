@@ -2,3 +2,4 @@
 \ir tour/ratelimit.sql
 \ir tour/sharding.sql
 \ir tour/monitor.sql
+\ir tour/rls.sql

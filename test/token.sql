@@ -1,4 +1,3 @@
-\set QUIET on
 -- Tokens for tests, signed in plain SQL: what login() is compared with shares
 -- no line with it.
 CREATE FUNCTION pg_temp.base64url(bytes bytea) RETURNS text LANGUAGE sql IMMUTABLE
@@ -34,4 +33,3 @@ CREATE FUNCTION pg_temp.token(sub text, more jsonb = '{}', secret text = 'a secr
     SELECT pg_temp.sign((jsonb_build_object('sub', sub, 'exp', extract(epoch FROM now())::bigint + 600) || more)::text,
                         secret => secret)
 $$;
-\set QUIET off

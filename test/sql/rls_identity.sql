@@ -2,7 +2,9 @@
 \getenv srcdir PG_ABS_SRCDIR
 \set helpers :srcdir '/test/token.sql'
 \set ECHO none
+\set QUIET on
 \i :helpers
+\set QUIET off
 \set ECHO all
 CREATE ROLE rls_app;
 GRANT USAGE ON SCHEMA cozi TO rls_app;

@@ -2,7 +2,9 @@
 \getenv srcdir PG_ABS_SRCDIR
 \set helpers :srcdir '/test/token.sql'
 \set ECHO none
+\set QUIET on
 \i :helpers
+\set QUIET off
 \set ECHO all
 \set keys `cat "$PG_ABS_SRCDIR/test/vectors/rls_keys.tsv"`
 \set tokens `cat "$PG_ABS_SRCDIR/test/vectors/rls_tokens.tsv"`
