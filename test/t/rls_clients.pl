@@ -83,6 +83,9 @@ sub run_client
 	return $out;
 }
 
+# an older PgBouncer knows no newer protocol than this
+$ENV{PGMAXPROTOCOLVERSION} = '3.0';
+
 # One server connection for everybody, given back after each transaction.
 my $pool_port = PostgreSQL::Test::Cluster::get_free_port();
 my $pool_dir = "$dir/pool";

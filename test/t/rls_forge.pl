@@ -188,8 +188,11 @@ $node->command_fails([ 'pg_dump', '-U', 'reader', '-f', "$dump.2", '-d', 'postgr
 $node->command_ok([ 'pg_dump', '-U', 'reader', '--enable-row-security', '-f', "$dump.3", '-d', 'postgres', '-h', $node->host, '-p', $node->port ], 'or reads what it may');
 unlike(slurp_file("$dump.3"), qr/oct/, 'which is no key');
 
-# The log says why, and nothing of the token, at the loudest.
+# The log says why, and nothing of the token, at the loudest.  Preloaded: the
+# server's own messages while it loads a library show the parameters, where
+# log_parameter_max_length_on_error asks for them.
 $node->append_conf('postgresql.conf', <<'END');
+shared_preload_libraries = 'cozi'
 log_min_messages = debug5
 log_error_verbosity = verbose
 log_min_error_statement = error
