@@ -31,7 +31,7 @@ SELECT count(*) FROM monitor_t;
 SELECT calls, mean_ms > 0 AS mean, round((mean_ms * calls / total_ms)::numeric, 6) AS agrees, plan_ms, wal_bytes, stats_since, query
 FROM cozi.slow_queries WHERE datname = current_database() AND query LIKE 'SELECT count(*) FROM monitor_t';
 ALTER EXTENSION pg_stat_statements UPDATE TO '1.10';
-SELECT calls, rows_per_call, hit_ratio, temp_bytes, wal_bytes, query
+SELECT calls, rows_per_call, hit_ratio, temp_bytes, wal_bytes IS NOT NULL AS wal, query
 FROM cozi.slow_queries WHERE datname = current_database() AND query LIKE 'SELECT count(*) FROM monitor_t';
 -- the same numbers as the source
 SELECT count(*) > 0 AS some, count(*) FILTER (WHERE s.* IS NULL) AS missing
