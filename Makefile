@@ -22,9 +22,9 @@ DATA       = $(filter-out $(DATA_built),$(wildcard sql/cozi--*.sql))
 # pg_regress looks for NAME.sql below its output directory first: without
 # --outputdir it would run our own sql/trending.sql as a test.
 REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS   = --outputdir=test --load-extension=cozi
+REGRESS_OPTS   = --outputdir=test --encoding=UTF8 --load-extension=cozi
 ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --outputdir=test --load-extension=cozi
+ISOLATION_OPTS = --outputdir=test --encoding=UTF8 --load-extension=cozi
 TAP_TESTS      = 1
 PROVE_TESTS    = test/t/*.pl
 EXTRA_CLEAN    = test/results test/output_iso test/log test/tmp_check tmp_check \
