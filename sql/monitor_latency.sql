@@ -132,13 +132,22 @@ GRANT EXECUTE ON FUNCTION errors(boolean) TO pg_monitor;
 
 CREATE FUNCTION plans(missing_ok boolean DEFAULT false,
     OUT number bigint, OUT ended_at timestamptz, OUT dbid oid, OUT userid oid, OUT queryid bigint,
-    OUT ms float8, OUT row_count bigint, OUT plan text)
+    OUT ms float8, OUT row_count bigint, OUT timed_out boolean, OUT query text, OUT plan text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 128
 AS 'MODULE_PATHNAME', 'cozi_plans';
-COMMENT ON FUNCTION plans(boolean) IS 'the plans of the last executions that took cozi.slow_plan_ms';
+COMMENT ON FUNCTION plans(boolean) IS 'the last executions that took cozi.slow_plan_ms, with their plans, or timed out, without';
 REVOKE ALL ON FUNCTION plans(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION plans(boolean) TO pg_monitor;
+
+CREATE FUNCTION unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
+    OUT calls bigint, OUT total_ms float8, OUT max_ms float8, OUT stats_since timestamptz)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10
+AS 'MODULE_PATHNAME', 'cozi_unfinished';
+COMMENT ON FUNCTION unfinished() IS 'the statements that were executed and never completed, which pg_stat_statements does not show';
+REVOKE ALL ON FUNCTION unfinished() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION unfinished() TO pg_monitor;
 
 -- One figure each, for the lists of other views: NULL where it is not measured.
 
@@ -162,6 +171,13 @@ AS 'MODULE_PATHNAME', 'cozi_transaction_time';
 COMMENT ON FUNCTION transaction_time(oid, float8) IS 'the quantile of a database''s transaction durations in ms; NULL when not measured';
 REVOKE ALL ON FUNCTION transaction_time(oid, float8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION transaction_time(oid, float8) TO pg_monitor;
+
+CREATE FUNCTION captured_text(dbid oid, userid oid, queryid bigint) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10
+AS 'MODULE_PATHNAME', 'cozi_captured_text';
+COMMENT ON FUNCTION captured_text(oid, oid, bigint) IS 'the text of a statement''s last slow execution, NULL if it is not among the last 128';
+REVOKE ALL ON FUNCTION captured_text(oid, oid, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION captured_text(oid, oid, bigint) TO pg_monitor;
 
 CREATE FUNCTION error_ratio(dbid oid) RETURNS float8
 LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
@@ -212,3 +228,16 @@ ORDER BY e.count DESC, e.sqlstate, d.datname;
 COMMENT ON VIEW error_rate IS 'the errors of each database by SQLSTATE, most frequent first; rate is a share of the statements; one row with the reason when they are not counted';
 REVOKE ALL ON error_rate FROM PUBLIC;
 GRANT SELECT ON error_rate TO pg_monitor;
+
+CREATE VIEW slow_plans AS
+SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out, p.query, p.plan,
+       CASE WHEN NOT s.preloaded THEN cozi.latency_reason() END AS reason
+FROM cozi.latency_stats() s
+LEFT JOIN cozi.plans(true) p ON true
+LEFT JOIN pg_catalog.pg_database d ON d.oid = p.dbid
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.userid
+WHERE p.number IS NOT NULL OR NOT s.preloaded
+ORDER BY p.number DESC;
+COMMENT ON VIEW slow_plans IS 'the last 128 executions that took cozi.slow_plan_ms or timed out, newest first; one row with the reason when cozi is not preloaded';
+REVOKE ALL ON slow_plans FROM PUBLIC;
+GRANT SELECT ON slow_plans TO pg_monitor;

@@ -96,19 +96,25 @@ record_statement(uint64 queryid, Oid role, double seconds)
  * did not find free is not.
  */
 static void
-record_failure(uint64 queryid, Oid role, double seconds)
+record_failure(uint64 queryid, Oid role, double seconds,
+			   const char *source, int location, int len)
 {
 	CoziHistogram *histogram;
 	int			code = geterrcode();
+	bool		timeout;
 
+	timeout = code == ERRCODE_QUERY_CANCELED ||
+		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout);
 	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
-	if (histogram == NULL)
-		return;
-	record(histogram, nanoseconds(seconds));
-	pg_atomic_fetch_add_u64(&histogram->failed, 1);
-	if (code == ERRCODE_QUERY_CANCELED ||
-		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout))
-		pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
+	if (histogram != NULL)
+	{
+		record(histogram, nanoseconds(seconds));
+		pg_atomic_fetch_add_u64(&histogram->failed, 1);
+		if (timeout)
+			pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
+	}
+	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)
+		cozi_capture_timeout(queryid, role, seconds * 1000, source, location, len);
 }
 
 static void
@@ -127,7 +133,8 @@ query_failed(QueryDesc *queryDesc, Oid role)
 		INSTR_TIME_SUBTRACT(now, COZI_CLOCK_STARTED(queryDesc));
 		seconds += INSTR_TIME_GET_DOUBLE(now);
 	}
-	record_failure(queryDesc->plannedstmt->queryId, role, seconds);
+	record_failure(queryDesc->plannedstmt->queryId, role, seconds, queryDesc->sourceText,
+				   queryDesc->plannedstmt->stmt_location, queryDesc->plannedstmt->stmt_len);
 }
 
 /* --- hooks -------------------------------------------------------------- */
@@ -257,6 +264,8 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 {
 	/* pg_stat_statements sets it to 0; ROLLBACK may free the statement */
 	uint64		queryid = pstmt->queryId;
+	int			location = pstmt->stmt_location;
+	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
 	bool		counts = nests && at_top() && cozi_track_latency && queryid != 0 && tracks_utility();
 	Oid			role = GetUserId();
@@ -283,7 +292,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		{
 			INSTR_TIME_SET_CURRENT(end);
 			INSTR_TIME_SUBTRACT(end, start);
-			record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end));
+			record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end), queryString, location, len);
 		}
 		PG_RE_THROW();
 	}
@@ -476,6 +485,50 @@ Datum
 cozi_transaction_latency(PG_FUNCTION_ARGS)
 {
 	read_table(fcinfo, &cozi_transaction_table, false);
+	return (Datum) 0;
+}
+
+/*
+ * unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
+ *			  OUT calls bigint, OUT total_ms float8, OUT max_ms float8,
+ *			  OUT stats_since timestamptz)
+ *
+ * The statements that were executed and never completed: pg_stat_statements
+ * does not show them.  No rows where cozi is not preloaded.
+ */
+PG_FUNCTION_INFO_V1(cozi_unfinished);
+Datum
+cozi_unfinished(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		sees_all = cozi_sees_all_stats();
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < cozi_statement_table.size; i++)
+	{
+		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
+		uint64		failed = pg_atomic_read_u64(&histogram->failed);
+		uint64		owner = pg_atomic_read_u64(&cozi_statement_table.key[i].owner);
+		uint64		n = 0;
+		Datum		value[7];
+		bool		null[7] = {false};
+
+		if (failed == 0 || owner == 0)
+			continue;
+		for (int b = 0; b < COZI_BUCKETS; b++)
+			n += pg_atomic_read_u64(&histogram->count[b]);
+		if (n != failed)
+			continue;
+		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
+		value[1] = ObjectIdGetDatum((Oid) owner);
+		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&cozi_statement_table.key[i].queryid));
+		null[2] = !sees_all && (Oid) owner != GetUserId();
+		value[3] = Int64GetDatum((int64) n);
+		value[4] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
+		value[5] = Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6);
+		value[6] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since));
+		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
+	}
 	return (Datum) 0;
 }
 

@@ -31,6 +31,7 @@
 #define COZI_PLANS			128
 #define COZI_PLAN_SIZE		8192	/* bytes of a plan's text, a final 0
 									 * included */
+#define COZI_QUERY_SIZE		1024	/* the same of a query's */
 
 /*
  * Whom a histogram belongs to.  queryid is claimed first, owner second; until
@@ -142,6 +143,8 @@ extern bool cozi_track_plans;
 extern int	cozi_slow_plan_ms;
 extern void cozi_monitor_plan_init(void);
 extern void cozi_capture_plan(QueryDesc *queryDesc, double ms);
+extern void cozi_capture_timeout(uint64 queryid, Oid role, double ms,
+								 const char *source, int location, int len);
 
 /* monitor_worker.c */
 extern void cozi_monitor_worker_init(void);

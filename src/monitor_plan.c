@@ -9,8 +9,8 @@
  * whoever may not see a text may not see the plan.
  *
  * The text is made before the lock is taken; under it there is only a copy.
- * A statement that was cancelled leaves none: after an error the catalogs it
- * would be printed from may not be read.
+ * A statement that timed out or was cancelled leaves its text without a plan:
+ * after an error the catalogs a plan is printed from may not be read.
  */
 #include "postgres.h"
 
@@ -33,14 +33,48 @@
 bool		cozi_track_plans = true;
 int			cozi_slow_plan_ms = 1000;
 
+/*
+ * The next slot of the ring, filled but for the plan.  Needs the lock.  Of
+ * the source, the statement at location, len bytes long (0: to the end).
+ */
+static CoziPlan *
+next_slot(TimestampTz now, uint64 queryid, Oid role, double ms,
+		  const char *source, int location, int len)
+{
+	CoziPlan   *plan = &cozi_monitor->plan[cozi_monitor->plans % COZI_PLANS];
+
+	if (location > 0)
+		source += location;
+	if (len <= 0)
+		len = (int) strnlen(source, COZI_QUERY_SIZE);
+	while (len > 0 && (*source == ' ' || *source == '\t' || *source == '\n' || *source == '\r'))
+	{
+		source++;
+		len--;
+	}
+	len = pg_mbcliplen(source, len, COZI_QUERY_SIZE - 1);
+	plan->number = ++cozi_monitor->plans;
+	plan->ended_at = now;
+	plan->database = MyDatabaseId;
+	plan->role = role;
+	plan->queryid = queryid;
+	plan->ms = ms;
+	plan->rows = 0;
+	plan->encoding = GetDatabaseEncoding();
+	memcpy(plan->query, source, len);
+	plan->query[len] = '\0';
+	plan->text[0] = '\0';
+	return plan;
+}
+
 /* In ExecutorEnd: the query's own memory holds what is made here. */
 void
 cozi_capture_plan(QueryDesc *queryDesc, double ms)
 {
 	MemoryContext caller = MemoryContextSwitchTo(queryDesc->estate->es_query_cxt);
 	ExplainState *es = NewExplainState();
+	PlannedStmt *stmt = queryDesc->plannedstmt;
 	TimestampTz now = GetCurrentTimestamp();
-	uint64		rows = COZI_ROWS(queryDesc);
 	CoziPlan   *plan;
 	int			len;
 
@@ -54,41 +88,70 @@ cozi_capture_plan(QueryDesc *queryDesc, double ms)
 	len = pg_mbcliplen(es->str->data, es->str->len, COZI_PLAN_SIZE - 1);
 
 	LWLockAcquire(&cozi_monitor->lock, LW_EXCLUSIVE);
-	plan = &cozi_monitor->plan[cozi_monitor->plans % COZI_PLANS];
-	plan->number = ++cozi_monitor->plans;
-	plan->ended_at = now;
-	plan->database = MyDatabaseId;
-	plan->role = GetUserId();
-	plan->queryid = queryDesc->plannedstmt->queryId;
-	plan->ms = ms;
-	plan->rows = rows;
-	plan->encoding = GetDatabaseEncoding();
+	plan = next_slot(now, stmt->queryId, GetUserId(), ms,
+					 queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len);
+	plan->rows = COZI_ROWS(queryDesc);
 	memcpy(plan->text, es->str->data, len);
 	plan->text[len] = '\0';
 	LWLockRelease(&cozi_monitor->lock);
 	MemoryContextSwitchTo(caller);
 }
 
-/* The text in this database's encoding; what has none there is hidden. */
-static char *
-plan_text(CoziPlan *plan)
+/*
+ * Inside an error's PG_CATCH: the text of a statement that timed out, which
+ * pg_stat_statements forgets if it never completes.  Nothing is allocated or
+ * raised, and no lock is waited for.
+ */
+void
+cozi_capture_timeout(uint64 queryid, Oid role, double ms,
+					 const char *source, int location, int len)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!LWLockConditionalAcquire(&cozi_monitor->lock, LW_EXCLUSIVE))
+		return;
+	(void) next_slot(now, queryid, role, ms, source, location, len);
+	LWLockRelease(&cozi_monitor->lock);
+}
+
+/* The text in this database's encoding; NULL if it may have none there. */
+static Datum
+text_datum(char *text, int encoding, bool *null)
 {
 	int			here = GetDatabaseEncoding();
 
-	if (plan->encoding == here || here == PG_SQL_ASCII || pg_is_ascii(plan->text))
-		return plan->text;
-	if (plan->encoding == PG_SQL_ASCII || here != PG_UTF8)
-		return NULL;
-	return pg_any_to_server(plan->text, strlen(plan->text), plan->encoding);
+	*null = text[0] == '\0';
+
+	if (encoding != here && here != PG_SQL_ASCII && !pg_is_ascii(text))
+	{
+		if (encoding == PG_SQL_ASCII || here != PG_UTF8)
+			*null = true;
+		else
+			text = pg_any_to_server(text, strlen(text), encoding);
+	}
+	return *null ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+/* A copy of the ring that can be read at leisure. */
+static CoziPlan *
+copy_ring(void)
+{
+	CoziPlan   *copy = palloc(sizeof(cozi_monitor->plan));
+
+	LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
+	memcpy(copy, cozi_monitor->plan, sizeof(cozi_monitor->plan));
+	LWLockRelease(&cozi_monitor->lock);
+	return copy;
 }
 
 /*
  * plans(missing_ok boolean = false)
  *		-> table(number bigint, ended_at timestamptz, dbid oid, userid oid,
- *				 queryid bigint, ms float8, row_count bigint, plan text)
+ *				 queryid bigint, ms float8, row_count bigint,
+ *				 timed_out boolean, query text, plan text)
  *
- * Of other roles' plans, callers outside pg_read_all_stats see neither query
- * identifier nor plan.
+ * Of other roles' executions, callers outside pg_read_all_stats see neither
+ * query identifier nor text nor plan.
  */
 PG_FUNCTION_INFO_V1(cozi_plans);
 Datum
@@ -101,16 +164,13 @@ cozi_plans(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (!cozi_monitor_ready(PG_GETARG_BOOL(0)))
 		return (Datum) 0;
-	copy = palloc(sizeof(cozi_monitor->plan));
-	LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
-	memcpy(copy, cozi_monitor->plan, sizeof(cozi_monitor->plan));
-	LWLockRelease(&cozi_monitor->lock);
-
+	copy = copy_ring();
 	for (int i = 0; i < COZI_PLANS; i++)
 	{
 		CoziPlan   *plan = &copy[i];
-		Datum		value[8] = {0};
-		bool		null[8] = {false};
+		bool		timed_out = plan->text[0] == '\0';
+		Datum		value[10] = {0};
+		bool		null[10] = {false};
 
 		if (plan->number == 0)
 			continue;
@@ -120,24 +180,62 @@ cozi_plans(PG_FUNCTION_ARGS)
 		value[3] = ObjectIdGetDatum(plan->role);
 		value[5] = Float8GetDatum(plan->ms);
 		value[6] = Int64GetDatum((int64) plan->rows);
+		null[6] = timed_out;
+		value[7] = BoolGetDatum(timed_out);
 		if (sees_all || plan->role == GetUserId())
 		{
-			char	   *text = plan_text(plan);
-
 			value[4] = Int64GetDatum((int64) plan->queryid);
-			null[7] = text == NULL;
-
-			if (text !=NULL)
-				value[7] = CStringGetTextDatum(text);
+			value[8] = text_datum(plan->query, plan->encoding, &null[8]);
+			value[9] = text_datum(plan->text, plan->encoding, &null[9]);
 		}
 		else
 		{
-			null[4] = true;
-			value[7] = CStringGetTextDatum("<insufficient privilege>");
+			null[4] = null[9] = true;
+			value[8] = CStringGetTextDatum("<insufficient privilege>");
 		}
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * captured_text(dbid oid, userid oid, queryid bigint) -> text
+ *
+ * The text of the statement's last slow execution in the ring, with its
+ * constants; NULL if there is none or the caller may not see it.
+ */
+PG_FUNCTION_INFO_V1(cozi_captured_text);
+Datum
+cozi_captured_text(PG_FUNCTION_ARGS)
+{
+	Oid			role = PG_GETARG_OID(1);
+	char		query[COZI_QUERY_SIZE];
+	uint64		number = 0;
+	int			encoding = 0;
+	Datum		value;
+	bool		null;
+
+	if (cozi_monitor == NULL || (role != GetUserId() && !cozi_sees_all_stats()))
+		PG_RETURN_NULL();
+	LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
+	for (int i = 0; i < COZI_PLANS; i++)
+	{
+		CoziPlan   *plan = &cozi_monitor->plan[i];
+
+		if (plan->number <= number || plan->database != PG_GETARG_OID(0) ||
+			plan->role != role || plan->queryid != (uint64) PG_GETARG_INT64(2))
+			continue;
+		number = plan->number;
+		encoding = plan->encoding;
+		strcpy(query, plan->query);
+	}
+	LWLockRelease(&cozi_monitor->lock);
+	if (number == 0)
+		PG_RETURN_NULL();
+	value = text_datum(query, encoding, &null);
+	if (null)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(value);
 }
 
 void

@@ -43,7 +43,7 @@
 #define MAX_BACKOFF		16
 
 static int	snapshot_interval = 60;
-static int	snapshot_retention = 7 * 24 * 60;
+static int	snapshot_retention = 7 * 24 * 60;	/* cozi.snapshot() reads it */
 static char *snapshot_database = "";
 
 PGDLLEXPORT void cozi_snapshot_launcher(Datum arg);
@@ -62,7 +62,7 @@ snapshot_owner(void)
 
 	if (!OidIsValid(get_extension_oid("cozi", true)))
 		return InvalidOid;
-	function = LookupFuncName(name, 0, NULL, true);
+	function = LookupFuncName(name, -1, NULL, true);
 	if (!OidIsValid(function))
 		return InvalidOid;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
@@ -238,10 +238,10 @@ cozi_monitor_worker_init(void)
 							   NULL);
 	DefineCustomIntVariable("cozi.snapshot_retention",
 							"Sets how long snapshots are kept.",
-							"0 keeps them for ever.",
+							NULL,
 							&snapshot_retention,
 							7 * 24 * 60,
-							0,
+							1,
 							INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_MIN,
