@@ -81,7 +81,8 @@ typedef struct CoziPlan
 	double		ms;
 	uint64		rows;
 	int			encoding;
-	char text[	COZI_PLAN_SIZE];
+	char		query[COZI_QUERY_SIZE];
+	char		explained[COZI_PLAN_SIZE];	/* empty: it timed out */
 } CoziPlan;
 
 typedef enum CoziResetReason

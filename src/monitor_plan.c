@@ -63,7 +63,7 @@ next_slot(TimestampTz now, uint64 queryid, Oid role, double ms,
 	plan->encoding = GetDatabaseEncoding();
 	memcpy(plan->query, source, len);
 	plan->query[len] = '\0';
-	plan->text[0] = '\0';
+	plan->explained[0] = '\0';
 	return plan;
 }
 
@@ -91,8 +91,8 @@ cozi_capture_plan(QueryDesc *queryDesc, double ms)
 	plan = next_slot(now, stmt->queryId, GetUserId(), ms,
 					 queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len);
 	plan->rows = COZI_ROWS(queryDesc);
-	memcpy(plan->text, es->str->data, len);
-	plan->text[len] = '\0';
+	memcpy(plan->explained, es->str->data, len);
+	plan->explained[len] = '\0';
 	LWLockRelease(&cozi_monitor->lock);
 	MemoryContextSwitchTo(caller);
 }
@@ -168,7 +168,7 @@ cozi_plans(PG_FUNCTION_ARGS)
 	for (int i = 0; i < COZI_PLANS; i++)
 	{
 		CoziPlan   *plan = &copy[i];
-		bool		timed_out = plan->text[0] == '\0';
+		bool		timed_out = plan->explained[0] == '\0';
 		Datum		value[10] = {0};
 		bool		null[10] = {false};
 
@@ -186,7 +186,7 @@ cozi_plans(PG_FUNCTION_ARGS)
 		{
 			value[4] = Int64GetDatum((int64) plan->queryid);
 			value[8] = text_datum(plan->query, plan->encoding, &null[8]);
-			value[9] = text_datum(plan->text, plan->encoding, &null[9]);
+			value[9] = text_datum(plan->explained, plan->encoding, &null[9]);
 		}
 		else
 		{
