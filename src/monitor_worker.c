@@ -128,7 +128,6 @@ run_tick(void)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 	{
 		ereport(LOG,
@@ -137,8 +136,19 @@ run_tick(void)
 				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
 		return false;
 	}
-	/* returns when the process has gone; raises when the server ends */
-	(void) WaitForBackgroundWorkerShutdown(handle);
+
+	/*
+	 * Look whether it has gone: a worker without a database hears no signal
+	 * of the postmaster's.
+	 */
+	for (;;)
+	{
+		pid_t		pid;
+
+		if (GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
+			break;
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
+	}
 	pfree(handle);
 	return pg_atomic_read_u64(&cozi_monitor->snapshots) != before;
 }

@@ -217,6 +217,21 @@ truncate($file, 5000);
 $node->start;
 is($q->('SELECT reset_reason FROM cozi.latency_stats()'), 'version', 'a damaged file is not believed');
 
+$q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
+$fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
+is($q->("SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"),
+	'1|t|1|SELECT pg_sleep(11)', 'a statement that never completes is listed, with its text');
+is($q->("SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"), '0', 'every statement has its percentiles, in order');
+$q->('SELECT cozi.latency_reset()');
+$q->('SELECT 1;' x 998);
+$fails->("SELECT 'x' COLLATE nonsense");
+my $internal = $q->("SELECT round((rate * 1000)::numeric, 6), class, name FROM cozi.error_rate");
+is($internal, '1.000000|client|undefined_object', '999 statements and one error are 0.001');
+is($q->("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"), '0|ok', 'which is not the server\'s making');
+$fails->("SET statement_timeout = '20ms'; SELECT pg_sleep(1)");
+like($q->("SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014'; SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health WHERE metric = 'error_rate'"), qr/^server\|query_canceled\|1\nt\|t\z/, 'a timeout is');
+is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"), 't|ok', 'health knows the 95th percentile of transactions');
+
 # --- killed backends leave nothing locked ---------------------------------
 
 {
@@ -263,6 +278,8 @@ for my $call ('latency()', 'transaction_latency()', 'errors()', 'plans()', 'late
 }
 is($bare->safe_psql('postgres', "SELECT (SELECT count(*) FROM cozi.latency(true, true)), (SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)), (SELECT count(*) FROM cozi.transaction_latency(true, true)),
 	cozi.latency_of(1, 10, 1, 0.5), cozi.timeouts_of(1, 10, 1), cozi.transaction_time(1, 0.5)"), '0|0|0|0|||', 'a view may ask all the same');
+is($bare->safe_psql('postgres', 'SELECT sqlstate, count, reason FROM cozi.error_rate; SELECT query, plan, reason FROM cozi.slow_plans'),
+	"||cozi is not preloaded\n||cozi is not preloaded", 'the views say why there is nothing');
 is($bare->safe_psql('postgres', 'SELECT * FROM cozi.latency_stats()'), 'f' . '|' x 11, 'and is told');
 $bare->stop;
 
