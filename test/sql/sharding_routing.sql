@@ -159,8 +159,11 @@ SELECT cozi.shard_of(1, 0);
 SELECT cozi.shard_of(1::bigint, -1);
 SELECT cozi.shard_of(gen_random_uuid(), -2147483648);
 SELECT cozi.shard_of_text('a', 0);
--- An untyped literal never routes by accident of its type.
+-- An untyped literal never routes by accident of its type: not unique, and
+-- for numeric undefined (the servers' words for it differ).
+\set VERBOSITY sqlstate
 SELECT cozi.shard_of('1', 4);
 SELECT cozi.shard_of(1.5, 4);
+\set VERBOSITY default
 
 DROP SCHEMA routing CASCADE;
