@@ -16,7 +16,7 @@ BEGIN ATOMIC
         SELECT DISTINCT d.classid, d.objid, d.objsubid
         FROM pg_catalog.pg_depend d
         JOIN ours o ON o.classid = d.refclassid AND o.objid = d.refobjid
-        WHERE d.deptype <> 'e'
+        WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype <> 'e'
           AND NOT EXISTS (SELECT FROM ours i WHERE i.classid = d.classid AND i.objid = d.objid)
     )
     SELECT s FROM (
@@ -29,7 +29,7 @@ BEGIN ATOMIC
         -- what a detached partition kept; the others go with their board
         SELECT 3, pg_catalog.format('DROP TRIGGER IF EXISTS %I ON %s;', t.tgname, t.tgrelid::pg_catalog.regclass)
         FROM uses u JOIN pg_catalog.pg_trigger t ON t.oid = u.objid AND u.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
-        WHERE NOT t.tgisinternal
+        WHERE NOT t.tgisinternal AND NOT EXISTS (SELECT FROM ours i WHERE i.objid = t.tgrelid)
         UNION ALL
         SELECT 4, pg_catalog.format('DROP %s %s;', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, r.ev_class::pg_catalog.regclass)
         FROM uses u JOIN pg_catalog.pg_rewrite r ON r.oid = u.objid AND u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
@@ -40,10 +40,11 @@ BEGIN ATOMIC
         SELECT 5, pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT;', a.adrelid::pg_catalog.regclass, t.attname)
         FROM uses u JOIN pg_catalog.pg_attrdef a ON a.oid = u.objid AND u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
         JOIN pg_catalog.pg_attribute t ON t.attrelid = a.adrelid AND t.attnum = a.adnum
+        WHERE NOT EXISTS (SELECT FROM ours i WHERE i.objid = a.adrelid)
         UNION ALL
         SELECT 6, pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I;', k.conrelid::pg_catalog.regclass, k.conname)
         FROM uses u JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-        WHERE k.conrelid <> 0
+        WHERE k.conrelid <> 0 AND NOT EXISTS (SELECT FROM ours i WHERE i.objid = k.conrelid)
         UNION ALL
         SELECT 7, pg_catalog.format('DROP INDEX %s;', c.oid::pg_catalog.regclass)
         FROM uses u JOIN pg_catalog.pg_class c ON c.oid = u.objid AND u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
