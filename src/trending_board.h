@@ -107,6 +107,13 @@ extern void run_sql(const char *sql, int expected);
 #define board_has_weight(b) (NameStr((b)->weight)[0] != '\0')
 
 
+/* ---- trending_create.c ---- */
+
+extern void check_board_columns(const Board *board);
+extern void watch_votes(Oid votes, bool watch);
+extern void unregister_board(Oid boardid);
+extern void drop_relations(const Board *board);
+
 /* ---- trending_fold.c ---- */
 
 extern bool lock_fold(Oid boardid, bool wait);

@@ -208,4 +208,33 @@ SELECT tgname FROM pg_trigger WHERE tgrelid = 'votes'::regclass AND NOT tgisinte
 SELECT relname FROM pg_class WHERE relnamespace = 'board_test'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1;
 SELECT count(*) FROM cozi.board_config;
 
+-- The top of the live view walks the board's index, whatever is pending
+CREATE TABLE many (post int, created_at timestamptz);
+INSERT INTO many SELECT g, '2026-06-01'::timestamptz - g * interval '1 minute' FROM generate_series(1, 20000) g;
+SELECT cozi.create_board('big', 'many', 'post');
+ANALYZE big, big_tally, big_delta;
+CREATE FUNCTION plan(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+    lines text := '';
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP lines := lines || line || E'\n'; END LOOP;
+    RETURN lines;
+END $$;
+BEGIN;
+INSERT INTO many SELECT g * 100, '2026-06-02' FROM generate_series(1, 20) g;
+SELECT plan ~ 'Merge Append' AND plan ~ 'big_heat_idx' AND plan !~ 'Seq Scan on big\M(?!_)' AS by_index
+FROM plan('SELECT item, heat FROM big_live ORDER BY heat DESC, item DESC LIMIT 50');
+SELECT plan ~ 'big_pkey' AND plan !~ 'Seq Scan on big\M(?!_)' AS by_key FROM plan('SELECT heat FROM big_live WHERE item = 7');
+SELECT (SELECT array_agg(t.item::int ORDER BY rank) FROM cozi.top('big', 50) t)
+     = (SELECT array_agg(item) FROM (SELECT item FROM big_live ORDER BY heat DESC, item DESC LIMIT 50) l) AS same;
+SELECT array_agg(item ORDER BY rank) FROM cozi.top('big', 3);
+COMMIT;
+SELECT cozi.rebuild_board('big') IS NOT NULL;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+\set VERBOSITY sqlstate
+SELECT cozi.rebuild_board('big');
+\set VERBOSITY default
+ROLLBACK;
+
 DROP SCHEMA board_test CASCADE;

@@ -109,6 +109,22 @@ is($rc, 0, 'no lock is in its way');
 	$voter->finish;
 }
 
+# A virtual generated column is in no row that a trigger sees
+if ($node->safe_psql('postgres', 'SHOW server_version_num') >= 180000)
+{
+	($rc, $out, $err) = $node->psql('postgres', q{
+		CREATE TABLE virt (post int, kind text, created_at timestamptz, value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) VIRTUAL);
+		SELECT cozi.create_board('virt_board', 'virt', 'post', 'value');});
+	like($err, qr/virtual generated column.*HINT:  Make it a STORED generated column/s, 'a virtual generated column is refused');
+	$node->safe_psql('postgres', 'DROP TABLE virt');
+}
+$node->safe_psql('postgres', q{
+	CREATE TABLE stored (post int, kind text, created_at timestamptz DEFAULT now(), value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) STORED);
+	SELECT cozi.create_board('stored_board', 'stored', 'post', 'value');
+	INSERT INTO stored (post, kind) VALUES (1, 'up'), (1, 'down'), (1, 'up');});
+is($node->safe_psql('postgres', 'SELECT ups, downs FROM stored_board_live'), '2|1', 'a stored one counts');
+$node->safe_psql('postgres', 'DROP TABLE stored');
+
 # Out of the door
 ($rc, $out, $err) = $node->psql('postgres', 'DROP EXTENSION cozi');
 like($err, qr/cannot drop extension cozi because other objects depend on it/, 'DROP EXTENSION is refused while boards use it');
