@@ -12,7 +12,7 @@ MODULE_big = cozi
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" cozi.control)
 
 # A part refers only to earlier ones.
-DOMAINS    = prelude trending trending_board sharding rls ratelimit analytics monitor_latency monitor advisor uninstall
+DOMAINS    = prelude trending trending_board sharding rls rls_predicate ratelimit analytics monitor_latency monitor advisor uninstall
 SQL_PARTS  = $(wildcard $(DOMAINS:%=sql/%.sql))
 OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 

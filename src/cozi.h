@@ -16,6 +16,7 @@
 #include "compat.h"
 
 #include "datatype/timestamp.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -74,6 +75,9 @@ extern char *cozi_role_claim;	/* cozi.role_claim */
 extern char *cozi_api_roles;	/* cozi.api_roles */
 extern bool cozi_settings_forged(void);
 extern void cozi_rls_token_init(void);
+
+/* rls_owner.c: is_owner(), has_role() */
+extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source);
 
 /* rls_key.c: table jwks, signatures */
 struct CoziJws;

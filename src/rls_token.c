@@ -205,7 +205,7 @@ define_settings(void)
 							   "role",
 							   PGC_SUSET,
 							   0,
-							   NULL, NULL, NULL);
+							   cozi_check_role_claim, NULL, NULL);
 	DefineCustomStringVariable("cozi.api_roles",
 							   "The database roles that clients act as.",
 							   NULL,
