@@ -59,8 +59,8 @@ static bool votes_cache_stale = false;
  * ---------------------------------------------------------------------
  */
 
-void
-become_owner(Oid relid, SavedUser *saved)
+Oid
+relation_owner(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
@@ -69,6 +69,13 @@ become_owner(Oid relid, SavedUser *saved)
 		elog(ERROR, "cache lookup failed for relation %u", relid);
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+become_owner(Oid relid, SavedUser *saved)
+{
+	Oid			owner = relation_owner(relid);
 
 	GetUserIdAndSecContext(&saved->userid, &saved->context);
 	saved->nestlevel = NewGUCNestLevel();

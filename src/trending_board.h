@@ -97,6 +97,7 @@ extern void get_board(Oid boardid, Board *board);
 extern void get_own_board(Oid boardid, Board *board);
 extern void boards_changed(Oid votes);
 extern Oid	config_relid(void);
+extern Oid	relation_owner(Oid relid);
 extern void become_owner(Oid relid, SavedUser *saved);
 extern void become_again(const SavedUser *saved);
 extern char *qualified_name(Oid relid);

@@ -221,6 +221,8 @@ create_relations(Board *board, const char *name)
 					 " queued timestamptz NOT NULL) WITH (autovacuum_vacuum_scale_factor = 0,"
 					 " autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0)",
 					 unlogged, d, scope_def, item_def), SPI_OK_UTILITY);
+	/* a publication FOR ALL TABLES would forbid a fold to delete from it */
+	run_sql(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", d), SPI_OK_UTILITY);
 
 	board->board = get_relname_relid(name, namespace);
 	board->tally = get_relname_relid(tally_name, namespace);

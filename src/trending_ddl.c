@@ -15,6 +15,7 @@
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -81,6 +82,23 @@ update_columns(const Board *board)
 	become_again(&saved);
 }
 
+/* The votes have a new owner: so has the board, which is kept as its owner. */
+static void
+follow_owner(const Board *board)
+{
+	const Oid	relids[] = {board->board, board->tally, board->delta, board->live};
+	Oid			owner = relation_owner(board->votes);
+	SavedUser	saved;
+
+	if (relation_owner(board->board) == owner)
+		return;
+	become_owner(config_relid(), &saved);
+	for (int i = 0; i < lengthof(relids); i++)
+		run_sql(psprintf("ALTER TABLE %s OWNER TO %s", qualified_name(relids[i]),
+						 quote_identifier(GetUserNameFromId(owner, false))), SPI_OK_UTILITY);
+	become_again(&saved);
+}
+
 /* A votes table was altered: columns may have other names, or other types. */
 static void
 follow_alter(const Board *board, int attnum)
@@ -88,6 +106,7 @@ follow_alter(const Board *board, int attnum)
 	Board		changed = *board;
 	bool		renamed = false;
 
+	follow_owner(board);
 	renamed |= follow_rename(board, &changed.item, attnum);
 	renamed |= follow_rename(board, &changed.weight, attnum);
 	renamed |= follow_rename(board, &changed.voted_at, attnum);

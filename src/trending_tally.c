@@ -26,6 +26,7 @@
 #include <math.h>
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -40,6 +41,9 @@
 #define HEAT_OCTAVES	128
 
 #define MAX_VARINT	19			/* bytes of a 128-bit varint */
+
+/* No instant divided by a half-life of a microsecond is beyond. */
+#define MAX_OCTAVE	(INT64CONST(1) << 62)
 
 /* ---------------------------------------------------------------------
  * Arithmetic
@@ -188,6 +192,15 @@ put_varint(char *to, int128 signed_value)
 	return to;
 }
 
+static void
+malformed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("malformed tally"),
+			 errhint("Mend the board with cozi.rebuild_board().")));
+}
+
 static const unsigned char *
 get_varint(const unsigned char *from, const unsigned char *end, int128 *signed_value)
 {
@@ -196,10 +209,7 @@ get_varint(const unsigned char *from, const unsigned char *end, int128 *signed_v
 	for (int shift = 0;; shift += 7)
 	{
 		if (from >= end || shift >= 7 * MAX_VARINT)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("malformed tally"),
-					 errhint("Mend the board with cozi.rebuild_board().")));
+			malformed();
 		v |= (uint128) (*from & 0x7f) << shift;
 		if ((*from++ & 0x80) == 0)
 			break;
@@ -251,8 +261,11 @@ tally_add_encoded(Tally *tally, bytea *encoded)
 	tally->downs += value;
 	while (from < end)
 	{
+		CHECK_FOR_INTERRUPTS();
 		from = get_varint(from, end, &value);
 		octave += value;
+		if (octave > MAX_OCTAVE || octave < -MAX_OCTAVE)
+			malformed();
 		from = get_varint(from, end, &value);
 		add_mass(tally, (int64) octave, value);
 	}

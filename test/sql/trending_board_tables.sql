@@ -145,12 +145,25 @@ ALTER TABLE v_renamed ALTER COLUMN weight TYPE bigint;
 ALTER TABLE v_renamed ADD COLUMN more text DEFAULT 'x';
 INSERT INTO v_renamed VALUES (1, 2), (2, 3);
 SELECT count(*) FROM cozi.verify_board('b_renamed');
+CREATE ROLE cozi_test_heir;
+GRANT ALL ON SCHEMA board_tables TO cozi_test_heir;
+GRANT USAGE ON SCHEMA cozi TO cozi_test_heir;
+ALTER TABLE v_renamed OWNER TO cozi_test_heir;
+SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('b_renamed', 'b_away', 'b_ddl_live', 'b_ddl_tally') ORDER BY 1;
+SELECT count(*) FROM cozi.verify_board('b_renamed');
 DROP TABLE b_renamed CASCADE;
 DROP TABLE b_away CASCADE;
 DROP VIEW b_ddl_live;
 DROP TABLE v_renamed;
 SELECT count(*) FROM cozi.board_config WHERE board::text LIKE '%renamed%';
 SELECT to_regclass('b_renamed'), to_regclass('b_away'), to_regclass('b_ddl_live'), to_regclass('b_ddl_tally');
+
+REVOKE ALL ON SCHEMA board_tables, cozi FROM cozi_test_heir;
+DROP ROLE cozi_test_heir;
+-- A tally that somebody tampered with
+SELECT cozi.tally_ups('\x80');
+SELECT cozi.tally_heat('\x02008080808080808080800202', 1);
+SELECT cozi.tally_add(NULL, '\x0200fce504f4a890b0f675') = '\x0200fce504f4a890b0f675', cozi.tally_add(NULL, NULL);
 
 -- What cannot be a board says so
 \set VERBOSITY sqlstate

@@ -70,6 +70,12 @@ $standby->safe_psql('postgres', q{INSERT INTO "My App".votes ("the post", voter,
 is(wrong($standby, 'postgres'), 0, 'and counts when promoted');
 $standby->stop;
 
+# A publication of all tables does not stop a fold
+$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
+$node->safe_psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (98, 1, 1)});
+is($node->safe_psql('postgres', q{SELECT cozi.fold() >= 0; SELECT sum(pending) FROM cozi.boards}), "t\n0", 'a publication of all tables does not stop a fold');
+$node->safe_psql('postgres', 'DROP PUBLICATION everything');
+
 # Past the triggers: shown, and mended
 $node->safe_psql('postgres', q{SET session_replication_role = replica; INSERT INTO "My App".votes ("the post", voter, value) VALUES (3, 77777, 1)});
 is($node->safe_psql('postgres', q{SELECT item, true_ups - ups FROM cozi.verify_board('"My App"."Hot"')}), '3|1', 'what a replica applies shows in verify_board');
