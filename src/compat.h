@@ -124,6 +124,13 @@ find_setting_compat(const char *name)
 #define SEQUENCE_RECORD(rel) {.node = (rel)->rd_node}
 #endif
 
+/* 17: the local transaction id moved */
+#if PG_VERSION_NUM >= 170000
+#define MyProcLxid_compat (MyProc->vxid.lxid)
+#else
+#define MyProcLxid_compat (MyProc->lxid)
+#endif
+
 /* 16: one function checks the owner of anything */
 #if PG_VERSION_NUM < 160000
 #define object_ownercheck(classid, objid, roleid) pg_class_ownercheck(objid, roleid)

@@ -17,7 +17,7 @@ INSERT INTO public_may VALUES
     ('trending', 'EXECUTE', 'top|top_ranked|board_pending|count_votes'),
     ('trending', 'SELECT', 'boards'),
     ('sharding', 'EXECUTE', 'next_id|uuid7|id_bucket|id_time|node_of|node_of_text'),
-    ('rls', 'EXECUTE', 'login|logout|uid|uid_[a-z]+|require_uid(_[a-z]+)?|claims?|is_[a-z_]+|has_[a-z_]+|require_role|can_view');
+    ('rls', 'EXECUTE', 'login|logout|uid|uid_[a-z]+|require_uid(_[a-z]+)?|claims?|is_[a-z_]+|has_[a-z_]+|require_role|can_view|edge_targets_[a-z]+');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);

@@ -19,6 +19,17 @@ FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname IN ('is_owner
 SELECT is(prosupport::text, 'cozi.is_owner_support', format('%s is planned as =', oid::regprocedure))
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'is_owner';
 
+SELECT is(count(*), 24::bigint, 'no edge predicate is leakproof, immutable or unsafe in workers, and each costs more than is_owner')
+FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace
+  AND proname IN ('is_edge', 'is_following', 'is_member', 'has_blocked', 'is_blocked_by', 'can_view')
+  AND provolatile = 's' AND proparallel = 's' AND NOT proleakproof AND procost >= 10 AND proisstrict = (proname <> 'can_view');
+SELECT is(string_agg(oid::regprocedure::text, ' ' ORDER BY oid::regprocedure::text COLLATE "C"),
+          'cozi.has_blocked(bigint) cozi.has_blocked(uuid) cozi.is_edge(name,bigint) cozi.is_edge(name,uuid) '
+          'cozi.is_following(bigint) cozi.is_following(uuid) cozi.is_member(bigint) cozi.is_member(uuid)',
+          'the planner knows those that lead from the caller, for types that are equal in one way only')
+FROM pg_proc WHERE prosupport = 'cozi.edge_support'::regproc;
+SELECT is(count(*), 9::bigint, 'can_view takes every combination of ids') FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'can_view';
+
 CREATE ROLE cozi_test_anybody;
 GRANT USAGE ON SCHEMA cozi TO cozi_test_anybody;
 SET ROLE cozi_test_anybody;
@@ -26,6 +37,13 @@ SELECT is(cozi.is_owner(gen_random_uuid()), NULL, 'any role may ask is_owner');
 SELECT is(cozi.has_role('admin'), false, 'and has_role: nobody has none');
 SELECT throws_ok('SELECT cozi.require_role($$admin$$)', '28000', 'nobody is logged in', 'and require_role');
 SELECT throws_ok('SELECT cozi.require_role(NULL)', '22004', 'role must not be null', 'NULL is no role');
+SELECT is(cozi.has_blocked(1), false, 'and has_blocked: no edge is no block');
+SELECT throws_ok('SELECT cozi.is_following(1)', '42704', 'edge "following" is not registered', 'any other edge must exist');
+SELECT throws_ok('SELECT cozi.is_edge($$no$$, 1)', '42704', 'edge "no" is not registered', 'whatever its name');
+SELECT is(cozi.can_view('public', 1, 1), true, 'and can_view');
+SELECT throws_ok('SELECT cozi.register_edge($$a$$, $$pg_class$$, $$a$$, $$b$$)', '42501', NULL, 'nobody registers an edge unasked');
+SELECT throws_ok('SELECT cozi.drop_edge($$a$$)', '42501', NULL, 'nor drops one');
+SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'nor reads the list');
 RESET ROLE;
 SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi.is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
 
