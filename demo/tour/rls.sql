@@ -1,5 +1,5 @@
 \echo
-\echo '== Who is calling =='
+\echo '== Who is calling: an identity that no client can forge'
 \echo
 \echo 'Everybody has an inbox: who answered their posts.  A policy shows each their own.'
 

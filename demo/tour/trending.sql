@@ -1,5 +1,5 @@
 \echo
-\echo '==== Trending ========================================================'
+\echo '== Trending: boards that keep what is hot, on a real community'
 \echo
 \echo 'A site on quantum computing, its first six months: posts, and a table of votes.'
 \echo 'Three boards keep what is hot by the day, by the week, and by the week within each tag.'
