@@ -499,7 +499,8 @@ GRANT EXECUTE ON FUNCTION os_load(text) TO pg_monitor;
 CREATE TABLE snapshots (
     snapshot bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     taken_at timestamptz NOT NULL,
-    epoch    text
+    epoch    text,
+    latency_since timestamptz
 );
 CREATE INDEX ON snapshots (taken_at);
 COMMENT ON SEQUENCE snapshots_snapshot_seq IS 'numbers the snapshots';
@@ -515,6 +516,7 @@ CREATE TABLE snapshot_databases (
     temp_bytes    bigint NOT NULL,
     deadlocks     bigint NOT NULL,
     stats_reset   timestamptz,
+    completed     bigint,
     PRIMARY KEY (snapshot, dbid)
 );
 COMMENT ON TABLE snapshot_databases IS 'the counters of pg_stat_database at a snapshot';
@@ -535,8 +537,34 @@ CREATE TABLE snapshot_statements (
 CREATE INDEX ON snapshot_statements (snapshot);
 COMMENT ON TABLE snapshot_statements IS 'the counters of top-level statements at a snapshot';
 
-REVOKE ALL ON snapshots, snapshot_databases, snapshot_statements FROM PUBLIC;
-GRANT SELECT ON snapshots, snapshot_databases, snapshot_statements TO pg_monitor;
+-- What cozi itself counts is written down only where it changed: at a snapshot
+-- holds the last row not after it, of the same life of the counters.  Such a
+-- row outlives its snapshot, so nothing here refers to snapshots.
+CREATE TABLE snapshot_latencies (
+    snapshot      bigint NOT NULL,
+    latency_since timestamptz NOT NULL,
+    dbid          oid NOT NULL,
+    userid        oid NOT NULL,
+    queryid       bigint NOT NULL,
+    packed        bigint[] NOT NULL,
+    PRIMARY KEY (dbid, userid, queryid, snapshot)
+);
+CREATE INDEX ON snapshot_latencies (snapshot);
+COMMENT ON TABLE snapshot_latencies IS 'the histograms that changed until a snapshot: of statements and, where queryid is 0, of a role''s transactions';
+
+CREATE TABLE snapshot_errors (
+    snapshot      bigint NOT NULL,
+    latency_since timestamptz NOT NULL,
+    dbid          oid NOT NULL,
+    sqlstate      text NOT NULL,
+    count         bigint NOT NULL,
+    PRIMARY KEY (dbid, sqlstate, snapshot)
+);
+CREATE INDEX ON snapshot_errors (snapshot);
+COMMENT ON TABLE snapshot_errors IS 'the counts of errors that changed until a snapshot; dbid 0: in no database';
+
+REVOKE ALL ON snapshots, snapshot_databases, snapshot_statements, snapshot_latencies, snapshot_errors FROM PUBLIC;
+GRANT SELECT ON snapshots, snapshot_databases, snapshot_statements, snapshot_latencies, snapshot_errors TO pg_monitor;
 
 -- Counters can be subtracted within one epoch: one timeline of the server
 -- and one life of pg_stat_statements.  A standby counts for itself and sees
@@ -557,6 +585,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     this bigint;
+    since timestamptz;
+    first bigint;
     keep interval := coalesce(retention, nullif(current_setting('cozi.snapshot_retention', true), '')::interval, interval '7 days');
 BEGIN
     IF pg_is_in_recovery() THEN
@@ -567,17 +597,55 @@ BEGIN
         RAISE EXCEPTION 'retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    INSERT INTO cozi.snapshots (taken_at, epoch) VALUES (clock_timestamp(), cozi.stats_epoch())
-    RETURNING snapshot INTO this;
+    -- One after the other: a higher number never holds less.
+    LOCK TABLE cozi.snapshots IN SHARE UPDATE EXCLUSIVE MODE;
+
+    INSERT INTO cozi.snapshots (taken_at, epoch, latency_since)
+    SELECT clock_timestamp(), cozi.stats_epoch(), l.stats_since FROM cozi.latency_stats() l
+    RETURNING snapshot, latency_since INTO this, since;
     INSERT INTO cozi.snapshot_databases
-    SELECT this, d.datid, d.xact_commit, d.xact_rollback, d.blks_hit, d.blks_read, d.temp_bytes, d.deadlocks, d.stats_reset
-    FROM pg_catalog.pg_stat_database d WHERE d.datid <> 0;
+    SELECT this, d.datid, d.xact_commit, d.xact_rollback, d.blks_hit, d.blks_read, d.temp_bytes, d.deadlocks, d.stats_reset,
+           CASE WHEN since IS NOT NULL THEN coalesce(l.completed, 0) END
+    FROM pg_catalog.pg_stat_database d
+    LEFT JOIN (SELECT dbid, sum(calls - failed) AS completed FROM cozi.latency(missing_ok => true) GROUP BY dbid) l ON l.dbid = d.datid
+    WHERE d.datid <> 0;
     INSERT INTO cozi.snapshot_statements
     SELECT this, s.dbid, s.userid, s.queryid, s.calls, s.total_exec_time, s.rows, s.shared_blks_hit, s.shared_blks_read, s.stats_since
     FROM cozi.statements(quiet => true) s
     WHERE s.toplevel IS NOT FALSE AND s.queryid IS NOT NULL;
+    INSERT INTO cozi.snapshot_latencies
+    SELECT this, since, l.*
+    FROM (SELECT dbid, userid, queryid, cozi.histogram_pack(histogram) AS packed FROM cozi.latency(true, true)
+          UNION ALL
+          SELECT dbid, userid, 0, cozi.histogram_pack(histogram) FROM cozi.transaction_latency(true, true)) l
+    WHERE l.packed IS DISTINCT FROM
+          (SELECT b.packed FROM cozi.snapshot_latencies b
+           WHERE (b.dbid, b.userid, b.queryid) = (l.dbid, l.userid, l.queryid) AND b.latency_since = since
+           ORDER BY b.snapshot DESC LIMIT 1);
+    INSERT INTO cozi.snapshot_errors
+    SELECT this, since, e.*
+    FROM (SELECT coalesce(dbid, 0), sqlstate, count FROM cozi.errors(true)) e(dbid, sqlstate, count)
+    WHERE e.count IS DISTINCT FROM
+          (SELECT b.count FROM cozi.snapshot_errors b
+           WHERE (b.dbid, b.sqlstate) = (e.dbid, e.sqlstate) AND b.latency_since = since
+           ORDER BY b.snapshot DESC LIMIT 1);
 
+    -- Of what changed before the first snapshot that is kept, the last row of
+    -- each key still holds then, unless the counters began anew since.
     DELETE FROM cozi.snapshots s WHERE s.taken_at < clock_timestamp() - keep AND s.snapshot <> this;
+    SELECT min(s.snapshot) INTO first FROM cozi.snapshots s;
+    DELETE FROM cozi.snapshot_latencies l
+    WHERE l.snapshot < first
+      AND (NOT EXISTS (SELECT FROM cozi.snapshots s WHERE s.latency_since = l.latency_since)
+           OR EXISTS (SELECT FROM cozi.snapshot_latencies n
+                      WHERE (n.dbid, n.userid, n.queryid) = (l.dbid, l.userid, l.queryid)
+                        AND n.snapshot > l.snapshot AND n.snapshot <= first));
+    DELETE FROM cozi.snapshot_errors l
+    WHERE l.snapshot < first
+      AND (NOT EXISTS (SELECT FROM cozi.snapshots s WHERE s.latency_since = l.latency_since)
+           OR EXISTS (SELECT FROM cozi.snapshot_errors n
+                      WHERE (n.dbid, n.sqlstate) = (l.dbid, l.sqlstate)
+                        AND n.snapshot > l.snapshot AND n.snapshot <= first));
     RETURN this;
 END $$;
 COMMENT ON FUNCTION snapshot(interval) IS 'writes the counters down and drops snapshots older than the retention; returns its number';
@@ -639,6 +707,41 @@ END;
 COMMENT ON FUNCTION statement_deltas(timestamptz, timestamptz) IS 'what each top-level statement did between two instants, or since one; never negative';
 REVOKE ALL ON FUNCTION statement_deltas(timestamptz, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION statement_deltas(timestamptz, timestamptz) TO pg_monitor;
+
+-- The same of a statement's histogram.  One key at a time, so that a list asks
+-- for the rows it shows.
+CREATE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint) RETURNS bigint[]
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED COST 1000
+RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapshot_latencies l
+                         WHERE (l.dbid, l.userid, l.queryid) = (latency_at.dbid, latency_at.userid, latency_at.queryid)
+                           AND l.snapshot <= s.snapshot AND l.latency_since = s.latency_since
+                         ORDER BY l.snapshot DESC LIMIT 1), '{}')
+        FROM cozi.snapshots s WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
+COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS 'a statement''s histogram, or with queryid 0 that of a role''s transactions, at a snapshot; NULL if none was measured then';
+REVOKE ALL ON FUNCTION latency_at(bigint, oid, oid, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION latency_at(bigint, oid, oid, bigint) TO pg_monitor;
+
+-- Counters that began within the window were all within it; ones that began
+-- before but were not written down at its start are not known.
+CREATE FUNCTION latency_window(dbid oid, userid oid, queryid bigint, since timestamptz, until timestamptz DEFAULT NULL) RETURNS bigint[]
+LANGUAGE sql STABLE PARALLEL RESTRICTED COST 2000
+BEGIN ATOMIC
+    SELECT CASE WHEN b.latency_since = p.latency_since
+                THEN cozi.histogram_minus(p.histogram, cozi.latency_at(b.snapshot, latency_window.dbid, latency_window.userid, latency_window.queryid))
+                WHEN p.latency_since > b.taken_at THEN p.histogram END
+    FROM cozi.snapshots b
+    CROSS JOIN LATERAL (
+        SELECT l.stats_since, cozi.latency_histogram(latency_window.dbid, latency_window.userid, latency_window.queryid)
+        FROM cozi.latency_stats() l WHERE latency_window.until IS NULL
+        UNION ALL
+        SELECT e.latency_since, cozi.latency_at(e.snapshot, latency_window.dbid, latency_window.userid, latency_window.queryid)
+        FROM cozi.snapshots e WHERE e.snapshot = cozi.snapshot_at(latency_window.until)
+    ) p(latency_since, histogram)
+    WHERE b.snapshot = cozi.snapshot_at(latency_window.since);
+END;
+COMMENT ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) IS 'the histogram of a statement in the window of statement_deltas(); NULL if it was not measured';
+REVOKE ALL ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) TO pg_monitor;
 
 -- Health: one row a target.
 
@@ -726,11 +829,71 @@ COMMENT ON FUNCTION recent_cache_hit(interval) IS 'this database''s cache hit ra
 REVOKE ALL ON FUNCTION recent_cache_hit(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION recent_cache_hit(interval) TO pg_monitor;
 
+-- The life of cozi's own counters is not that of pg_stat_statements: the
+-- snapshot that a window of them begins with is their own, too.
+CREATE FUNCTION latency_start(span interval, OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT b.snapshot, b.taken_at, l.stats_since
+    FROM cozi.latency_stats() l
+    LEFT JOIN cozi.snapshots b ON b.snapshot = coalesce(
+        (SELECT s.snapshot FROM cozi.snapshots s
+         WHERE s.latency_since = l.stats_since AND s.taken_at <= now() - latency_start.span
+         ORDER BY s.taken_at DESC LIMIT 1),
+        (SELECT s.snapshot FROM cozi.snapshots s
+         WHERE s.latency_since = l.stats_since AND s.taken_at <= now() - latency_start.span / 10
+         ORDER BY s.taken_at LIMIT 1));
+END;
+COMMENT ON FUNCTION latency_start(interval) IS 'the snapshot that a window of latencies and errors of that length begins with, NULL if there is none, and since when they count';
+REVOKE ALL ON FUNCTION latency_start(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION latency_start(interval) TO pg_monitor;
+
+CREATE FUNCTION recent_transaction_time(span interval, quantile float8, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT (SELECT cozi.histogram_quantile(cozi.histogram_sum(
+                       cozi.histogram_minus(t.histogram, coalesce(cozi.latency_at(w.snapshot, t.dbid, t.userid, 0), '{}'))),
+                       recent_transaction_time.quantile)
+            FROM cozi.transaction_latency(true, true) t
+            WHERE t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())),
+           clock_timestamp() - coalesce(w.taken_at, w.latency_since),
+           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset' ELSE 'snapshots' END
+    FROM cozi.latency_start(recent_transaction_time.span) w;
+END;
+COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile in ms of this database''s transactions since that long ago, or since the reset';
+REVOKE ALL ON FUNCTION recent_transaction_time(interval, float8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION recent_transaction_time(interval, float8) TO pg_monitor;
+
+-- A statement is counted before it is known that it failed: while one does, a
+-- snapshot may hold one too many.
+CREATE FUNCTION recent_error_ratio(span interval, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT coalesce(e.servers, 0) / nullif(coalesce(e.errors, 0) + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0), 0)::float8,
+           clock_timestamp() - coalesce(w.taken_at, w.latency_since),
+           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END
+    FROM cozi.latency_start(recent_error_ratio.span) w
+    JOIN pg_catalog.pg_database d ON d.datname = current_database()
+    LEFT JOIN cozi.snapshot_databases b ON b.snapshot = w.snapshot AND b.dbid = d.oid
+    CROSS JOIN LATERAL (
+        SELECT sum(n.count), sum(n.count) FILTER (WHERE cozi.error_blame(n.sqlstate) = 'server')
+        FROM (SELECT c.sqlstate, c.count - coalesce((SELECT o.count FROM cozi.snapshot_errors o
+                                                     WHERE (o.dbid, o.sqlstate) = (c.dbid, c.sqlstate)
+                                                       AND o.snapshot <= w.snapshot AND o.latency_since = w.latency_since
+                                                     ORDER BY o.snapshot DESC LIMIT 1), 0)
+              FROM cozi.errors(true) c WHERE c.dbid = d.oid) n(sqlstate, count)
+    ) e(errors, servers);
+END;
+COMMENT ON FUNCTION recent_error_ratio(interval) IS 'errors of the server''s making for each statement of this database since that long ago, or since the reset';
+REVOKE ALL ON FUNCTION recent_error_ratio(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION recent_error_ratio(interval) TO pg_monitor;
+
 CREATE VIEW health AS
 WITH period AS (
     SELECT (SELECT t.period FROM cozi.targets t WHERE t.metric = 'query_time') AS query_time,
+           (SELECT t.period FROM cozi.targets t WHERE t.metric = 'api_response') AS api_response,
            (SELECT t.period FROM cozi.targets t WHERE t.metric = 'cache_hit') AS cache_hit,
-           (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) AS dbid
+           (SELECT t.period FROM cozi.targets t WHERE t.metric = 'error_rate') AS error_rate
 ), os AS MATERIALIZED (
     SELECT o.* FROM cozi.os_load() o
 ), lag AS MATERIALIZED (
@@ -744,19 +907,19 @@ WITH period AS (
                 ELSE 'mean of all statements of this database; see cozi.slow_queries, cozi.regressions' END
     FROM period p, cozi.recent_query_time(p.query_time) q
     UNION ALL
-    SELECT 2, 'api_response', t.value, NULL, 'transaction times',
-           CASE WHEN t.value IS NULL THEN coalesce(cozi.latency_reason(), 'no transaction was recorded')
+    SELECT 2, 'api_response', t.value, t.period, t.source,
+           CASE WHEN t.value IS NULL THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
                 ELSE '95th percentile of transactions: the database''s share of a response; see cozi.slow_queries_by_p99' END
-    FROM period p, LATERAL (SELECT cozi.transaction_time(p.dbid, 0.95) AS value) t
+    FROM period p, cozi.recent_transaction_time(p.api_response, 0.95) t
     UNION ALL
     SELECT 3, 'cache_hit', c.value, c.period, c.source,
            CASE WHEN c.value IS NULL THEN 'no block was read in the period' ELSE 'found in shared buffers; see cozi.cache_hit' END
     FROM period p, cozi.recent_cache_hit(p.cache_hit) c
     UNION ALL
-    SELECT 4, 'error_rate', 100 * e.value, NULL, 'error counters',
-           CASE WHEN e.value IS NULL THEN coalesce(cozi.latency_reason(), 'no statement was recorded')
+    SELECT 4, 'error_rate', 100 * e.value, e.period, e.source,
+           CASE WHEN e.value IS NULL THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
                 ELSE 'statements that failed by the server''s fault; see cozi.error_rate' END
-    FROM period p, LATERAL (SELECT cozi.error_ratio(p.dbid) AS value) e
+    FROM period p, cozi.recent_error_ratio(p.error_rate) e
     UNION ALL
     SELECT 5, 'connections', 100 * c.share, NULL, 'pg_stat_activity',
            format('%s of %s in use, a pooler''s queue not counted; see cozi.connections', c.total, c.available)
@@ -806,7 +969,12 @@ WITH bounds AS (
     GROUP BY b.taken_at
 )
 SELECT r.queryid, d.datname, u.rolname, r.calls_before, r.calls, r.mean_before_ms, r.mean_ms,
-       r.mean_ms / nullif(r.mean_before_ms, 0) AS ratio, r.total_ms, r.began, r.split,
+       r.mean_ms / nullif(r.mean_before_ms, 0) AS ratio, r.total_ms,
+       cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.began, r.split), 0.95) AS p95_before_ms,
+       cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.split), 0.5) AS p50_ms,
+       cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.split), 0.95) AS p95_ms,
+       cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.split), 0.99) AS p99_ms,
+       r.began, r.split,
        cozi.query_text(r.dbid, r.userid, r.queryid) AS query
 FROM (SELECT n.dbid, n.userid, n.queryid, o.calls AS calls_before, n.calls, o.mean_ms AS mean_before_ms, n.mean_ms, n.total_ms,
              w.began, w.split

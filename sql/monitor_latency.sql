@@ -55,6 +55,20 @@ COMMENT ON FUNCTION histogram_minus(bigint[], bigint[]) IS 'what came between tw
 REVOKE ALL ON FUNCTION histogram_minus(bigint[], bigint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION histogram_minus(bigint[], bigint[]) TO pg_monitor;
 
+CREATE FUNCTION histogram_pack(histogram bigint[]) RETURNS bigint[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'cozi_histogram_pack';
+COMMENT ON FUNCTION histogram_pack(bigint[]) IS 'a histogram for storing, without its empty buckets';
+REVOKE ALL ON FUNCTION histogram_pack(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION histogram_pack(bigint[]) TO pg_monitor;
+
+CREATE FUNCTION histogram_unpack(packed bigint[]) RETURNS bigint[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'cozi_histogram_unpack';
+COMMENT ON FUNCTION histogram_unpack(bigint[]) IS 'the histogram that histogram_pack() was given';
+REVOKE ALL ON FUNCTION histogram_unpack(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION histogram_unpack(bigint[]) TO pg_monitor;
+
 CREATE FUNCTION histogram_count(histogram bigint[]) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_count_sql';
@@ -157,6 +171,13 @@ AS 'MODULE_PATHNAME', 'cozi_latency_of';
 COMMENT ON FUNCTION latency_of(oid, oid, bigint, float8) IS 'the quantile of a statement''s latency in ms, 1 its maximum; NULL when not measured';
 REVOKE ALL ON FUNCTION latency_of(oid, oid, bigint, float8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION latency_of(oid, oid, bigint, float8) TO pg_monitor;
+
+CREATE FUNCTION latency_histogram(dbid oid, userid oid, queryid bigint) RETURNS bigint[]
+LANGUAGE c STABLE PARALLEL RESTRICTED COST 10
+AS 'MODULE_PATHNAME', 'cozi_latency_histogram';
+COMMENT ON FUNCTION latency_histogram(oid, oid, bigint) IS 'the histogram of a statement''s latency; NULL when not measured';
+REVOKE ALL ON FUNCTION latency_histogram(oid, oid, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION latency_histogram(oid, oid, bigint) TO pg_monitor;
 
 CREATE FUNCTION timeouts_of(dbid oid, userid oid, queryid bigint) RETURNS bigint
 LANGUAGE c STABLE PARALLEL RESTRICTED COST 10

@@ -19,6 +19,9 @@
 
 #include "monitor_latency.h"
 
+/* A power of two above COZI_BUCKETS. */
+#define PACKED_BUCKETS	512
+
 /* The counts of an array, 0 behind its end. */
 static void
 get_counts(ArrayType *array, uint64 *count)
@@ -143,6 +146,57 @@ cozi_histogram_minus(PG_FUNCTION_ARGS)
 	for (int b = 0; b < COZI_BUCKETS; b++)
 		newer[b] -= older[b];
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(newer));
+}
+
+/*
+ * histogram_pack(histogram bigint[]) -> bigint[]
+ *
+ * For storing: an element for each bucket that is not empty, its count times
+ * PACKED_BUCKETS plus its number.  A histogram of one statement has some
+ * twenty of them.
+ */
+PG_FUNCTION_INFO_V1(cozi_histogram_pack);
+Datum
+cozi_histogram_pack(PG_FUNCTION_ARGS)
+{
+	uint64		count[COZI_BUCKETS];
+	Datum		element[COZI_BUCKETS];
+	int			n = 0;
+
+	get_counts(PG_GETARG_ARRAYTYPE_P(0), count);
+	for (int b = 0; b < COZI_BUCKETS; b++)
+	{
+		if (count[b] > PG_INT64_MAX / PACKED_BUCKETS)
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("a count of a histogram to be packed must be below 2^54")));
+		if (count[b] != 0)
+			element[n++] = Int64GetDatum((int64) (count[b] * PACKED_BUCKETS + b));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(element, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * histogram_unpack(packed bigint[]) -> bigint[]
+ */
+PG_FUNCTION_INFO_V1(cozi_histogram_unpack);
+Datum
+cozi_histogram_unpack(PG_FUNCTION_ARGS)
+{
+	uint64		packed[COZI_BUCKETS];
+	uint64		count[COZI_BUCKETS] = {0};
+
+	get_counts(PG_GETARG_ARRAYTYPE_P(0), packed);
+	for (int i = 0; i < COZI_BUCKETS; i++)
+	{
+		if (packed[i] % PACKED_BUCKETS >= COZI_BUCKETS)
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("a packed histogram has no bucket %d", (int) (packed[i] % PACKED_BUCKETS)),
+					 errhint("Packed histograms are made by histogram_pack().")));
+		count[packed[i] % PACKED_BUCKETS] += packed[i] / PACKED_BUCKETS;
+	}
+	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
 }
 
 /*

@@ -579,6 +579,25 @@ cozi_latency_of(PG_FUNCTION_ARGS)
 }
 
 /*
+ * latency_histogram(dbid oid, userid oid, queryid bigint) -> bigint[]
+ *
+ * NULL as latency_of().
+ */
+PG_FUNCTION_INFO_V1(cozi_latency_histogram);
+Datum
+cozi_latency_histogram(PG_FUNCTION_ARGS)
+{
+	CoziHistogram *histogram = visible_histogram(fcinfo);
+	uint64		count[COZI_BUCKETS];
+
+	if (histogram == NULL)
+		PG_RETURN_NULL();
+	for (int b = 0; b < COZI_BUCKETS; b++)
+		count[b] = pg_atomic_read_u64(&histogram->count[b]);
+	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
+}
+
+/*
  * timeouts_of(dbid oid, userid oid, queryid bigint) -> bigint
  *
  * NULL as latency_of().

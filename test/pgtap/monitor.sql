@@ -20,8 +20,9 @@ SELECT c.oid, c.relname, c.relkind FROM pg_class c
 WHERE c.relnamespace = 'cozi'::regnamespace
   AND c.relname IN ('slow_queries', 'slow_queries_by_total', 'slow_queries_by_p99', 'table_sizes', 'cache_hit',
       'connections', 'activity_now', 'blocking_tree', 'long_transactions', 'replication_lag', 'vacuum_health', 'health', 'regressions',
-      'monitor_status', 'targets', 'snapshots', 'snapshot_databases', 'snapshot_statements');
-SELECT is(count(*), 18::bigint, 'every view and table is there') FROM relations;
+      'monitor_status', 'targets', 'snapshots', 'snapshot_databases', 'snapshot_statements', 'snapshot_latencies',
+      'snapshot_errors');
+SELECT is(count(*), 20::bigint, 'every view and table is there') FROM relations;
 CREATE TEMP TABLE roles AS SELECT * FROM (VALUES ('t_super', true), ('t_monitor', true), ('t_owner', false), ('t_plain', false), ('anon_t', false)) r(role, reads);
 
 SELECT is(has_table_privilege(role, oid, 'SELECT'), reads, format('%s %s %s', role, CASE WHEN reads THEN 'reads' ELSE 'does not read' END, relname))
@@ -35,8 +36,9 @@ SELECT p.oid, p.oid::regprocedure AS name FROM pg_proc p
 WHERE p.pronamespace = 'cozi'::regnamespace
   AND p.proname IN ('statements', 'statements_info', 'statements_state', 'statements_fix', 'query_text', 'database_time', 'preload_fix', 'is_preloaded', 'timed_io',
       'relation_bytes', 'os_load', 'stats_epoch', 'snapshot', 'snapshot_at', 'statement_deltas', 'window_start', 'recent_query_time',
-      'recent_cache_hit', 'latency_of', 'timeouts_of', 'transaction_time', 'error_ratio', 'latency_reason');
-SELECT is(count(*), 23::bigint, 'every function is there') FROM functions;
+      'recent_cache_hit', 'latency_of', 'timeouts_of', 'transaction_time', 'error_ratio', 'latency_reason',
+      'latency_histogram', 'latency_at', 'latency_window', 'latency_start', 'recent_transaction_time', 'recent_error_ratio');
+SELECT is(count(*), 29::bigint, 'every function is there') FROM functions;
 SELECT is(has_function_privilege(role, oid, 'EXECUTE'), reads, format('%s %s %s', role, CASE WHEN reads THEN 'calls' ELSE 'does not call' END, name))
 FROM functions, roles ORDER BY name::text, role;
 SELECT is(has_function_privilege(role, 'cozi.targets_replace()', 'EXECUTE'), role = 't_super', role || ': targets_replace()') FROM roles;

@@ -46,6 +46,13 @@ FROM durations;
 -- after a reset the older one does not count
 SELECT cozi.histogram_minus('{0,1,1}', '{0,3}'), cozi.histogram_minus('{0,3,1}', '{0,3}'), cozi.histogram_minus('{1}', '{1}');
 
+-- packed and unpacked again it is the same, and small
+SELECT count(*), count(*) FILTER (WHERE cozi.histogram_unpack(cozi.histogram_pack(h)) = h) AS same
+FROM (SELECT cozi.histogram(ms) AS h FROM durations GROUP BY shape UNION ALL VALUES ('{}'), (array_fill(9::bigint << 49, ARRAY[264]))) s;
+SELECT cozi.histogram_pack('{0,0,7,0,1}'), cozi.histogram_unpack('{3586,516}'), cozi.histogram_pack('{0,0}'), cozi.histogram_unpack(NULL);
+SELECT cozi.histogram_pack(ARRAY[1::bigint << 54]);
+SELECT cozi.histogram_unpack('{1000}');
+
 -- few durations, none, NULL
 SELECT q, cozi.histogram_quantile(cozi.histogram(ms), q)
 FROM (VALUES (0.5::float8), (NULL), (4)) v (ms), unnest(ARRAY[0, 0.5, 0.51, 1]) q GROUP BY q ORDER BY q;

@@ -80,6 +80,7 @@ INSERT INTO cozi.targets (metric, op, unit) VALUES ('x', '=', 's');
 
 -- snapshots: windows by subtraction
 SELECT cozi.snapshot() AS first \gset
+SELECT (count(*) > 0) = cozi.is_preloaded() AS latencies_if_preloaded FROM cozi.snapshot_latencies;
 UPDATE cozi.snapshots SET taken_at = taken_at - interval '20 min' WHERE snapshot = :first;
 SELECT cozi.snapshot_at(now() - interval '15 min') = :first AS at, cozi.snapshot_at('-infinity') = :first AS before_all,
        cozi.snapshot_at(NULL) IS NULL AS null, cozi.window_start('15 min') = (SELECT taken_at FROM cozi.snapshots WHERE snapshot = :first) AS start;

@@ -166,7 +166,7 @@ snapshot();
 is(sql('SELECT count(*) FROM cozi.regressions'), '0', 'nothing got slower yet');
 sql('CREATE OR REPLACE FUNCTION pace() RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.02) $$');
 sql(join ';', ('SELECT pace()') x 25, ('SELECT pg_sleep(0.001)') x 25);
-is(sql("SELECT calls_before, calls, ratio > 5, mean_ms > 19, query FROM cozi.regressions"), '25|25|t|t|SELECT pace()', 'regressions names the one that did');
+is(sql("SELECT calls_before, calls, ratio > 5, mean_ms > 19, p95_before_ms < 10, p50_ms BETWEEN 17.5 AND p95_ms, p95_ms <= p99_ms, query FROM cozi.regressions"), '25|25|t|t|t|t|t|SELECT pace()', 'regressions names the one that did, with the percentiles of both sides');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM cozi.regressions', extra_params => [ '-U', 'watcher' ]), '1', '... to a member of pg_monitor');
 
 # --- a dump keeps the targets ------------------------------------------------
