@@ -43,7 +43,7 @@
 #include "cozi.h"
 #include "trending_board.h"
 
-#define FOLD_INTERVAL	200000	/* microseconds between voters' folds */
+#define FOLD_INTERVAL	500000	/* microseconds between voters' folds */
 #define FOLD_ROWS		5000	/* a voter folds so many rows, or as many as
 								 * he added */
 #define FOLD_RETRY		5000000 /* microseconds a session waits after a failed
