@@ -43,6 +43,8 @@ SELECT throws_ok('SELECT cozi.is_edge($$no$$, 1)', '42704', 'edge "no" is not re
 SELECT is(cozi.can_view('public', 1, 1), true, 'and can_view');
 SELECT throws_ok('SELECT cozi.register_edge($$a$$, $$pg_class$$, $$a$$, $$b$$)', '42501', NULL, 'nobody registers an edge unasked');
 SELECT throws_ok('SELECT cozi.drop_edge($$a$$)', '42501', NULL, 'nor drops one');
+SELECT throws_ok('SELECT cozi.protect($$pg_class$$, $$oid$$)', '42501', NULL, 'nor protects a table');
+SELECT throws_ok('SELECT cozi.unprotect($$pg_class$$)', '42501', NULL, 'nor unprotects one');
 SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'nor reads the list');
 RESET ROLE;
 SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi.is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
