@@ -7,7 +7,7 @@ GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 
 -- The reader of pg_stat_statements, under every view.
 
-CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false,
+CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false, timeouts boolean DEFAULT false,
     OUT userid oid, OUT dbid oid, OUT toplevel boolean, OUT queryid bigint, OUT query text,
     OUT plans bigint, OUT total_plan_time float8,
     OUT calls bigint, OUT total_exec_time float8, OUT min_exec_time float8, OUT max_exec_time float8,
@@ -24,9 +24,9 @@ CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT
 RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 5000 ROWS 1000
 AS 'MODULE_PATHNAME', 'cozi_statements';
-COMMENT ON FUNCTION statements(boolean, boolean) IS 'the rows of pg_stat_statements, of any version in any schema; none and a warning without it';
-REVOKE ALL ON FUNCTION statements(boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements(boolean, boolean) TO pg_monitor;
+COMMENT ON FUNCTION statements(boolean, boolean, boolean) IS 'the rows of pg_stat_statements, of any version in any schema; none and a warning without it';
+REVOKE ALL ON FUNCTION statements(boolean, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION statements(boolean, boolean, boolean) TO pg_monitor;
 
 -- The cost lets the planner fetch texts after ORDER BY and LIMIT.
 CREATE FUNCTION query_text(dbid oid, userid oid, queryid bigint) RETURNS text
@@ -115,7 +115,7 @@ SELECT s.queryid,
        s.jit_generation_time + s.jit_inlining_time + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
-FROM (SELECT * FROM cozi.statements() t WHERE t.toplevel IS NOT FALSE ORDER BY mean_exec_time DESC) s;
+FROM (SELECT * FROM cozi.statements(timeouts => true) t WHERE t.toplevel IS NOT FALSE ORDER BY mean_exec_time DESC) s;
 COMMENT ON VIEW slow_queries IS 'the statements by mean time, slowest first; since each was first seen';
 REVOKE ALL ON slow_queries FROM PUBLIC;
 GRANT SELECT ON slow_queries TO pg_monitor;
@@ -145,7 +145,7 @@ SELECT s.queryid,
        s.jit_generation_time + s.jit_inlining_time + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
-FROM (SELECT * FROM cozi.statements() t WHERE t.toplevel IS NOT FALSE ORDER BY total_exec_time DESC) s;
+FROM (SELECT * FROM cozi.statements(timeouts => true) t WHERE t.toplevel IS NOT FALSE ORDER BY total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_total IS 'the statements by total time, costliest first; since each was first seen';
 REVOKE ALL ON slow_queries_by_total FROM PUBLIC;
 GRANT SELECT ON slow_queries_by_total TO pg_monitor;
@@ -176,7 +176,7 @@ SELECT s.queryid,
        s.stats_since,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
 FROM (SELECT t.*, cozi.latency_of(t.dbid, t.userid, t.queryid, 0.99) AS p99
-      FROM cozi.statements() t
+      FROM cozi.statements(timeouts => true) t
       WHERE t.toplevel IS NOT FALSE
       ORDER BY p99 DESC NULLS LAST, total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_p99 IS 'the statements by their 99th percentile, slowest first; since each was first seen';

@@ -52,7 +52,7 @@
 #include "utils/tuplestore.h"
 #include "utils/varlena.h"
 
-#include "cozi.h"
+#include "monitor_latency.h"
 
 #define PGSS "pg_stat_statements"
 
@@ -437,11 +437,13 @@ cozi_database_time(PG_FUNCTION_ARGS)
 }
 
 /*
- * statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false)
+ * statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false,
+ *			  timeouts boolean DEFAULT false)
  *
  * The rows of pg_stat_statements under the newest names of its columns; the
  * column list is that of the SQL declaration.  showtext: with the texts,
- * which costs several times as much; quiet: without the warning.
+ * which costs several times as much; quiet: without the warning; timeouts:
+ * and the statements that always timed out, which cozi counts.
  */
 Datum
 cozi_statements(PG_FUNCTION_ARGS)
@@ -454,6 +456,8 @@ cozi_statements(PG_FUNCTION_ARGS)
 	if (src.state == SOURCE_OK)
 	{
 		return_rows(fcinfo, src.function, showtext ? "true" : "false");
+		if (PG_GETARG_BOOL(2))
+			cozi_add_unfinished((ReturnSetInfo *) fcinfo->resultinfo);
 		add_times((ReturnSetInfo *) fcinfo->resultinfo);
 	}
 	else if (!quiet)
@@ -635,7 +639,8 @@ remember_text(const TextKey *key, const char *query)
  * The text of a statement, NULL if it is no longer known, and
  * "<insufficient privilege>" exactly where pg_stat_statements says so.
  * Its declared cost makes the planner evaluate it after ORDER BY and LIMIT,
- * only for the rows shown.
+ * only for the rows shown.  Of a statement that never completed
+ * pg_stat_statements has no text; it is the one captured at its timeout.
  */
 Datum
 cozi_query_text(PG_FUNCTION_ARGS)
@@ -656,6 +661,14 @@ cozi_query_text(PG_FUNCTION_ARGS)
 	key.queryid = PG_GETARG_INT64(2);
 
 	entry = find_text(session_texts, &key);
+	if (entry == NULL && cozi_never_completed(key.dbid, key.userid, key.queryid))
+	{
+		bool		unknown;
+		Datum text = cozi_captured(key.dbid, key.userid, key.queryid, &unknown);
+
+		if (!unknown)
+			PG_RETURN_DATUM(text);
+	}
 	if (entry == NULL)
 	{
 		if (map == NULL)

@@ -488,50 +488,6 @@ cozi_transaction_latency(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
- *			  OUT calls bigint, OUT total_ms float8, OUT max_ms float8,
- *			  OUT stats_since timestamptz)
- *
- * The statements that were executed and never completed: pg_stat_statements
- * does not show them.  No rows where cozi is not preloaded.
- */
-PG_FUNCTION_INFO_V1(cozi_unfinished);
-Datum
-cozi_unfinished(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		sees_all = cozi_sees_all_stats();
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < cozi_statement_table.size; i++)
-	{
-		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		failed = pg_atomic_read_u64(&histogram->failed);
-		uint64		owner = pg_atomic_read_u64(&cozi_statement_table.key[i].owner);
-		uint64		n = 0;
-		Datum		value[7];
-		bool		null[7] = {false};
-
-		if (failed == 0 || owner == 0)
-			continue;
-		for (int b = 0; b < COZI_BUCKETS; b++)
-			n += pg_atomic_read_u64(&histogram->count[b]);
-		if (n != failed)
-			continue;
-		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[1] = ObjectIdGetDatum((Oid) owner);
-		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&cozi_statement_table.key[i].queryid));
-		null[2] = !sees_all && (Oid) owner != GetUserId();
-		value[3] = Int64GetDatum((int64) n);
-		value[4] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
-		value[5] = Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6);
-		value[6] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since));
-		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
-	}
-	return (Datum) 0;
-}
-
 /* The histogram a caller may see, NULL if it may not or there is none. */
 static CoziHistogram *
 visible_histogram(FunctionCallInfo fcinfo)

@@ -17,6 +17,7 @@
 #define COZI_MONITOR_LATENCY_H
 
 #include "executor/execdesc.h"
+#include "nodes/execnodes.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "utils/array.h"
@@ -135,6 +136,10 @@ extern ArrayType *cozi_histogram_array(const uint64 *count);
 extern bool cozi_track_latency;
 extern bool cozi_track_transactions;
 
+/* monitor_unfinished.c */
+extern void cozi_add_unfinished(ReturnSetInfo *rsinfo);
+extern bool cozi_never_completed(Oid database, Oid role, int64 queryid);
+
 /* monitor_error.c */
 extern void cozi_monitor_error_init(void);
 extern void cozi_count_error(uint64 key, uint64 count);
@@ -143,6 +148,7 @@ extern void cozi_count_error(uint64 key, uint64 count);
 extern bool cozi_track_plans;
 extern int	cozi_slow_plan_ms;
 extern void cozi_monitor_plan_init(void);
+extern Datum cozi_captured(Oid database, Oid role, int64 queryid, bool *null);
 extern void cozi_capture_plan(QueryDesc *queryDesc, double ms);
 extern void cozi_capture_timeout(uint64 queryid, Oid role, double ms,
 								 const char *source, int location, int len);

@@ -198,6 +198,33 @@ cozi_plans(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The text of a statement's last slow execution, for those who may see it. */
+Datum
+cozi_captured(Oid database, Oid role, int64 queryid, bool *null)
+{
+	char		query[COZI_QUERY_SIZE];
+	uint64		number = 0;
+	int			encoding = 0;
+
+	*null = true;
+	if (cozi_monitor == NULL || (role != GetUserId() && !cozi_sees_all_stats()))
+		return (Datum) 0;
+	LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
+	for (int i = 0; i < COZI_PLANS; i++)
+	{
+		CoziPlan   *plan = &cozi_monitor->plan[i];
+
+		if (plan->number <= number || plan->database != database ||
+			plan->role != role || plan->queryid != (uint64) queryid)
+			continue;
+		number = plan->number;
+		encoding = plan->encoding;
+		strcpy(query, plan->query);
+	}
+	LWLockRelease(&cozi_monitor->lock);
+	return number == 0 ? (Datum) 0 : text_datum(query, encoding, null);
+}
+
 /*
  * captured_text(dbid oid, userid oid, queryid bigint) -> text
  *
@@ -208,31 +235,9 @@ PG_FUNCTION_INFO_V1(cozi_captured_text);
 Datum
 cozi_captured_text(PG_FUNCTION_ARGS)
 {
-	Oid			role = PG_GETARG_OID(1);
-	char		query[COZI_QUERY_SIZE];
-	uint64		number = 0;
-	int			encoding = 0;
-	Datum		value;
 	bool		null;
+	Datum		value = cozi_captured(PG_GETARG_OID(0), PG_GETARG_OID(1), PG_GETARG_INT64(2), &null);
 
-	if (cozi_monitor == NULL || (role != GetUserId() && !cozi_sees_all_stats()))
-		PG_RETURN_NULL();
-	LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
-	for (int i = 0; i < COZI_PLANS; i++)
-	{
-		CoziPlan   *plan = &cozi_monitor->plan[i];
-
-		if (plan->number <= number || plan->database != PG_GETARG_OID(0) ||
-			plan->role != role || plan->queryid != (uint64) PG_GETARG_INT64(2))
-			continue;
-		number = plan->number;
-		encoding = plan->encoding;
-		strcpy(query, plan->query);
-	}
-	LWLockRelease(&cozi_monitor->lock);
-	if (number == 0)
-		PG_RETURN_NULL();
-	value = text_datum(query, encoding, &null);
 	if (null)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(value);

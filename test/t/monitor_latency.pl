@@ -221,7 +221,21 @@ $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 $fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
 is($q->("SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"),
 	'1|t|1|SELECT pg_sleep(11)', 'a statement that never completes is listed, with its text');
+for my $view (qw(slow_queries slow_queries_by_total slow_queries_by_p99))
+{
+	is($q->("SELECT datname, rolname, calls, timeouts, mean_ms BETWEEN 100 AND 1000, p99_ms BETWEEN 100 AND 1000, max_ms >= mean_ms, share > 0.3 AND share <= 1, query FROM cozi.$view WHERE timeouts > 0 LIMIT 5"),
+		'postgres|postgres|1|1|t|t|t|t|SELECT pg_sleep(11)', "... also in $view");
+}
+is($q->("SELECT count(*) FROM cozi.statements(timeouts => true) t WHERE NOT EXISTS (SELECT FROM pg_stat_statements s WHERE (s.dbid, s.userid, s.queryid) = (t.dbid, t.userid, t.queryid))"), '1', '... and nothing else is added');
+is($q->("GRANT SELECT ON cozi.slow_queries TO plain; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO plain; SET SESSION AUTHORIZATION plain; SELECT count(*) FROM cozi.slow_queries WHERE timeouts > 0 OR query LIKE '%(11)%'"), '0', '... nor shown to others');
+$q->("REVOKE ALL ON cozi.slow_queries FROM plain; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cozi FROM plain");
 is($q->("SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"), '0', 'every statement has its percentiles, in order');
+$q->('SELECT pg_sleep(0)');
+is($q->("SELECT calls, timeouts, query FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"), '1|1|SELECT pg_sleep($1)', 'once it completes pg_stat_statements has it, and it is there once');
+$q->('SELECT cozi.latency_reset()');
+$fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
+is($q->("SELECT count(*) FROM cozi.unfinished()"), '1', 'completed before a reset and never since');
+is($q->("SELECT count(*) FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"), '1', '... it is there once');
 $q->('SELECT cozi.latency_reset()');
 $q->('SELECT 1;' x 998);
 $fails->("SELECT 'x' COLLATE nonsense");
