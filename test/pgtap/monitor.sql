@@ -74,10 +74,10 @@ SELECT isnt(count(*), 0::bigint, 'it is there') FROM cozi.snapshot_databases;
 SELECT is(string_agg(c.relname || ': ' || a.privilege_type, ', '), NULL, 'PUBLIC has no right on a table or view of cozi that is for monitoring')
 FROM relations r JOIN pg_class c ON c.oid = r.oid, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a WHERE a.grantee = 0;
 
-SELECT volatility_is('cozi', 'statements', ARRAY['boolean', 'boolean'], 'volatile');
+SELECT volatility_is('cozi', 'statements', ARRAY['boolean', 'boolean', 'boolean'], 'volatile');
 SELECT volatility_is('cozi', 'query_text', ARRAY['oid', 'oid', 'bigint'], 'stable');
 SELECT is_definer('cozi', 'snapshot', ARRAY['interval']);
-SELECT isnt_definer('cozi', 'statements', ARRAY['boolean', 'boolean']);
+SELECT isnt_definer('cozi', 'statements', ARRAY['boolean', 'boolean', 'boolean']);
 
 -- Granted everything by a DBA, a plain role still sees no text or query id of another.
 SET LOCAL client_min_messages = error;
