@@ -22,11 +22,9 @@ void
 _PG_init(void)
 {
 	cozi_shmem_init();
-	cozi_rls_token_init();
-	cozi_rls_key_init();
-	cozi_rls_identity_init();
+	cozi_rls_init();
 	cozi_ratelimit_init();
 	cozi_trending_init();
-	cozi_monitor_latency_init();
+	cozi_monitor_init();
 	MarkGUCPrefixReserved("cozi");
 }

@@ -68,7 +68,7 @@ typedef struct CoziIdentity
 extern const CoziIdentity *cozi_identity(void);
 extern Jsonb *cozi_claims(void);
 extern void cozi_set_identity(const char *claims, const struct CoziJson *json);
-extern void cozi_rls_identity_init(void);
+extern void cozi_rls_init(void);
 
 /* rls_token.c: login() */
 extern char *cozi_role_claim;	/* cozi.role_claim */
@@ -91,6 +91,6 @@ extern void cozi_ratelimit_init(void);
 extern void cozi_trending_init(void);
 
 /* monitor_latency.c */
-extern void cozi_monitor_latency_init(void);
+extern void cozi_monitor_init(void);
 
 #endif							/* COZI_H */

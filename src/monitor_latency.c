@@ -604,7 +604,7 @@ cozi_transaction_time(PG_FUNCTION_ARGS)
 /* --- settings ----------------------------------------------------------- */
 
 void
-cozi_monitor_latency_init(void)
+cozi_monitor_init(void)
 {
 	DefineCustomBoolVariable("cozi.track_latency",
 							 "Collects the latencies of statements.",

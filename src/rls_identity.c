@@ -535,8 +535,11 @@ default_gateways(void)
 }
 
 void
-cozi_rls_identity_init(void)
+cozi_rls_init(void)
 {
+	cozi_rls_token_init();
+	cozi_rls_key_init();
+
 	DefineCustomStringVariable("cozi.identity",
 							   "The verified claims of who is calling; written by cozi.login().",
 							   "Nobody can set it; it ends with the transaction.",
