@@ -53,3 +53,37 @@ SELECT cozi.uid_text() IS NULL AS "still nobody";
 
 RESET request.jwt.claims;
 RESET ROLE;
+
+\echo
+\echo '== Who may see what: follows and blocks, in words a policy can say'
+\echo
+CREATE TABLE diary AS
+    SELECT id, author_id AS author, created_at, 'followers' AS visibility FROM posts WHERE author_id IS NOT NULL;
+CREATE INDEX ON diary (created_at DESC);
+CREATE TABLE follows (follower bigint, followee bigint, PRIMARY KEY (follower, followee));
+CREATE TABLE blocks (blocker bigint, blocked bigint, PRIMARY KEY (blocker, blocked));
+GRANT SELECT ON diary TO web;
+SELECT cozi.register_edge('following', 'follows', 'follower', 'followee'),
+       cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked') \g /dev/null
+\echo 'One call makes the policies of a table with rows; this is what it runs:'
+SELECT cozi.protect('diary', owner => 'author', visibility => 'visibility');
+SELECT author AS cid FROM diary WHERE author NOT IN (:ann, :bob) GROUP BY author ORDER BY count(*) DESC, author LIMIT 1 \gset
+
+CREATE VIEW feed WITH (security_invoker) AS
+    SELECT author, count(*) AS posts, max(created_at)::date AS latest FROM diary WHERE author <> cozi.uid_bigint() GROUP BY author;
+GRANT SELECT ON feed TO web;
+\echo 'Ann follows two others, then leaves one, then the other blocks her. Her feed, each time:'
+BEGIN;
+SELECT cozi.login(:'ann_token') \g /dev/null
+INSERT INTO follows VALUES (:ann, :bob), (:ann, :cid);
+SET LOCAL ROLE web;
+SELECT * FROM feed ORDER BY posts DESC;
+RESET ROLE;
+DELETE FROM follows WHERE followee = :bob;
+SET LOCAL ROLE web;
+SELECT * FROM feed ORDER BY posts DESC;
+RESET ROLE;
+INSERT INTO blocks VALUES (:cid, :ann);
+SET LOCAL ROLE web;
+SELECT * FROM feed ORDER BY posts DESC;
+COMMIT;
