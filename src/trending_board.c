@@ -230,6 +230,22 @@ self_and_ancestors(Oid relid)
 	return found;
 }
 
+static List *
+copy_boards(const List *boards)
+{
+	List	   *copies = NIL;
+	ListCell   *lc;
+
+	foreach(lc, boards)
+	{
+		Board	   *copy = palloc(sizeof(Board));
+
+		*copy = *(Board *) lfirst(lc);
+		copies = lappend(copies, copy);
+	}
+	return copies;
+}
+
 /*
  * The boards that count the votes cast into a relation.  This is also what
  * keeps a trigger that somebody puts on a table of his own from feeding
@@ -240,7 +256,6 @@ boards_on(Oid relid)
 {
 	VotesEntry *entry;
 	bool		found;
-	List	   *copies = NIL;
 	ListCell   *lc;
 
 	prepare_cache();
@@ -262,27 +277,13 @@ boards_on(Oid relid)
 			return boards;
 		caller = MemoryContextSwitchTo(votes_context);
 		entry = hash_search(votes_cache, &relid, HASH_ENTER, &found);
-		entry->boards = NIL;
-		foreach(lc, boards)
-		{
-			Board	   *copy = palloc(sizeof(Board));
-
-			*copy = *(Board *) lfirst(lc);
-			entry->boards = lappend(entry->boards, copy);
-		}
+		entry->boards = copy_boards(boards);
 		MemoryContextSwitchTo(caller);
 		return boards;
 	}
 
-	/* copies: the cache may go while they are in use */
-	foreach(lc, entry->boards)
-	{
-		Board	   *copy = palloc(sizeof(Board));
-
-		*copy = *(Board *) lfirst(lc);
-		copies = lappend(copies, copy);
-	}
-	return copies;
+	/* a copy: the cache may go while it is in use */
+	return copy_boards(entry->boards);
 }
 
 /* Every session forgets what it knows about a votes table and its partitions. */
@@ -360,4 +361,11 @@ run_sql(const char *sql, int expected)
 
 	if (result != expected)
 		elog(ERROR, "SPI_execute returned %s for: %s", SPI_result_code_string(result), sql);
+}
+
+/* The columns that name a row of the board, its tally and its delta. */
+const char *
+board_key(const Board *board)
+{
+	return board_has_scope(board) ? "scope, item" : "item";
 }

@@ -50,7 +50,6 @@ typedef struct Tally
 extern void tally_init(Tally *tally);
 extern void tally_vote(Tally *tally, int64 weight, TimestampTz at,
 					   int64 half_life, int times);
-extern void tally_add(Tally *tally, const Tally *other);
 extern bool tally_is_empty(const Tally *tally);
 extern bytea *tally_encode(const Tally *tally);
 
@@ -102,6 +101,7 @@ extern void become_owner(Oid relid, SavedUser *saved);
 extern void become_again(const SavedUser *saved);
 extern char *qualified_name(Oid relid);
 extern void refuse_old_snapshot(const char *function);
+extern const char *board_key(const Board *board);
 extern void run_sql(const char *sql, int expected);
 
 #define board_has_scope(b)	(NameStr((b)->scope)[0] != '\0')

@@ -107,7 +107,7 @@ static char *
 fold_statement(const Board *board, int64 max_rows)
 {
 	bool		scoped = board_has_scope(board);
-	const char *key = scoped ? "scope, item" : "item";
+	const char *key = board_key(board);
 	const char *match = scoped ? "x.scope = n.scope AND x.item = n.item" : "x.item = n.item";
 	char	   *b = qualified_name(board->board);
 	char	   *t = qualified_name(board->tally);

@@ -113,13 +113,6 @@ source_query(const Board *board, const char *condition)
 					qualified_name(board->votes), join, item, scope_given, condition);
 }
 
-/* The columns that name a row of the board. */
-static const char *
-key_columns(const Board *board)
-{
-	return board_has_scope(board) ? "scope, item" : "item";
-}
-
 /*
  * SELECT [scope,] item, ups, downs, heat: the board with what is pending at
  * the given instant.
@@ -131,7 +124,7 @@ key_columns(const Board *board)
 char	   *
 live_query(const Board *board, const char *now)
 {
-	const char *key = key_columns(board);
+	const char *key = board_key(board);
 	char	   *b = qualified_name(board->board);
 	char	   *t = qualified_name(board->tally);
 	char	   *d = qualified_name(board->delta);
@@ -179,7 +172,7 @@ run_at(Snapshot snapshot, TimestampTz clock, const Board *board, char *sql)
 void
 fill_board(const Board *board)
 {
-	const char *key = key_columns(board);
+	const char *key = board_key(board);
 	char	   *b = qualified_name(board->board);
 	char	   *t = qualified_name(board->tally);
 	char	   *d = qualified_name(board->delta);
@@ -324,7 +317,7 @@ cozi_verify_board(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	get_own_board(PG_GETARG_OID(0), &board);
-	key = key_columns(&board);
+	key = board_key(&board);
 	scope = board_has_scope(&board) ? "scope::pg_catalog.text" : "NULL::pg_catalog.text";
 	values[0] = IntervalPGetDatum(&board.half_life);
 

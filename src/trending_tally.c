@@ -115,18 +115,6 @@ tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 half_life, int time
 			 (int128) weight * times * llrint(ldexp(exp2(fraction), GRID_BITS)));
 }
 
-/*
- * Add a tally to another: a merge from the end, as both are sorted.
- */
-void
-tally_add(Tally *tally, const Tally *other)
-{
-	tally->ups += other->ups;
-	tally->downs += other->downs;
-	for (int i = 0; i < other->noctaves; i++)
-		add_mass(tally, other->octaves[i].octave, other->octaves[i].mass);
-}
-
 bool
 tally_is_empty(const Tally *tally)
 {
