@@ -281,7 +281,8 @@ BEGIN
         -- conforming unless the cells come earlier than the tolerance allows
         tolerance := increment * (max_calls - cost);
         admit := clock >= tat - tolerance;
-        SELECT * INTO step FROM cozi.gcra_step(state, '2000-01-01 UTC'::timestamptz + make_interval(secs => clock), max_calls, make_interval(secs => per), cost);
+        -- whole microseconds: a double of seconds loses them within decades
+        SELECT * INTO step FROM cozi.gcra_step(state, '2000-01-01 UTC'::timestamptz + interval '1 us' * (clock * 1000000)::float8, max_calls, make_interval(secs => per), cost);
         IF admit THEN
             tat := greatest(tat, clock) + increment * cost;
             admitted := admitted + 1;

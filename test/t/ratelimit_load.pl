@@ -13,7 +13,8 @@ my $flood = $long ? 10_000_000 : 1_000_000;
 
 my $node = PostgreSQL::Test::Cluster->new('load');
 $node->init;
-$node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 60\n");
+# jit: its compiler would keep 10 MB of a backend that is to be flat
+$node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 60\njit = off\n");
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION cozi;
