@@ -73,6 +73,15 @@ get_named_struct_compat(const char *name, Size size,
 #define table_beginscan_compat(rel, snapshot, nkeys, key) table_beginscan(rel, snapshot, nkeys, key)
 #endif
 
+/* 18: an index scan may be measured; 19: it has flags, too */
+#if PG_VERSION_NUM >= 190000
+#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
 /*
  * 16: settings live in a memory context of their own, also what a check hook
  * hands to its assign hook; and there is a function that finds one.

@@ -1,23 +1,17 @@
 /*
  * rls_edge.c
- *		Relations between people: is_edge(), is_following(), can_view().
+ *		An edge: its registration, its index, its rows.
  *
  * An edge is a table of pairs that its owner registered under a name: who
- * follows whom, who is a member of what, who blocked whom.  The predicates
- * answer about the caller alone.  They read the table below privileges and
- * policies, as foreign keys do, so that a policy may ask without recursion;
- * that is why only the table's owner may register it.
+ * follows whom, who is a member of what, who blocked whom.  It is read below
+ * privileges and policies, as foreign keys read, so that a policy may ask
+ * without recursion; that is why only the table's owner may register it.
  *
- * The law: never an answer that the statement's own snapshot would not give.
- * Answers are remembered only under a key that changes with everything an
- * answer depends on: snapshot, command, transaction, subtransaction, identity
- * and user.  What is remembered lives with the expression (fn_extra); plpgsql
- * keeps expressions for a whole transaction, and only the key makes that right.
+ * Rows are read from a btree on (src, dst) alone, as index-only scans do: the
+ * heap is visited where the visibility map does not vouch for the page.
  *
- * Each target asked for costs one probe of the index on (src, dst).  After 64
- * of them, and again each time their number doubles, the caller's whole set
- * of targets is read if it is no longer than four times the probes so far: so
- * the work is never more than a few times the better of both ways.
+ * The law: rows are those of the active snapshot, the one of the statement
+ * that asks, and what was read counts as read for SERIALIZABLE.
  *
  * Locks: AccessShareLock on the table, until the transaction ends, as a query
  * that reads it would hold.
@@ -26,30 +20,29 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/itup.h"
 #include "access/relation.h"
+#include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/visibilitymap.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/predicate.h"
 #include "storage/proc.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "cozi.h"
 #include "rls_edge.h"
-
-#define FIRST_LOAD		64		/* probes before the first try to load */
-#define LOAD_FACTOR		4		/* edges a load may read, per probe */
 
 /* The columns of cozi.edge_config. */
 enum
@@ -60,68 +53,7 @@ enum
 	Anum_edge_dst
 };
 
-/* Everything an answer depends on, but the edge and the target. */
-typedef struct EdgeKey
-{
-	TransactionId xmin;
-	TransactionId xmax;
-	uint32		xcnt;
-	int32		subxcnt;
-	CommandId	curcid;
-	LocalTransactionId lxid;
-	SubTransactionId subid;
-	Oid			user;
-	uint64		generation;
-} EdgeKey;
-
-/* A target, as it is remembered: a uuid, or a number and zeroes. */
-typedef struct EdgeTarget
-{
-	unsigned char bytes[UUID_LEN];
-} EdgeTarget;
-
-typedef struct EdgeAnswer
-{
-	EdgeTarget	target;
-	bool		holds;
-} EdgeAnswer;
-
-/* What is known of one edge, or of its reverse, under one key. */
-typedef struct EdgeCache
-{
-	MemoryContext context;		/* of all below; reset with the key */
-	bool		valid;
-	EdgeKey		key;
-	NameData	name;
-	bool		registered;
-	bool		somebody;		/* the caller may be in the table */
-	CoziEdge	edge;
-	ScanKeyData keys[2];		/* src, dst; the target's argument is open */
-	HTAB	   *answers;		/* NULL until asked, and for text */
-	bool		complete;		/* whoever is not in answers is no target */
-	int64		probes;
-	int64		next_load;
-} EdgeCache;
-
-/* In fn_extra. */
-typedef struct EdgeCaches
-{
-	Oid			types[3];		/* of the function's arguments */
-	EdgeCache	following;		/* or whatever the one edge is */
-	EdgeCache	member;
-	EdgeCache	blocked;
-	EdgeCache	blocked_by;
-} EdgeCaches;
-
-PG_FUNCTION_INFO_V1(cozi_is_edge);
-PG_FUNCTION_INFO_V1(cozi_is_following);
-PG_FUNCTION_INFO_V1(cozi_is_member);
-PG_FUNCTION_INFO_V1(cozi_has_blocked);
-PG_FUNCTION_INFO_V1(cozi_is_blocked_by);
-PG_FUNCTION_INFO_V1(cozi_can_view);
-PG_FUNCTION_INFO_V1(cozi_edge_targets);
-
-/* --- the table of an edge --------------------------------------------------- */
+/* --- registration ------------------------------------------------------------- */
 
 /* The type ids are compared as: uuid, bigint or text; else invalid. */
 Oid
@@ -155,9 +87,9 @@ index_usable(Relation index)
 		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
 }
 
-/* A btree that begins with (src, dst) and has all rows; or invalid. */
+/* A btree that begins with these columns and has all rows; or invalid. */
 Oid
-cozi_edge_index(Relation rel, AttrNumber src, AttrNumber dst)
+cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -169,7 +101,7 @@ cozi_edge_index(Relation rel, AttrNumber src, AttrNumber dst)
 		Form_pg_index form = index->rd_index;
 
 		if (index->rd_rel->relam == BTREE_AM_OID && form->indnkeyatts >= 2 &&
-			form->indkey.values[0] == src && form->indkey.values[1] == dst &&
+			form->indkey.values[0] == first && form->indkey.values[1] == second &&
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
 			index_usable(index))
 			found = RelationGetRelid(index);
@@ -222,6 +154,40 @@ cozi_edge_relation(const char *name, Oid *relid)
 	return true;
 }
 
+/* Are equal keys of the index equal in their bytes?  True of no index. */
+static bool
+is_bytewise(Oid indexid)
+{
+	Relation	index;
+	bool		bytewise = true;
+
+	if (!OidIsValid(indexid))
+		return true;
+	index = index_open(indexid, AccessShareLock);
+	for (int i = 0; i < 2; i++)
+		bytewise &= !OidIsValid(index->rd_indcollation[i]) || get_collation_isdeterministic(index->rd_indcollation[i]);
+	index_close(index, NoLock);
+	return bytewise;
+}
+
+/* Columns, types and indexes; no index when there is none to use. */
+static void
+describe_edge(Relation rel, CoziEdge *edge, const char *src, const char *dst)
+{
+	edge->index = edge->reverse_index = InvalidOid;
+	edge->src = get_attnum(edge->rel, src);
+	edge->dst = get_attnum(edge->rel, dst);
+	if (edge->src <= 0 || edge->dst <= 0)
+		return;
+	edge->src_type = cozi_edge_id_type(get_atttype(edge->rel, edge->src));
+	edge->dst_type = cozi_edge_id_type(get_atttype(edge->rel, edge->dst));
+	if (!OidIsValid(edge->src_type) || !OidIsValid(edge->dst_type))
+		return;
+	edge->index = cozi_edge_index(rel, edge->src, edge->dst);
+	edge->reverse_index = cozi_edge_index(rel, edge->dst, edge->src);
+	edge->bytewise = is_bytewise(edge->index) && is_bytewise(edge->reverse_index);
+}
+
 /*
  * The edge of that name, its table locked until the transaction ends; false
  * when it is not registered.  quiet: also when it cannot be used.
@@ -245,16 +211,7 @@ cozi_find_edge(const char *name, CoziEdge *edge, bool quiet)
 				 errmsg("the table of edge \"%s\" no longer exists", name),
 				 errhint("Call cozi.drop_edge() as the owner of the extension, and cozi.register_edge() for a new table.")));
 	}
-	edge->src = get_attnum(edge->rel, NameStr(src));
-	edge->dst = get_attnum(edge->rel, NameStr(dst));
-	edge->index = InvalidOid;
-	if (edge->src > 0 && edge->dst > 0)
-	{
-		edge->src_type = cozi_edge_id_type(get_atttype(edge->rel, edge->src));
-		edge->dst_type = cozi_edge_id_type(get_atttype(edge->rel, edge->dst));
-		if (OidIsValid(edge->src_type) && OidIsValid(edge->dst_type))
-			edge->index = cozi_edge_index(rel, edge->src, edge->dst);
-	}
+	describe_edge(rel, edge, NameStr(src), NameStr(dst));
 	relation_close(rel, NoLock);
 	if (OidIsValid(edge->index) || quiet)
 		return OidIsValid(edge->index);
@@ -264,6 +221,25 @@ cozi_find_edge(const char *name, CoziEdge *edge, bool quiet)
 					name, NameStr(src), NameStr(dst), get_rel_name(edge->rel)),
 			 errhint("Create the index, or register the edge again if its columns were changed.")));
 }
+
+/*
+ * The same for who asks it: an edge must exist, except that nobody is blocked
+ * where nothing says so.
+ */
+bool
+cozi_find_edge_or_none(const char *name, CoziEdge *edge)
+{
+	if (cozi_find_edge(name, edge, false))
+		return true;
+	if (strcmp(name, "blocked") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("edge \"%s\" is not registered", name),
+				 errhint("The owner of the table calls cozi.register_edge(); the view cozi.edges lists the edges.")));
+	return false;
+}
+
+/* --- who asks, and when --------------------------------------------------------- */
 
 /* The caller as a value of that type; false when it has none. */
 bool
@@ -287,84 +263,17 @@ cozi_edge_caller(Oid type, Datum *value)
 	return true;
 }
 
-/* column = value, as the index of the edge compares it; value of type id_type */
-static void
-init_scan_key(ScanKey key, Relation index, int column, Oid id_type, Datum value)
-{
-	Oid			operator = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column],
-											   id_type, BTEqualStrategyNumber);
-
-	if (!OidIsValid(operator))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" cannot compare its columns with ids", RelationGetRelationName(index)),
-				 errhint("Create an index with the default operator classes.")));
-	ScanKeyEntryInitialize(key, 0, index->rd_index->indkey.values[column], BTEqualStrategyNumber,
-						   id_type, index->rd_indcollation[column], get_opcode(operator), value);
-}
-
-/* Keys for src and dst; one of the values may be set later. */
-static void
-init_scan_keys(ScanKeyData keys[2], const CoziEdge *edge, Datum src, Datum dst)
-{
-	Relation	index = index_open(edge->index, AccessShareLock);
-
-	init_scan_key(&keys[0], index, 0, edge->src_type, src);
-	init_scan_key(&keys[1], index, 1, edge->dst_type, dst);
-	index_close(index, NoLock);
-}
-
 /*
- * Calls visit for the target of each edge of the caller until there are
- * max of them; false when there were more.
+ * Two keys are equal only if the same question has the same answer.  Within a
+ * transaction, snapshots of the same bounds can only lose members, so that
+ * their number tells them apart.
  */
-bool
-cozi_visit_edges(const CoziEdge *edge, Datum caller, int64 max,
-				 void (*visit) (Datum target, void *arg), void *arg)
-{
-	Relation	rel = table_open(edge->rel, NoLock);
-	Form_pg_attribute dst = TupleDescAttr(RelationGetDescr(rel), edge->dst - 1);
-	Oid			dst_type = getBaseType(dst->atttypid);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	int64		n = 0;
-	bool		all = true;
-
-	init_scan_keys(keys, edge, caller, (Datum) 0);
-	scan = systable_beginscan(rel, edge->index, true, GetActiveSnapshot(), 1, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Datum		target = heap_getattr(tuple, edge->dst, RelationGetDescr(rel), &isnull);
-
-		CHECK_FOR_INTERRUPTS();
-		if (isnull)
-			continue;
-		if (n++ >= max)
-		{
-			all = false;
-			break;
-		}
-		if (dst_type == INT4OID)
-			target = Int64GetDatum((int64) DatumGetInt32(target));
-		else if (dst_type == INT2OID)
-			target = Int64GetDatum((int64) DatumGetInt16(target));
-		visit(target, arg);
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return all;
-}
-
-/* --- answers, remembered ------------------------------------------------------ */
-
-static void
-current_key(EdgeKey *key)
+void
+cozi_edge_key(CoziEdgeKey *key)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 
-	memset(key, 0, sizeof(EdgeKey));
+	memset(key, 0, sizeof(CoziEdgeKey));
 	key->xmin = snapshot->xmin;
 	key->xmax = snapshot->xmax;
 	key->xcnt = snapshot->xcnt;
@@ -376,336 +285,159 @@ current_key(EdgeKey *key)
 	key->generation = cozi_identity()->generation;
 }
 
-static void
-refuse_unknown_edge(const char *name)
+/* --- rows ------------------------------------------------------------------------ */
+
+typedef struct EdgeScan
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("edge \"%s\" is not registered", name),
-			 errhint("The owner of the table calls cozi.register_edge(); the view cozi.edges lists the edges.")));
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;		/* of the heap, once it is needed */
+	Buffer		vmbuffer;
+} EdgeScan;
+
+static void
+begin_scan(EdgeScan *scan, Oid rel, Oid index, ScanKeyData *keys, int nkeys)
+{
+	scan->rel = table_open(rel, NoLock);
+	scan->index = index_open(index, AccessShareLock);
+	scan->slot = NULL;
+	scan->vmbuffer = InvalidBuffer;
+	scan->scan = index_beginscan_compat(scan->rel, scan->index, GetActiveSnapshot(), nkeys);
+	scan->scan->xs_want_itup = true;
+	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 }
 
-/* Nobody is blocked where nothing says so; any other edge must exist. */
+/* The next row, whose index tuple then is scan->scan->xs_itup. */
 static bool
-may_be_missing(const char *name)
+next_row(EdgeScan *scan)
 {
-	return strcmp(name, "blocked") == 0;
-}
+	ItemPointer tid;
 
-static void
-load_edge(EdgeCache *cache, const char *name, bool reverse)
-{
-	CoziEdge   *edge = &cache->edge;
-	MemoryContext old = MemoryContextSwitchTo(cache->context);
-	Datum		caller = (Datum) 0;
-
-	namestrcpy(&cache->name, name);
-	cache->registered = cozi_find_edge(name, edge, false);
-	if (!cache->registered && !may_be_missing(name))
-		refuse_unknown_edge(name);
-	cache->somebody = cache->registered &&
-		cozi_edge_caller(reverse ? edge->dst_type : edge->src_type, &caller);
-	if (cache->somebody)
-		init_scan_keys(cache->keys, edge, reverse ? (Datum) 0 : caller, reverse ? caller : (Datum) 0);
-	MemoryContextSwitchTo(old);
-}
-
-/* Make the cache one of this edge under the current key. */
-static void
-validate(EdgeCache *cache, FunctionCallInfo fcinfo, const char *name, bool reverse)
-{
-	EdgeKey		key;
-
-	current_key(&key);
-	if (cache->valid && memcmp(&key, &cache->key, sizeof(EdgeKey)) == 0 &&
-		strcmp(NameStr(cache->name), name) == 0)
-		return;
-
-	cache->valid = false;
-	if (cache->context == NULL)
-		cache->context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "cozi edge", ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(cache->context);
-	cache->answers = NULL;
-	cache->complete = false;
-	cache->probes = 0;
-	cache->next_load = FIRST_LOAD;
-	load_edge(cache, name, reverse);
-	cache->key = key;
-	cache->valid = true;
-}
-
-static EdgeTarget
-target_key(Datum target, Oid type)
-{
-	EdgeTarget	key;
-	int64		n;
-
-	memset(&key, 0, sizeof(key));
-	if (type == UUIDOID)
-		memcpy(key.bytes, DatumGetUUIDP(target), UUID_LEN);
-	else
+	while ((tid = index_getnext_tid(scan->scan, ForwardScanDirection)) != NULL)
 	{
-		n = DatumGetInt64(target);
-		memcpy(key.bytes, &n, sizeof(n));
+		CHECK_FOR_INTERRUPTS();
+		if (VM_ALL_VISIBLE(scan->rel, ItemPointerGetBlockNumber(tid), &scan->vmbuffer))
+		{
+			PredicateLockPage(scan->rel, ItemPointerGetBlockNumber(tid), GetActiveSnapshot());
+			return true;
+		}
+		if (scan->slot == NULL)
+			scan->slot = table_slot_create(scan->rel, NULL);
+		if (index_fetch_heap(scan->scan, scan->slot))
+		{
+			ExecClearTuple(scan->slot);
+			return true;
+		}
 	}
-	return key;
-}
-
-/* How many answers fit into work_mem, roughly. */
-static int64
-room_for_answers(void)
-{
-	return (int64) work_mem * 1024 / 64;
+	return false;
 }
 
 static void
-remember(EdgeCache *cache, Datum target, Oid type, bool holds)
+end_scan(EdgeScan *scan)
 {
-	EdgeTarget	key = target_key(target, type);
-	EdgeAnswer *answer;
-
-	if (hash_get_num_entries(cache->answers) >= room_for_answers())
-		return;
-	answer = hash_search(cache->answers, &key, HASH_ENTER, NULL);
-	answer->holds = holds;
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
+	if (BufferIsValid(scan->vmbuffer))
+		ReleaseBuffer(scan->vmbuffer);
+	index_endscan(scan->scan);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
 }
 
+/* column = value, as the index compares it; value of type id_type */
 static void
-remember_target(Datum target, void *arg)
+init_scan_key(ScanKey key, Relation index, int column, Oid id_type, Datum value)
 {
-	EdgeCache  *cache = arg;
+	Oid			operator = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column],
+											   id_type, BTEqualStrategyNumber);
 
-	remember(cache, target, cache->edge.dst_type, true);
+	if (!OidIsValid(operator))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" cannot compare its columns with ids", RelationGetRelationName(index)),
+				 errhint("Create an index with the default operator classes.")));
+	ScanKeyEntryInitialize(key, 0, column + 1, BTEqualStrategyNumber,
+						   id_type, index->rd_indcollation[column], get_opcode(operator), value);
 }
 
-/* The caller's whole set, if that is worth it by now. */
-static void
-try_to_load(EdgeCache *cache)
+/* Keys for cozi_probe_edge(), in the current memory context. */
+void
+cozi_edge_probe_keys(const CoziEdge *edge, ScanKeyData keys[2])
 {
-	int64		max = Min(cache->probes * LOAD_FACTOR, room_for_answers() - hash_get_num_entries(cache->answers));
+	Relation	index = index_open(edge->index, AccessShareLock);
 
-	cache->next_load *= 2;
-	if (max > 0)
-		cache->complete = cozi_visit_edges(&cache->edge, cache->keys[0].sk_argument, max, remember_target, cache);
+	init_scan_key(&keys[0], index, 0, edge->src_type, (Datum) 0);
+	init_scan_key(&keys[1], index, 1, edge->dst_type, (Datum) 0);
+	index_close(index, NoLock);
 }
 
-static bool
-probe(EdgeCache *cache, bool reverse, Datum target)
+/* Is there a row (src, dst)? */
+bool
+cozi_probe_edge(const CoziEdge *edge, const ScanKeyData keys[2], Datum src, Datum dst)
 {
-	Relation	rel = table_open(cache->edge.rel, NoLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
+	ScanKeyData mine[2] = {keys[0], keys[1]};
+	EdgeScan	scan;
 	bool		found;
 
-	/* a copy: the scan renumbers its keys */
-	memcpy(keys, cache->keys, sizeof(keys));
-	keys[reverse ? 0 : 1].sk_argument = target;
-	scan = systable_beginscan(rel, cache->edge.index, true, GetActiveSnapshot(), 2, keys);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	cache->probes++;
+	mine[0].sk_argument = src;
+	mine[1].sk_argument = dst;
+	begin_scan(&scan, edge->rel, edge->index, mine, 2);
+	found = next_row(&scan);
+	end_scan(&scan);
 	return found;
 }
 
-static void
-create_answers(EdgeCache *cache)
+/*
+ * The second column of a row.  Small integers, which may be domains, become
+ * the bigint they stand for; no other id has their width.
+ */
+static Datum
+other_end(EdgeScan *scan, bool *isnull)
 {
-	HASHCTL		info = {.keysize = sizeof(EdgeTarget),.entrysize = sizeof(EdgeAnswer),.hcxt = cache->context};
+	TupleDesc	desc = scan->scan->xs_itupdesc;
+	Datum		value = index_getattr(scan->scan->xs_itup, 2, desc, isnull);
 
-	cache->answers = hash_create("cozi edge", FIRST_LOAD, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	if (*isnull)
+		return value;
+	switch (TupleDescAttr(desc, 1)->attlen)
+	{
+		case sizeof(int32):
+			return Int64GetDatum((int64) DatumGetInt32(value));
+		case sizeof(int16):
+			return Int64GetDatum((int64) DatumGetInt16(value));
+		default:
+			return value;
+	}
 }
 
-/* Is there an edge from the caller to the target; reverse: from it to the caller? */
-static bool
-edge_holds(EdgeCache *cache, FunctionCallInfo fcinfo, const char *name, bool reverse, Datum target, Oid type)
+/*
+ * Calls visit for whomever the caller's edges lead to (reverse: come from),
+ * until it answers false or there were max of them.  False when there may be
+ * more.  reverse needs edge->reverse_index.
+ */
+bool
+cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
+				 bool (*visit) (Datum other, void *arg), void *arg)
 {
-	EdgeTarget	key;
-	EdgeAnswer *answer;
-	bool		holds;
+	Oid			index = reverse ? edge->reverse_index : edge->index;
+	Relation	index_rel = index_open(index, AccessShareLock);
+	ScanKeyData key;
+	EdgeScan	scan;
+	int64		n = 0;
+	bool		all = true;
 
-	validate(cache, fcinfo, name, reverse);
-	if (!cache->registered)
-		return false;
-	if (type != (reverse ? cache->edge.src_type : cache->edge.dst_type))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the ids of edge \"%s\" are not of type %s", name, format_type_be(type))));
-	if (!cache->somebody)
-		return false;
-	if (type == TEXTOID)
-		return probe(cache, reverse, target);	/* equality is up to a
-												 * collation */
+	init_scan_key(&key, index_rel, 0, reverse ? edge->dst_type : edge->src_type, caller);
+	index_close(index_rel, NoLock);
+	begin_scan(&scan, edge->rel, index, &key, 1);
+	while (all && next_row(&scan))
+	{
+		bool		isnull;
+		Datum		other = other_end(&scan, &isnull);
 
-	if (cache->answers == NULL)
-		create_answers(cache);
-	key = target_key(target, type);
-	answer = hash_search(cache->answers, &key, HASH_FIND, NULL);
-	if (answer != NULL)
-		return answer->holds;
-	if (cache->complete)
-		return false;
-	holds = probe(cache, reverse, target);
-	remember(cache, target, type, holds);
-	if (!reverse && cache->probes >= cache->next_load)
-		try_to_load(cache);
-	return holds;
-}
-
-/* --- SQL --------------------------------------------------------------------------- */
-
-static EdgeCaches *
-caches(FunctionCallInfo fcinfo)
-{
-	EdgeCaches *all = fcinfo->flinfo->fn_extra;
-	Oid		   *types;
-	int			n;
-
-	if (all != NULL)
-		return all;
-	all = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(EdgeCaches));
-	(void) get_func_signature(fcinfo->flinfo->fn_oid, &types, &n);
-	memcpy(all->types, types, Min(n, 3) * sizeof(Oid));
-	fcinfo->flinfo->fn_extra = all;
+		if (!isnull)
+			all = n++ < max && visit(other, arg);
+	}
+	end_scan(&scan);
 	return all;
-}
-
-static bool
-caller_has_edge(FunctionCallInfo fcinfo, const char *name, bool reverse, int target)
-{
-	EdgeCaches *all = caches(fcinfo);
-
-	return edge_holds(&all->following, fcinfo, name, reverse, PG_GETARG_DATUM(target), all->types[target]);
-}
-
-/* is_edge(edge name, target uuid | bigint | text) -> boolean */
-Datum
-cozi_is_edge(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(caller_has_edge(fcinfo, NameStr(*PG_GETARG_NAME(0)), false, 1));
-}
-
-/* is_following(target uuid | bigint | text) -> boolean */
-Datum
-cozi_is_following(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(caller_has_edge(fcinfo, "following", false, 0));
-}
-
-/* is_member(target uuid | bigint | text) -> boolean */
-Datum
-cozi_is_member(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(caller_has_edge(fcinfo, "member", false, 0));
-}
-
-/* has_blocked(target uuid | bigint | text) -> boolean: the caller blocked it */
-Datum
-cozi_has_blocked(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(caller_has_edge(fcinfo, "blocked", false, 0));
-}
-
-/* is_blocked_by(target uuid | bigint | text) -> boolean: it blocked the caller */
-Datum
-cozi_is_blocked_by(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(caller_has_edge(fcinfo, "blocked", true, 0));
-}
-
-static bool
-is_caller(Datum id, Oid type)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (type == UUIDOID)
-		return who->has_uuid && memcmp(&who->uuid, DatumGetUUIDP(id), UUID_LEN) == 0;
-	if (type == INT8OID)
-		return who->has_bigint && who->bigint == DatumGetInt64(id);
-	return who->subject != NULL && VARSIZE_ANY_EXHDR(DatumGetPointer(id)) == who->subject_len &&
-		memcmp(VARDATA_ANY(DatumGetPointer(id)), who->subject, who->subject_len) == 0;
-}
-
-static bool
-is_word(text *t, const char *word)
-{
-	return VARSIZE_ANY_EXHDR(t) == strlen(word) && memcmp(VARDATA_ANY(t), word, strlen(word)) == 0;
-}
-
-/*
- * can_view(visibility text, author, grp) -> boolean: never NULL; what is not
- * known is not shown.
- */
-Datum
-cozi_can_view(PG_FUNCTION_ARGS)
-{
-	EdgeCaches *all = caches(fcinfo);
-	bool		has_author = !PG_ARGISNULL(1);
-	Datum		author = (Datum) 0;
-	text	   *visibility;
-	bool		shown;
-
-	if (PG_ARGISNULL(0) && !has_author)
-		PG_RETURN_BOOL(false);
-	if (has_author)
-	{
-		author = PG_GETARG_DATUM(1);
-		if (all->types[1] == TEXTOID)
-			author = PointerGetDatum(PG_DETOAST_DATUM_PACKED(author));
-		if (is_caller(author, all->types[1]))
-			PG_RETURN_BOOL(true);
-	}
-	if (PG_ARGISNULL(0))
-		PG_RETURN_BOOL(false);
-
-	visibility = PG_GETARG_TEXT_PP(0);
-	if (is_word(visibility, "public"))
-		shown = true;
-	else if (is_word(visibility, "followers"))
-		shown = has_author && edge_holds(&all->following, fcinfo, "following", false, author, all->types[1]);
-	else if (is_word(visibility, "group"))
-		shown = !PG_ARGISNULL(2) &&
-			edge_holds(&all->member, fcinfo, "member", false, PG_GETARG_DATUM(2), all->types[2]);
-	else
-		shown = false;
-
-	if (shown && has_author)
-		shown = !edge_holds(&all->blocked, fcinfo, "blocked", false, author, all->types[1]) &&
-			!edge_holds(&all->blocked_by, fcinfo, "blocked", true, author, all->types[1]);
-	PG_RETURN_BOOL(shown);
-}
-
-static void
-accumulate_target(Datum target, void *arg)
-{
-	ArrayBuildState *state = *(ArrayBuildState **) arg;
-
-	*(ArrayBuildState **) arg = accumArrayResult(state, target, false, state->element_type, CurrentMemoryContext);
-}
-
-/*
- * edge_targets_uuid(edge name) -> uuid[], edge_targets_bigint(edge name) ->
- * bigint[]: whom the caller's edges lead to
- */
-Datum
-cozi_edge_targets(PG_FUNCTION_ARGS)
-{
-	const char *name = NameStr(*PG_GETARG_NAME(0));
-	Oid			type = get_element_type(get_func_rettype(fcinfo->flinfo->fn_oid));
-	ArrayBuildState *state = initArrayResult(type, CurrentMemoryContext, false);
-	CoziEdge	edge;
-	Datum		caller;
-
-	if (!cozi_find_edge(name, &edge, false))
-	{
-		if (!may_be_missing(name))
-			refuse_unknown_edge(name);
-	}
-	else if (edge.dst_type != type)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the ids of edge \"%s\" are not of type %s", name, format_type_be(type))));
-	else if (cozi_edge_caller(edge.src_type, &caller))
-		(void) cozi_visit_edges(&edge, caller, PG_INT64_MAX, accumulate_target, &state);
-	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
 }

@@ -1,10 +1,18 @@
 /*
  * rls_edge.h
- *		The tables of edges: what rls_edge.c offers to the files around it.
+ *		Edges, the tables that say who follows whom: what the files of this
+ *		name share.
+ *
+ *		rls_edge.c			one edge: its registration, its index, its rows
+ *		rls_edge_answer.c	answers, remembered while they are right
+ *		rls_edge_plan.c		registering edges; what the planner is told
+ *		rls_predicate.c		the predicates: is_edge(), can_view(), ...
  */
 #ifndef RLS_EDGE_H
 #define RLS_EDGE_H
 
+#include "access/skey.h"
+#include "fmgr.h"
 #include "utils/relcache.h"
 
 typedef struct CoziEdge
@@ -16,14 +24,41 @@ typedef struct CoziEdge
 								 * as */
 	Oid			dst_type;
 	Oid			index;			/* a btree that begins with (src, dst) */
+	Oid			reverse_index;	/* one that begins with (dst, src), or invalid */
+	bool		bytewise;		/* equal ids have equal bytes: not under a
+								 * nondeterministic collation */
 } CoziEdge;
 
+/* Everything an answer depends on, but the edge and the target. */
+typedef struct CoziEdgeKey
+{
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32		xcnt;
+	int32		subxcnt;
+	CommandId	curcid;
+	LocalTransactionId lxid;
+	SubTransactionId subid;
+	Oid			user;
+	uint64		generation;
+} CoziEdgeKey;
+
+/* rls_edge.c */
 extern Oid	cozi_edge_id_type(Oid type);
-extern Oid	cozi_edge_index(Relation rel, AttrNumber src, AttrNumber dst);
+extern Oid	cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second);
 extern bool cozi_edge_relation(const char *name, Oid *relid);
 extern bool cozi_find_edge(const char *name, CoziEdge *edge, bool quiet);
+extern bool cozi_find_edge_or_none(const char *name, CoziEdge *edge);
 extern bool cozi_edge_caller(Oid type, Datum *value);
-extern bool cozi_visit_edges(const CoziEdge *edge, Datum caller, int64 max,
-							 void (*visit) (Datum target, void *arg), void *arg);
+extern void cozi_edge_key(CoziEdgeKey *key);
+extern void cozi_edge_probe_keys(const CoziEdge *edge, ScanKeyData keys[2]);
+extern bool cozi_probe_edge(const CoziEdge *edge, const ScanKeyData keys[2], Datum src, Datum dst);
+extern bool cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
+							 bool (*visit) (Datum other, void *arg), void *arg);
+
+/* rls_edge_answer.c */
+typedef struct CoziEdgeAnswers CoziEdgeAnswers;
+extern bool cozi_edge_holds(CoziEdgeAnswers **answers, MemoryContext context,
+							const char *name, bool reverse, Datum target, Oid type);
 
 #endif							/* RLS_EDGE_H */

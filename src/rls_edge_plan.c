@@ -231,24 +231,47 @@ read_call(Oid function, List *args, EdgeCall *call)
 	return ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge, true);
 }
 
-static void
+static bool
 count_one(Datum target, void *arg)
 {
 	(*(int64 *) arg)++;
+	return true;
 }
 
-/* How many edges the caller has, as far as we count. */
+/*
+ * How many edges the caller has, as far as we count.  A query asks for each
+ * partition and each index; the latest count is kept, under the key that
+ * answers are kept under.
+ */
 static int64
 count_edges(const CoziEdge *edge)
 {
+	static CoziEdgeKey counted_key;
+	static Oid	counted_index;
+	static int64 counted = -1;
+	CoziEdgeKey key;
 	Datum		caller;
-	int64		n = 0;
 
 	if (cozi_identity()->subject == NULL)
 		return EDGES_OF_NOBODY;
+	cozi_edge_key(&key);
+	if (counted >= 0 && memcmp(&key, &counted_key, sizeof(key)) == 0 &&
+		edge->index == counted_index)
+		return counted;
+
+	counted = -1;
 	if (cozi_edge_caller(edge->src_type, &caller))
-		(void) cozi_visit_edges(edge, caller, EDGES_COUNTED, count_one, &n);
-	return n;
+	{
+		int64		n = 0;
+
+		(void) cozi_visit_edges(edge, false, caller, EDGES_COUNTED, count_one, &n);
+		counted = n;
+	}
+	else
+		counted = 0;
+	counted_key = key;
+	counted_index = edge->index;
+	return counted;
 }
 
 /* edge_targets_TYPE(name) in the schema of that function */

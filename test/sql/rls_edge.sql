@@ -248,6 +248,49 @@ SELECT cozi.login(pg_temp.token('not a number'));
 SELECT c, cozi.is_edge('likes', c) FROM unnest(array['blue', 'red']) c;
 COMMIT;
 
+-- more targets than are probed one by one: read in bulk, up to hash_mem, in both directions, of every type
+CREATE FUNCTION bulk(typ text, reverse_index boolean) RETURNS TABLE (type text, "from" text, "to" text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    me text := CASE typ WHEN 'uuid' THEN person(7)::text ELSE '7' END;
+    id text := format(CASE typ WHEN 'uuid' THEN 'person(%%1$s)' ELSE '(%%1$s)::%s' END, typ);
+    asks text := CASE typ WHEN 'varchar' THEN 'text' WHEN 'int' THEN 'bigint' ELSE typ END;
+BEGIN
+    PERFORM cozi.drop_edge('blocked') FROM cozi.edges e WHERE e.edge = 'blocked';
+    EXECUTE format('DROP TABLE many; CREATE TABLE many (a %1$s, b %1$s)', typ);
+    EXECUTE 'INSERT INTO many SELECT ' || format(id, 7) || ',' || format(id, 'g * 3') || ' FROM generate_series(1, 3000) g';
+    EXECUTE 'INSERT INTO many SELECT ' || format(id, 'g * 5') || ',' || format(id, 7) || ' FROM generate_series(1, 3000) g';
+    INSERT INTO many VALUES (NULL, NULL);
+    EXECUTE 'INSERT INTO many (a) VALUES (' || format(id, 7) || ')';
+    EXECUTE 'INSERT INTO many (b) VALUES (' || format(id, 7) || ')';
+    CREATE INDEX ON many (a, b);
+    IF reverse_index THEN CREATE INDEX ON many (b, a); END IF;
+    PERFORM cozi.register_edge('blocked', 'many', 'a', 'b');
+    PERFORM cozi.login(pg_temp.token(me));
+    type := typ || CASE WHEN reverse_index THEN ', indexed both ways' ELSE '' END;
+    EXECUTE format($q$
+        SELECT count(*) FILTER (WHERE cozi.has_blocked(t::%1$s)) || ', ' || count(*) FILTER (WHERE cozi.has_blocked(t::%1$s) <> EXISTS (SELECT FROM many WHERE (a, b) = (%2$s, t))) || ' differ',
+               count(*) FILTER (WHERE cozi.is_blocked_by(t::%1$s)) || ', ' || count(*) FILTER (WHERE cozi.is_blocked_by(t::%1$s) <> EXISTS (SELECT FROM many WHERE (a, b) = (t, %2$s))) || ' differ'
+        FROM (SELECT %3$s FROM generate_series(1, 12000) g) s(t)$q$, asks, format(id, 7), format(id, 'g')) INTO "from", "to";
+    RETURN NEXT;
+END $$;
+CREATE TABLE many ();
+SELECT b.* FROM unnest(array['uuid', 'bigint', 'int', 'text', 'varchar']) typ, unnest(array[true, false]) reverse, bulk(typ, reverse) b;
+SET work_mem = '64kB'; SET hash_mem_multiplier = 1;
+SELECT b.* FROM unnest(array['uuid', 'text']) typ, bulk(typ, true) b;
+RESET work_mem; RESET hash_mem_multiplier;
+-- under a collation where other bytes are equal too, who is not among the bytes read is asked for
+CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE shouts (a text COLLATE blind, b text COLLATE blind, PRIMARY KEY (a, b));
+INSERT INTO shouts SELECT '7', 'n' || g FROM generate_series(1, 200) g;
+SELECT cozi.drop_edge('blocked'), cozi.register_edge('blocked', 'shouts', 'a', 'b');
+BEGIN; SELECT cozi.login(pg_temp.token('7'));
+SELECT count(*) FILTER (WHERE cozi.has_blocked('N' || g)) FROM generate_series(1, 400) g;
+COMMIT;
+SELECT cozi.drop_edge('blocked'), cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked');
+DROP FUNCTION bulk;
+DROP TABLE many, shouts;
+
 -- what becomes of an edge whose table changes
 SET ROLE rls_owner;
 BEGIN; DROP INDEX follows_index; SELECT cozi.is_following(person(1)); ROLLBACK;
