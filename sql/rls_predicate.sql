@@ -86,6 +86,11 @@ CREATE FUNCTION edge_targets_bigint(edge name) RETURNS bigint[]
     LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
 COMMENT ON FUNCTION edge_targets_bigint(name) IS 'whom the caller''s edges lead to; what plans of is_edge() look up in an index';
 
+CREATE FUNCTION edge_targets_text(edge name) RETURNS text[]
+    AS 'MODULE_PATHNAME', 'cozi_edge_targets'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION edge_targets_text(name) IS 'whom the caller''s edges lead to; what plans of is_edge() look up in an index';
+
 CREATE FUNCTION is_following(target uuid) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_following'
     LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
@@ -100,7 +105,8 @@ COMMENT ON FUNCTION is_following(bigint) IS 'does the caller follow it (edge fol
 
 CREATE FUNCTION is_following(target text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_following'
-    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
 COMMENT ON FUNCTION is_following(text) IS 'does the caller follow it (edge following); false when nobody is logged in';
 
 CREATE FUNCTION is_member(target uuid) RETURNS boolean
@@ -117,7 +123,8 @@ COMMENT ON FUNCTION is_member(bigint) IS 'is the caller a member of it (edge mem
 
 CREATE FUNCTION is_member(target text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_member'
-    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
 COMMENT ON FUNCTION is_member(text) IS 'is the caller a member of it (edge member); false when nobody is logged in';
 
 CREATE FUNCTION has_blocked(target uuid) RETURNS boolean
@@ -134,7 +141,8 @@ COMMENT ON FUNCTION has_blocked(bigint) IS 'did the caller block it (edge blocke
 
 CREATE FUNCTION has_blocked(target text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_has_blocked'
-    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
 COMMENT ON FUNCTION has_blocked(text) IS 'did the caller block it (edge blocked); false when nobody is logged in, or when there is no such edge';
 
 CREATE FUNCTION is_blocked_by(target uuid) RETURNS boolean
@@ -166,8 +174,21 @@ COMMENT ON FUNCTION is_edge(name, bigint) IS 'does the registered edge lead from
 
 CREATE FUNCTION is_edge(edge name, target text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_edge'
-    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
 COMMENT ON FUNCTION is_edge(name, text) IS 'does the registered edge lead from the caller to the target; false when nobody is logged in';
+
+CREATE FUNCTION is_edge(edge name, target int) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_is_edge'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
+COMMENT ON FUNCTION is_edge(name, int) IS 'does the registered edge lead from the caller to the target; what is_following() and its like become on columns of this type';
+
+CREATE FUNCTION is_edge(edge name, target smallint) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_is_edge'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+    SUPPORT cozi.edge_support;
+COMMENT ON FUNCTION is_edge(name, smallint) IS 'does the registered edge lead from the caller to the target; what is_following() and its like become on columns of this type';
 
 CREATE FUNCTION can_view(visibility text, author uuid, grp uuid) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_can_view'

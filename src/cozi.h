@@ -77,6 +77,8 @@ extern bool cozi_settings_forged(void);
 extern void cozi_rls_token_init(void);
 
 /* rls_owner.c: is_owner(), has_role() */
+struct Node;
+extern struct Node *cozi_unwidened(struct Node *arg, Oid *type);
 extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source);
 
 /* rls_key.c: table jwks, signatures */

@@ -210,9 +210,9 @@ constant_name(Node *arg, Name name)
 	return true;
 }
 
-/* Is it a call of a registered edge that is known now? */
+/* Is it a call that names its edge now? */
 static bool
-read_call(Oid function, List *args, EdgeCall *call)
+read_name(Oid function, List *args, EdgeCall *call)
 {
 	char	   *function_name = get_func_name(function);
 
@@ -228,7 +228,15 @@ read_call(Oid function, List *args, EdgeCall *call)
 		return false;
 	call->target_arg = list_length(args) - 1;
 	call->target = llast(args);
-	return ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge, true);
+	return true;
+}
+
+/* And is that edge registered? */
+static bool
+read_call(Oid function, List *args, EdgeCall *call)
+{
+	return read_name(function, args, call) &&
+		ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge, true);
 }
 
 static bool
@@ -274,16 +282,37 @@ count_edges(const CoziEdge *edge)
 	return counted;
 }
 
-/* edge_targets_TYPE(name) in the schema of that function */
-static Oid
-targets_function(Oid sibling, Oid type)
+static Const *
+name_constant(Name name)
 {
-	Oid			argtype = NAMEOID;
+	return makeConst(NAMEOID, -1, C_COLLATION_OID, NAMEDATALEN,
+					 PointerGetDatum(memcpy(palloc(NAMEDATALEN), name, NAMEDATALEN)), false, false);
+}
 
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-						   CStringGetDatum(type == UUIDOID ? "edge_targets_uuid" : "edge_targets_bigint"),
-						   PointerGetDatum(buildoidvector(&argtype, 1)),
-						   ObjectIdGetDatum(get_func_namespace(sibling)));
+/* edge_targets_TYPE(edge) in the schema of that function */
+static Expr *
+targets_call(Oid sibling, Oid type, Name edge)
+{
+	const char *name = type == UUIDOID ? "edge_targets_uuid" : type == INT8OID ? "edge_targets_bigint" : "edge_targets_text";
+	Oid			argtype = NAMEOID;
+	Oid			targets = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										  CStringGetDatum(name),
+										  PointerGetDatum(buildoidvector(&argtype, 1)),
+										  ObjectIdGetDatum(get_func_namespace(sibling)));
+
+	if (!OidIsValid(targets))
+		return NULL;
+	return (Expr *) makeFuncExpr(targets, get_array_type(type), list_make1(name_constant(edge)),
+								 type == TEXTOID ? DEFAULT_COLLATION_OID : InvalidOid,
+								 C_COLLATION_OID, COERCE_EXPLICIT_CALL);
+}
+
+/* Does the index find what the edge's own index would? */
+static bool
+compares_alike(SupportRequestIndexCondition *request, const CoziEdge *edge)
+{
+	return edge->dst_type != TEXTOID ||
+		(edge->bytewise && get_collation_isdeterministic(request->indexcollation));
 }
 
 /* is_following(column) as column = ANY (edge_targets_uuid('following')) */
@@ -293,34 +322,54 @@ index_condition(SupportRequestIndexCondition *request)
 	FuncExpr   *node = (FuncExpr *) request->node;
 	ScalarArrayOpExpr *any;
 	EdgeCall	call;
-	Oid			type,
-				operator,
-				targets;
-	Const	   *name;
+	Oid			operator;
+	Expr	   *targets;
 
 	if (!IsA(node, FuncExpr) || request->index->relam != BTREE_AM_OID ||
-		!read_call(node->funcid, node->args, &call) || request->indexarg != call.target_arg)
+		!read_call(node->funcid, node->args, &call) || request->indexarg != call.target_arg ||
+		cozi_edge_id_type(exprType(call.target)) != call.edge.dst_type ||
+		!compares_alike(request, &call.edge))
 		return NULL;
-	type = exprType(call.target);
-	if ((type != UUIDOID && type != INT8OID) || type != call.edge.dst_type)
-		return NULL;
-	operator = get_opfamily_member(request->opfamily, type, type, BTEqualStrategyNumber);
-	targets = targets_function(node->funcid, type);
-	if (!OidIsValid(operator) || !OidIsValid(targets) || count_edges(&call.edge) > FEW_EDGES)
+	operator = get_opfamily_member(request->opfamily, exprType(call.target), call.edge.dst_type, BTEqualStrategyNumber);
+	targets = targets_call(node->funcid, call.edge.dst_type, &call.name);
+	if (!OidIsValid(operator) || targets == NULL || count_edges(&call.edge) > FEW_EDGES)
 		return NULL;
 
-	name = makeConst(NAMEOID, -1, C_COLLATION_OID, NAMEDATALEN,
-					 PointerGetDatum(memcpy(palloc(NAMEDATALEN), &call.name, NAMEDATALEN)), false, false);
 	any = makeNode(ScalarArrayOpExpr);
 	any->opno = operator;
 	any->opfuncid = get_opcode(operator);
 	any->useOr = true;
-	any->args = list_make2(call.target,
-						   makeFuncExpr(targets, get_array_type(type), list_make1(name),
-										InvalidOid, C_COLLATION_OID, COERCE_EXPLICIT_CALL));
+	any->inputcollid = call.edge.dst_type == TEXTOID ? request->indexcollation : InvalidOid;
+	any->args = list_make2(call.target, targets);
 	any->location = -1;
 	request->lossy = false;
 	return (Node *) list_make1(any);
+}
+
+/*
+ * is_following(column) of an int or smallint column, which comes as its cast
+ * to bigint and hides the column from its indexes, as is_edge('following',
+ * column).
+ */
+static Node *
+without_cast(FuncExpr *node)
+{
+	Oid			argtypes[2] = {NAMEOID, InvalidOid};
+	EdgeCall	call;
+	Node	   *column;
+	Oid			is_edge;
+
+	column = cozi_unwidened(llast(node->args), &argtypes[1]);
+	if (!OidIsValid(argtypes[1]) || !read_name(node->funcid, node->args, &call))
+		return NULL;
+	is_edge = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							  CStringGetDatum("is_edge"),
+							  PointerGetDatum(buildoidvector(argtypes, 2)),
+							  ObjectIdGetDatum(get_func_namespace(node->funcid)));
+	if (!OidIsValid(is_edge))
+		return NULL;
+	return (Node *) makeFuncExpr(is_edge, BOOLOID, list_make2(name_constant(&call.name), column),
+								 InvalidOid, node->inputcollid, COERCE_EXPLICIT_CALL);
 }
 
 /* The share of the rows whose column is one of the caller's targets. */
@@ -351,7 +400,9 @@ cozi_edge_support(PG_FUNCTION_ARGS)
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
 	Node	   *answer = NULL;
 
-	if (IsA(request, SupportRequestIndexCondition))
+	if (IsA(request, SupportRequestSimplify))
+		answer = without_cast(((SupportRequestSimplify *) request)->fcall);
+	else if (IsA(request, SupportRequestIndexCondition))
 		answer = index_condition((SupportRequestIndexCondition *) request);
 	else if (IsA(request, SupportRequestSelectivity) && selectivity((SupportRequestSelectivity *) request))
 		answer = request;

@@ -90,22 +90,18 @@ sibling_without_arguments(const char *name, Oid function)
 
 /*
  * An int or smallint column comes as its cast to bigint, which no index of the
- * column serves: the column itself, and the operator for the two types.
+ * column serves: the column itself, and its type.  Anything else comes back,
+ * with the type untouched.
  */
-static Node *
-without_widening(Node *arg, Oid *type)
+Node	   *
+cozi_unwidened(Node *arg, Oid *type)
 {
-	if (IsA(arg, FuncExpr))
-	{
-		FuncExpr   *cast = (FuncExpr *) arg;
+	FuncExpr   *cast = (FuncExpr *) arg;
 
-		if (cast->funcid == F_INT8_INT4 || cast->funcid == F_INT8_INT2)
-		{
-			*type = cast->funcid == F_INT8_INT4 ? INT4OID : INT2OID;
-			return linitial(cast->args);
-		}
-	}
-	return arg;
+	if (!IsA(arg, FuncExpr) || (cast->funcid != F_INT8_INT4 && cast->funcid != F_INT8_INT2))
+		return arg;
+	*type = cast->funcid == F_INT8_INT4 ? INT4OID : INT2OID;
+	return linitial(cast->args);
 }
 
 /* is_owner(x) as x = uid() */
@@ -137,7 +133,7 @@ owner_equality(FuncExpr *call)
 		default:
 			return NULL;
 	}
-	arg = without_widening(arg, &type);
+	arg = cozi_unwidened(arg, &type);
 	operator = type == subject_type
 		? lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr
 		: get_opfamily_member(INTEGER_BTREE_FAM_OID, type, INT8OID, BTEqualStrategyNumber);

@@ -58,12 +58,22 @@ static bool
 edge_holds(FunctionCallInfo fcinfo, const char *name, bool reverse, int target)
 {
 	Remembered *all = remembered(fcinfo);
+	Datum		value = PG_GETARG_DATUM(target);
+	Oid			type = all->types[target];
 
-	return cozi_edge_holds(&all->edge, fcinfo->flinfo->fn_mcxt, name, reverse,
-						   PG_GETARG_DATUM(target), all->types[target]);
+	if (type == INT4OID || type == INT2OID)
+	{
+		value = Int64GetDatum(type == INT4OID ? DatumGetInt32(value) : DatumGetInt16(value));
+		type = INT8OID;
+	}
+	return cozi_edge_holds(&all->edge, fcinfo->flinfo->fn_mcxt, name, reverse, value, type);
 }
 
-/* is_edge(edge name, target uuid | bigint | text) -> boolean */
+/*
+ * is_edge(edge name, target uuid | bigint | int | smallint | text) -> boolean
+ *
+ * The small integers are for plans: edge_support() in rls_edge_plan.c.
+ */
 Datum
 cozi_is_edge(PG_FUNCTION_ARGS)
 {
@@ -174,8 +184,8 @@ accumulate_target(Datum target, void *arg)
 }
 
 /*
- * edge_targets_uuid(edge name) -> uuid[], edge_targets_bigint(edge name) ->
- * bigint[]: whom the caller's edges lead to
+ * edge_targets_uuid(edge name) -> uuid[], and so for bigint and text: whom the
+ * caller's edges lead to
  */
 Datum
 cozi_edge_targets(PG_FUNCTION_ARGS)

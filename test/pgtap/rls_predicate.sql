@@ -19,14 +19,15 @@ FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname IN ('is_owner
 SELECT is(prosupport::text, 'cozi.is_owner_support', format('%s is planned as =', oid::regprocedure))
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'is_owner';
 
-SELECT is(count(*), 24::bigint, 'no edge predicate is leakproof, immutable or unsafe in workers, and each costs more than is_owner')
+SELECT is(count(*), 26::bigint, 'no edge predicate is leakproof, immutable or unsafe in workers, and each costs more than is_owner')
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace
   AND proname IN ('is_edge', 'is_following', 'is_member', 'has_blocked', 'is_blocked_by', 'can_view')
   AND provolatile = 's' AND proparallel = 's' AND NOT proleakproof AND procost >= 10 AND proisstrict = (proname <> 'can_view');
 SELECT is(string_agg(oid::regprocedure::text, ' ' ORDER BY oid::regprocedure::text COLLATE "C"),
-          'cozi.has_blocked(bigint) cozi.has_blocked(uuid) cozi.is_edge(name,bigint) cozi.is_edge(name,uuid) '
-          'cozi.is_following(bigint) cozi.is_following(uuid) cozi.is_member(bigint) cozi.is_member(uuid)',
-          'the planner knows those that lead from the caller, for types that are equal in one way only')
+          'cozi.has_blocked(bigint) cozi.has_blocked(text) cozi.has_blocked(uuid) '
+          'cozi.is_edge(name,bigint) cozi.is_edge(name,integer) cozi.is_edge(name,smallint) cozi.is_edge(name,text) cozi.is_edge(name,uuid) '
+          'cozi.is_following(bigint) cozi.is_following(text) cozi.is_following(uuid) cozi.is_member(bigint) cozi.is_member(text) cozi.is_member(uuid)',
+          'the planner knows those that lead from the caller')
 FROM pg_proc WHERE prosupport = 'cozi.edge_support'::regproc;
 SELECT is(count(*), 9::bigint, 'can_view takes every combination of ids') FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'can_view';
 

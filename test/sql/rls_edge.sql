@@ -248,6 +248,34 @@ SELECT cozi.login(pg_temp.token('not a number'));
 SELECT c, cozi.is_edge('likes', c) FROM unnest(array['blue', 'red']) c;
 COMMIT;
 
+-- and plans: int, smallint, text and varchar columns are looked up in their indexes
+SET ROLE rls_owner;
+CREATE TABLE counts (src text, dst smallint, PRIMARY KEY (src, dst));
+INSERT INTO counts VALUES ('42', 3), ('42', 5), ('7', 4);
+SELECT cozi.register_edge('following', 'counts', 'src', 'dst') FROM cozi.drop_edge('following');
+RESET ROLE;
+CREATE TABLE thing (i int, s smallint, t text, v varchar(20), d text COLLATE "POSIX");
+INSERT INTO thing SELECT g, g, c, c, c FROM generate_series(1, 1000) g, LATERAL (SELECT CASE g WHEN 3 THEN 'blue' WHEN 4 THEN 'red' ELSE 'n' || g END) n(c);
+CREATE INDEX ON thing (i); CREATE INDEX ON thing (s); CREATE INDEX ON thing (t); CREATE INDEX ON thing (v); CREATE INDEX ON thing (d);
+ANALYZE thing;
+BEGIN;
+SELECT cozi.login(pg_temp.token('42'));
+SET LOCAL enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT i FROM thing WHERE cozi.is_following(i);
+EXPLAIN (COSTS OFF) SELECT i FROM thing WHERE cozi.is_following(s);
+EXPLAIN (COSTS OFF) SELECT i FROM thing WHERE cozi.is_edge('likes', t);
+EXPLAIN (COSTS OFF) SELECT i FROM thing WHERE cozi.is_edge('likes', v);
+EXPLAIN (COSTS OFF) SELECT i FROM thing WHERE cozi.is_edge('likes', d);
+SELECT array(SELECT i FROM thing WHERE cozi.is_following(i)) AS i, array(SELECT i FROM thing WHERE cozi.is_following(s)) AS s,
+       array(SELECT i FROM thing WHERE cozi.is_edge('likes', t)) AS t, array(SELECT i FROM thing WHERE cozi.is_edge('likes', v)) AS v, array(SELECT i FROM thing WHERE cozi.is_edge('likes', d)) AS d;
+SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;
+SELECT array(SELECT i FROM thing WHERE cozi.is_following(i)) AS i, array(SELECT i FROM thing WHERE cozi.is_following(s)) AS s,
+       array(SELECT i FROM thing WHERE cozi.is_edge('likes', t)) AS t, array(SELECT i FROM thing WHERE cozi.is_edge('likes', v)) AS v, array(SELECT i FROM thing WHERE cozi.is_edge('likes', d)) AS d;
+SELECT cozi.is_edge('following', 3::smallint), cozi.is_edge('following', 3), cozi.is_edge('following', 3::bigint), cozi.is_edge('following', 4), cozi.edge_targets_text('likes'), cozi.edge_targets_bigint('following');
+COMMIT;
+SELECT cozi.register_edge('following', 'follows', 'follower', 'followee') FROM cozi.drop_edge('following');
+DROP TABLE thing, counts;
+
 -- more targets than are probed one by one: read in bulk, up to hash_mem, in both directions, of every type
 CREATE FUNCTION bulk(typ text, reverse_index boolean) RETURNS TABLE (type text, "from" text, "to" text)
 LANGUAGE plpgsql AS $$
@@ -286,7 +314,11 @@ INSERT INTO shouts SELECT '7', 'n' || g FROM generate_series(1, 200) g;
 SELECT cozi.drop_edge('blocked'), cozi.register_edge('blocked', 'shouts', 'a', 'b');
 BEGIN; SELECT cozi.login(pg_temp.token('7'));
 SELECT count(*) FILTER (WHERE cozi.has_blocked('N' || g)) FROM generate_series(1, 400) g;
-COMMIT;
+CREATE TABLE shouted AS SELECT 'N' || g AS t FROM generate_series(1, 400) g;
+CREATE INDEX ON shouted (t);
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+SELECT count(*) FROM shouted WHERE cozi.has_blocked(t);
+ROLLBACK;
 SELECT cozi.drop_edge('blocked'), cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked');
 DROP FUNCTION bulk;
 DROP TABLE many, shouts;
