@@ -1,17 +1,11 @@
 /*
  * rls_edge.c
- *		An edge: its registration, its index, its rows.
+ *		An edge: its registration, and who asks about it.
  *
  * An edge is a table of pairs that its owner registered under a name: who
  * follows whom, who is a member of what, who blocked whom.  It is read below
  * privileges and policies, as foreign keys read, so that a policy may ask
  * without recursion; that is why only the table's owner may register it.
- *
- * Rows are read from a btree on (src, dst) alone, as index-only scans do: the
- * heap is visited where the visibility map does not vouch for the page.
- *
- * The law: rows are those of the active snapshot, the one of the statement
- * that asks, and what was read counts as read for SERIALIZABLE.
  *
  * Locks: AccessShareLock on the table, until the transaction ends, as a query
  * that reads it would hold.
@@ -20,21 +14,14 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/itup.h"
 #include "access/relation.h"
-#include "access/relscan.h"
-#include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/visibilitymap.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/predicate.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -283,161 +270,4 @@ cozi_edge_key(CoziEdgeKey *key)
 	key->subid = GetCurrentSubTransactionId();
 	key->user = GetUserId();
 	key->generation = cozi_identity()->generation;
-}
-
-/* --- rows ------------------------------------------------------------------------ */
-
-typedef struct EdgeScan
-{
-	Relation	rel;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;		/* of the heap, once it is needed */
-	Buffer		vmbuffer;
-} EdgeScan;
-
-static void
-begin_scan(EdgeScan *scan, Oid rel, Oid index, ScanKeyData *keys, int nkeys)
-{
-	scan->rel = table_open(rel, NoLock);
-	scan->index = index_open(index, AccessShareLock);
-	scan->slot = NULL;
-	scan->vmbuffer = InvalidBuffer;
-	scan->scan = index_beginscan_compat(scan->rel, scan->index, GetActiveSnapshot(), nkeys);
-	scan->scan->xs_want_itup = true;
-	index_rescan(scan->scan, keys, nkeys, NULL, 0);
-}
-
-/* The next row, whose index tuple then is scan->scan->xs_itup. */
-static bool
-next_row(EdgeScan *scan)
-{
-	ItemPointer tid;
-
-	while ((tid = index_getnext_tid(scan->scan, ForwardScanDirection)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (VM_ALL_VISIBLE(scan->rel, ItemPointerGetBlockNumber(tid), &scan->vmbuffer))
-		{
-			PredicateLockPage(scan->rel, ItemPointerGetBlockNumber(tid), GetActiveSnapshot());
-			return true;
-		}
-		if (scan->slot == NULL)
-			scan->slot = table_slot_create(scan->rel, NULL);
-		if (index_fetch_heap(scan->scan, scan->slot))
-		{
-			ExecClearTuple(scan->slot);
-			return true;
-		}
-	}
-	return false;
-}
-
-static void
-end_scan(EdgeScan *scan)
-{
-	if (scan->slot != NULL)
-		ExecDropSingleTupleTableSlot(scan->slot);
-	if (BufferIsValid(scan->vmbuffer))
-		ReleaseBuffer(scan->vmbuffer);
-	index_endscan(scan->scan);
-	index_close(scan->index, NoLock);
-	table_close(scan->rel, NoLock);
-}
-
-/* column = value, as the index compares it; value of type id_type */
-static void
-init_scan_key(ScanKey key, Relation index, int column, Oid id_type, Datum value)
-{
-	Oid			operator = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column],
-											   id_type, BTEqualStrategyNumber);
-
-	if (!OidIsValid(operator))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" cannot compare its columns with ids", RelationGetRelationName(index)),
-				 errhint("Create an index with the default operator classes.")));
-	ScanKeyEntryInitialize(key, 0, column + 1, BTEqualStrategyNumber,
-						   id_type, index->rd_indcollation[column], get_opcode(operator), value);
-}
-
-/* Keys for cozi_probe_edge(), in the current memory context. */
-void
-cozi_edge_probe_keys(const CoziEdge *edge, ScanKeyData keys[2])
-{
-	Relation	index = index_open(edge->index, AccessShareLock);
-
-	init_scan_key(&keys[0], index, 0, edge->src_type, (Datum) 0);
-	init_scan_key(&keys[1], index, 1, edge->dst_type, (Datum) 0);
-	index_close(index, NoLock);
-}
-
-/* Is there a row (src, dst)? */
-bool
-cozi_probe_edge(const CoziEdge *edge, const ScanKeyData keys[2], Datum src, Datum dst)
-{
-	ScanKeyData mine[2] = {keys[0], keys[1]};
-	EdgeScan	scan;
-	bool		found;
-
-	mine[0].sk_argument = src;
-	mine[1].sk_argument = dst;
-	begin_scan(&scan, edge->rel, edge->index, mine, 2);
-	found = next_row(&scan);
-	end_scan(&scan);
-	return found;
-}
-
-/*
- * The second column of a row.  Small integers, which may be domains, become
- * the bigint they stand for; no other id has their width.
- */
-static Datum
-other_end(EdgeScan *scan, bool *isnull)
-{
-	TupleDesc	desc = scan->scan->xs_itupdesc;
-	Datum		value = index_getattr(scan->scan->xs_itup, 2, desc, isnull);
-
-	if (*isnull)
-		return value;
-	switch (TupleDescAttr(desc, 1)->attlen)
-	{
-		case sizeof(int32):
-			return Int64GetDatum((int64) DatumGetInt32(value));
-		case sizeof(int16):
-			return Int64GetDatum((int64) DatumGetInt16(value));
-		default:
-			return value;
-	}
-}
-
-/*
- * Calls visit for whomever the caller's edges lead to (reverse: come from),
- * until it answers false or there were max of them.  False when there may be
- * more.  reverse needs edge->reverse_index.
- */
-bool
-cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
-				 bool (*visit) (Datum other, void *arg), void *arg)
-{
-	Oid			index = reverse ? edge->reverse_index : edge->index;
-	Relation	index_rel = index_open(index, AccessShareLock);
-	ScanKeyData key;
-	EdgeScan	scan;
-	int64		n = 0;
-	bool		all = true;
-
-	init_scan_key(&key, index_rel, 0, reverse ? edge->dst_type : edge->src_type, caller);
-	index_close(index_rel, NoLock);
-	begin_scan(&scan, edge->rel, index, &key, 1);
-	while (all && next_row(&scan))
-	{
-		bool		isnull;
-		Datum		other = other_end(&scan, &isnull);
-
-		if (!isnull)
-			all = n++ < max && visit(other, arg);
-	}
-	end_scan(&scan);
-	return all;
 }

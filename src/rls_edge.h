@@ -3,7 +3,8 @@
  *		Edges, the tables that say who follows whom: what the files of this
  *		name share.
  *
- *		rls_edge.c			one edge: its registration, its index, its rows
+ *		rls_edge.c			one edge: its registration, and who asks
+ *		rls_edge_scan.c		its rows, wherever they are
  *		rls_edge_answer.c	answers, remembered while they are right
  *		rls_edge_plan.c		registering edges; what the planner is told
  *		rls_predicate.c		the predicates: is_edge(), can_view(), ...
@@ -11,13 +12,13 @@
 #ifndef RLS_EDGE_H
 #define RLS_EDGE_H
 
-#include "access/skey.h"
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
 typedef struct CoziEdge
 {
-	Oid			rel;
+	Oid			rel;			/* may be partitioned; so may its indexes */
 	AttrNumber	src;
 	AttrNumber	dst;
 	Oid			src_type;		/* uuid, bigint or text: what it is compared
@@ -51,8 +52,10 @@ extern bool cozi_find_edge(const char *name, CoziEdge *edge, bool quiet);
 extern bool cozi_find_edge_or_none(const char *name, CoziEdge *edge);
 extern bool cozi_edge_caller(Oid type, Datum *value);
 extern void cozi_edge_key(CoziEdgeKey *key);
-extern void cozi_edge_probe_keys(const CoziEdge *edge, ScanKeyData keys[2]);
-extern bool cozi_probe_edge(const CoziEdge *edge, const ScanKeyData keys[2], Datum src, Datum dst);
+
+/* rls_edge_scan.c */
+extern List *cozi_edge_parts(const CoziEdge *edge, bool reverse, Datum caller);
+extern bool cozi_probe_edge(List *parts, Datum src, Datum dst);
 extern bool cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
 							 bool (*visit) (Datum other, void *arg), void *arg);
 

@@ -76,7 +76,7 @@ struct CoziEdgeAnswers
 	CoziEdge	edge;
 	Datum		caller;
 	Oid			type;			/* of the targets */
-	ScanKeyData keys[2];		/* of a probe */
+	List	   *parts;			/* where to probe */
 	answers_hash *known;
 	Size		text_bytes;		/* beside the table */
 	bool		complete;		/* whoever is not in known is no target */
@@ -178,8 +178,7 @@ static void
 try_to_load(CoziEdgeAnswers *answers)
 {
 	answers->next_load *= 2;
-	if ((answers->reverse && !OidIsValid(answers->edge.reverse_index)) ||
-		(answers->type == TEXTOID && !answers->edge.bytewise))
+	if (answers->type == TEXTOID && !answers->edge.bytewise)
 		return;
 	answers->complete = cozi_visit_edges(&answers->edge, answers->reverse, answers->caller,
 										 answers->probes * LOAD_FACTOR, remember_other, answers);
@@ -188,10 +187,10 @@ try_to_load(CoziEdgeAnswers *answers)
 static bool
 probe(CoziEdgeAnswers *answers, Datum target)
 {
-	answers->probes++;
+	answers->probes += list_length(answers->parts);
 	return answers->reverse
-		? cozi_probe_edge(&answers->edge, answers->keys, target, answers->caller)
-		: cozi_probe_edge(&answers->edge, answers->keys, answers->caller, target);
+		? cozi_probe_edge(answers->parts, target, answers->caller)
+		: cozi_probe_edge(answers->parts, answers->caller, target);
 }
 
 /* --- under the current key ------------------------------------------------------------ */
@@ -211,7 +210,7 @@ load_edge(CoziEdgeAnswers *answers, const char *name, bool reverse)
 		answers->type = reverse ? edge->src_type : edge->dst_type;
 	if (answers->somebody)
 	{
-		cozi_edge_probe_keys(edge, answers->keys);
+		answers->parts = cozi_edge_parts(edge, reverse, answers->caller);
 		answers->known = answers_create(answers->context, FIRST_LOAD,
 										answers->type == TEXTOID ? answers : NULL);
 	}

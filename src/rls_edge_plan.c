@@ -118,11 +118,12 @@ check_edge_table(Oid relid, Name src, Name dst)
 				 errmsg("relation with OID %u does not exist", relid)));
 	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-	if (get_rel_relkind(relid) != RELKIND_RELATION || has_subclass(relid))
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE &&
+		(get_rel_relkind(relid) != RELKIND_RELATION || has_subclass(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an ordinary table", get_rel_name(relid)),
-				 errhint("Edges are looked up in one table, without partitions or children.")));
+				 errmsg("\"%s\" is not a table, or has children", get_rel_name(relid)),
+				 errhint("Edges are read from a table, which may be partitioned.")));
 	rel = table_open(relid, AccessShareLock);
 	src_attnum = id_column(rel, src);
 	dst_attnum = id_column(rel, dst);
