@@ -38,7 +38,7 @@ CREATE FUNCTION require_role(role text) RETURNS void
     LANGUAGE C STABLE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION require_role(text) IS 'an error unless has_role(): 42501, or 28000 when nobody is logged in';
 
--- Edges: src/rls_edge.c, src/rls_edge_plan.c.  Rows are written by the
+-- Edges: src/rls_edge.h is the map.  Rows are written by the
 -- functions below alone.
 
 CREATE TABLE edge_config (

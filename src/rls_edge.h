@@ -6,7 +6,8 @@
  *		rls_edge.c			one edge: its registration, and who asks
  *		rls_edge_scan.c		its rows, wherever they are
  *		rls_edge_answer.c	answers, remembered while they are right
- *		rls_edge_plan.c		registering edges; what the planner is told
+ *		rls_edge_plan.c		what the planner is told
+ *		rls_edge_register.c	register_edge(), drop_edge()
  *		rls_predicate.c		the predicates: is_edge(), can_view(), ...
  */
 #ifndef RLS_EDGE_H

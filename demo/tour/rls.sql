@@ -62,6 +62,7 @@ CREATE TABLE diary AS
 CREATE INDEX ON diary (created_at DESC);
 CREATE TABLE follows (follower bigint, followee bigint, PRIMARY KEY (follower, followee));
 CREATE TABLE blocks (blocker bigint, blocked bigint, PRIMARY KEY (blocker, blocked));
+CREATE INDEX ON blocks (blocked, blocker);
 GRANT SELECT ON diary TO web;
 SELECT cozi.register_edge('following', 'follows', 'follower', 'followee'),
        cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked') \g /dev/null
