@@ -5,8 +5,7 @@
  * The counting is shared memory (ratelimit_table.c), not a table: it works
  * where nothing can be written, in READ ONLY transactions and on a standby,
  * and it stays counted when the transaction rolls back, as a failed login's
- * does.  The arithmetic is bucket.h's, which gcra_step() and exact_step() run
- * on state the caller keeps.
+ * does.
  *
  * The law: no function here answers NULL.  `IF NOT rate_limit(...)` would let
  * everybody through, so that a NULL argument is an error, and bad input never
@@ -14,16 +13,11 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "common/int.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -31,8 +25,6 @@
 #include "ratelimit.h"
 
 #define MAX_KEY_BYTES 1024
-#define MAX_PER_DAYS 36500
-#define MAX_PER (MAX_PER_DAYS * USECS_PER_DAY)
 #define MAX_MEMORY_KB (256 * 1024 * 1024)
 
 typedef enum OnError
@@ -86,15 +78,6 @@ cozi_ratelimit_init(void)
 /* ---- arguments ---- */
 
 static void
-check_arg(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-}
-
-static void
 check_key(const char *key, int len)
 {
 	if (len < 1 || len > MAX_KEY_BYTES)
@@ -103,58 +86,6 @@ check_key(const char *key, int len)
 				 errmsg("argument \"key\" must be 1 to %d bytes long", MAX_KEY_BYTES),
 				 errdetail("It has %d bytes.", len),
 				 errhint("Use a digest of a longer key, such as md5(key).")));
-}
-
-static void
-check_calls(int32 max_calls, int32 cost)
-{
-	if (max_calls < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"max_calls\" must be at least 1, not %d", max_calls)));
-	if (cost < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"cost\" must be at least 1, not %d", cost)));
-	if (cost > max_calls)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"cost\" (%d) must not exceed \"max_calls\" (%d)", cost, max_calls),
-				 errdetail("Such a call could never be admitted.")));
-}
-
-/* A span in microseconds; a month has no length. */
-static int64
-read_per(const Interval *per)
-{
-	int64		us;
-
-	if (per->month != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"per\" must not contain months or years"),
-				 errhint("Give days: interval '30 days'.")));
-	if (pg_mul_s64_overflow(per->day, USECS_PER_DAY, &us) ||
-		pg_add_s64_overflow(us, per->time, &us) || us > MAX_PER)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"per\" must not exceed %d days", MAX_PER_DAYS)));
-	if (us < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"per\" must be positive")));
-	return us;
-}
-
-static void
-check_spacing(int64 per, int32 max_calls)
-{
-	if (per < max_calls)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("algorithm \"gcra\" cannot space %d calls in %lld microseconds",
-						max_calls, (long long) per),
-				 errhint("Give at most one call a microsecond.")));
 }
 
 static bool
@@ -179,7 +110,7 @@ read_key(FunctionCallInfo fcinfo, CoziCall *call)
 {
 	text	   *key;
 
-	check_arg(fcinfo, 0, "key");
+	cozi_check_arg(fcinfo, 0, "key");
 	key = PG_GETARG_TEXT_PP(0);
 	call->key = VARDATA_ANY(key);
 	call->key_len = VARSIZE_ANY_EXHDR(key);
@@ -191,17 +122,17 @@ static void
 read_call(FunctionCallInfo fcinfo, CoziCall *call)
 {
 	read_key(fcinfo, call);
-	check_arg(fcinfo, 1, "max_calls");
-	check_arg(fcinfo, 2, "per");
-	check_arg(fcinfo, 3, "cost");
-	check_arg(fcinfo, 4, "algorithm");
+	cozi_check_arg(fcinfo, 1, "max_calls");
+	cozi_check_arg(fcinfo, 2, "per");
+	cozi_check_arg(fcinfo, 3, "cost");
+	cozi_check_arg(fcinfo, 4, "algorithm");
 	call->max_calls = PG_GETARG_INT32(1);
-	call->per = read_per(PG_GETARG_INTERVAL_P(2));
+	call->per = cozi_read_per(PG_GETARG_INTERVAL_P(2));
 	call->cost = PG_GETARG_INT32(3);
 	call->exact = read_algorithm(PG_GETARG_TEXT_PP(4));
-	check_calls(call->max_calls, call->cost);
+	cozi_check_calls(call->max_calls, call->cost);
 	if (!call->exact)
-		check_spacing(call->per, call->max_calls);
+		cozi_check_spacing(call->per, call->max_calls);
 }
 
 /* ---- the table, or what to answer without it ---- */
@@ -313,34 +244,6 @@ decide(FunctionCallInfo fcinfo, CoziCall *call, bool consume)
 /* ---- results ---- */
 
 static Datum
-interval_datum(int64 us)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = us;
-	return IntervalPGetDatum(interval);
-}
-
-/* The function's own row type, looked up once a query. */
-static Datum
-row_datum(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
-{
-	TupleDesc	desc = fcinfo->flinfo->fn_extra;
-
-	if (desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-
-		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		desc = BlessTupleDesc(desc);
-		fcinfo->flinfo->fn_extra = desc;
-		MemoryContextSwitchTo(old);
-	}
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-}
-
-static Datum
 verdict_datum(FunctionCallInfo fcinfo, const CoziCall *call, const CoziVerdict *verdict)
 {
 	bool		nulls[5] = {0};
@@ -348,11 +251,11 @@ verdict_datum(FunctionCallInfo fcinfo, const CoziCall *call, const CoziVerdict *
 		BoolGetDatum(verdict->allowed),
 		Int32GetDatum(call->max_calls),
 		Int32GetDatum((int32) verdict->remaining),
-		interval_datum(verdict->retry_after),
-		interval_datum(verdict->reset_after)
+		cozi_interval_datum(verdict->retry_after),
+		cozi_interval_datum(verdict->reset_after)
 	};
 
-	return row_datum(fcinfo, values, nulls);
+	return cozi_row_datum(fcinfo, values, nulls);
 }
 
 /* ---- the limiter ---- */
@@ -473,8 +376,8 @@ cozi_rate_limit_log(PG_FUNCTION_ARGS)
 	int			n;
 
 	read_key(fcinfo, &call);
-	check_arg(fcinfo, 1, "per");
-	call.per = read_per(PG_GETARG_INTERVAL_P(1));
+	cozi_check_arg(fcinfo, 1, "per");
+	call.per = cozi_read_per(PG_GETARG_INTERVAL_P(1));
 	InitMaterializedSRF(fcinfo, 0);
 	limiter = limiter_or_null();
 	if (limiter == NULL)
@@ -492,8 +395,8 @@ cozi_rate_limit_log(PG_FUNCTION_ARGS)
 		Datum		values[4] = {
 			Int64GetDatum(rows[i].number),
 			Int32GetDatum(rows[i].cost),
-			interval_datum(rows[i].at),
-			interval_datum(rows[i].age)
+			cozi_interval_datum(rows[i].at),
+			cozi_interval_datum(rows[i].age)
 		};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -526,7 +429,7 @@ cozi_rate_limit_stats(PG_FUNCTION_ARGS)
 		values[MODE] = CStringGetTextDatum("off");
 		values[DETAIL] = CStringGetTextDatum(failure ? failure->message :
 											 "no limit was asked for since the server started");
-		return row_datum(fcinfo, values, nulls);
+		return cozi_row_datum(fcinfo, values, nulls);
 	}
 	cozi_limiter_stats(limiter, &stats);
 	values[MODE] = CStringGetTextDatum(cozi_limiter_is_dynamic() ? "dsm" : "preload");
@@ -543,190 +446,5 @@ cozi_rate_limit_stats(PG_FUNCTION_ARGS)
 	values[LOG_BLOCKS_USED] = Int64GetDatum(stats.log_blocks_used);
 	values[LOG_KEYS] = Int64GetDatum(stats.log_keys);
 	values[LOG_MAX_CALLS] = Int64GetDatum(stats.log_max_calls);
-	return row_datum(fcinfo, values, nulls);
-}
-
-/* ---- the steps, on state the caller keeps ---- */
-
-static TimestampTz
-read_instant(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	TimestampTz t = PG_GETARG_TIMESTAMPTZ(i);
-
-	if (TIMESTAMP_NOT_FINITE(t))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must be finite", name)));
-	return t;
-}
-
-static void
-check_range(bool in_range)
-{
-	if (!in_range)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-}
-
-/* (state, at timestamptz, max_calls int, per interval, cost int) */
-static TimestampTz
-read_step(FunctionCallInfo fcinfo, CoziCall *call)
-{
-	check_arg(fcinfo, 1, "at");
-	check_arg(fcinfo, 2, "max_calls");
-	check_arg(fcinfo, 3, "per");
-	check_arg(fcinfo, 4, "cost");
-	call->max_calls = PG_GETARG_INT32(2);
-	call->per = read_per(PG_GETARG_INTERVAL_P(3));
-	call->cost = PG_GETARG_INT32(4);
-	check_calls(call->max_calls, call->cost);
-	return read_instant(fcinfo, 1, "at");
-}
-
-/*
- * gcra_step(tat timestamptz, at timestamptz, max_calls int, per interval,
- *			 cost int = 1) -> (allowed boolean, new_tat timestamptz, retry_after interval)
- *
- * A NULL tat is a key that never called.
- */
-PG_FUNCTION_INFO_V1(cozi_gcra_step_sql);
-Datum
-cozi_gcra_step_sql(PG_FUNCTION_ARGS)
-{
-	CoziCall	call;
-	TimestampTz at = read_step(fcinfo, &call);
-	TimestampTz tat = PG_ARGISNULL(0) ? at : read_instant(fcinfo, 0, "tat");
-	TimestampTz ahead;
-	int64		spacing;
-	CoziVerdict verdict;
-	bool		allowed;
-	bool		nulls[3] = {0};
-	Datum		values[3];
-
-	check_spacing(call.per, call.max_calls);
-	spacing = cozi_gcra_spacing(call.per, call.max_calls);
-	/* no sum in the step may overflow, wherever the caller's tat is */
-	check_range(!pg_add_s64_overflow(Max(tat, at), spacing * call.cost, &ahead) &&
-				!pg_sub_s64_overflow(ahead, at, &ahead));
-	allowed = cozi_gcra_step(&tat, at, spacing, call.max_calls, call.cost);
-	check_range(IS_VALID_TIMESTAMP(tat));
-	verdict = cozi_gcra_verdict(tat, at, spacing, call.max_calls, call.cost, allowed);
-
-	values[0] = BoolGetDatum(verdict.allowed);
-	values[1] = TimestampTzGetDatum(tat);
-	values[2] = interval_datum(verdict.retry_after);
-	return row_datum(fcinfo, values, nulls);
-}
-
-/* The instants of a log, checked: one dimension, finite, in order. */
-static TimestampTz *
-read_instants(ArrayType *array, int *n)
-{
-	TimestampTz *t = (TimestampTz *) ARR_DATA_PTR(array);
-
-	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("argument \"log\" must have one dimension")));
-	if (array_contains_nulls(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"log\" must not contain nulls")));
-	for (int i = 0; i < *n; i++)
-	{
-		if (TIMESTAMP_NOT_FINITE(t[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("argument \"log\" must be finite")));
-		if (i > 0 && t[i] < t[i - 1])
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("argument \"log\" must be in order")));
-	}
-	return t;
-}
-
-/* A table of one log, as the shared ones are, that holds the given instants. */
-static CoziLogs *
-make_log(const TimestampTz *t, int n, int32 cost, int64 per, int64 base)
-{
-	Size		size = cozi_logs_size((n + (Size) cost / COZI_ENTRY_COST) / COZI_MORE_ENTRIES + 8);
-	CoziLogs   *logs = palloc(size);
-	uint32		self;
-
-	cozi_logs_init(logs, size);
-	self = cozi_log_create(logs, 0, per, 0);
-	for (int i = 0; i < n; i++)
-		cozi_log_append(logs, self, t[i] - base, 1);
-	return logs;
-}
-
-/* The log as instants again, a dear call as many equal ones. */
-static ArrayType *
-read_log(CoziLogs *logs, int64 per, int64 base)
-{
-	uint32		self = cozi_log_find(logs, 0, per);
-	int			n = cozi_log(logs, self)->used;
-	ArrayType  *array = construct_empty_array(TIMESTAMPTZOID);
-	CoziCursor	cursor = {0};
-	CoziEntry	entry;
-	Datum	   *instants;
-	int			i = 0;
-
-	if (n == 0)
-		return array;
-	instants = palloc(n * sizeof(Datum));
-	while (cozi_log_next(logs, self, &cursor, &entry))
-	{
-		for (int32 c = cozi_entry_cost(entry); c > 0; c--)
-			instants[i++] = TimestampTzGetDatum(cozi_entry_time(entry) + base);
-	}
-	return construct_array(instants, n, TIMESTAMPTZOID, sizeof(TimestampTz),
-						   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-}
-
-/*
- * exact_step(log timestamptz[], at timestamptz, max_calls int, per interval,
- *			  cost int = 1) -> (allowed boolean, new_log timestamptz[], retry_after interval)
- *
- * A NULL log is a key that never called.  It runs the shared table's own code
- * on a table of one log, so that what is proved of one holds for the other.
- */
-PG_FUNCTION_INFO_V1(cozi_exact_step_sql);
-Datum
-cozi_exact_step_sql(PG_FUNCTION_ARGS)
-{
-	CoziCall	call;
-	TimestampTz at = read_step(fcinfo, &call);
-	TimestampTz *t = NULL;
-	int64		base;
-	int			n = 0;
-	int			expired = 0;
-	CoziLogs   *logs;
-	CoziVerdict verdict;
-	bool		nulls[3] = {0};
-	Datum		values[3];
-
-	if (!PG_ARGISNULL(0))
-		t = read_instants(PG_GETARG_ARRAYTYPE_P(0), &n);
-	if (n > 0 && t[n - 1] > at)
-		at = t[n - 1];
-	base = at - call.per;
-	while (expired < n && t[expired] <= base)
-		expired++;
-	if (n - expired + (int64) call.cost > MaxAllocSize / sizeof(Datum) - 8)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("log would have too many elements"),
-				 errhint("Use gcra_step, whose state is one timestamp.")));
-
-	logs = make_log(t + expired, n - expired, call.cost, call.per, base);
-	verdict = cozi_exact_step(logs, 0, call.per, at - base, call.max_calls, call.cost, true);
-
-	values[0] = BoolGetDatum(verdict.allowed);
-	values[1] = PointerGetDatum(read_log(logs, call.per, base));
-	values[2] = interval_datum(verdict.retry_after);
-	return row_datum(fcinfo, values, nulls);
+	return cozi_row_datum(fcinfo, values, nulls);
 }

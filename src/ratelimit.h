@@ -1,12 +1,18 @@
 /*
  * ratelimit.h
- *		What ratelimit.c (SQL) asks of ratelimit_table.c (shared memory).
- *		Spans are in microseconds.
+ *		What the files of the rate limiter share.  Spans are in microseconds.
+ *
+ *		bucket.h			the arithmetic
+ *		ratelimit_table.c	the shared table
+ *		ratelimit.c			its SQL functions
+ *		ratelimit_step.c	the same arithmetic on state the caller keeps
+ *		ratelimit_arg.c		what all of them take and give
  */
 #ifndef COZI_RATELIMIT_H
 #define COZI_RATELIMIT_H
 
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 
 #include "bucket.h"
 #include "cozi.h"
@@ -47,6 +53,15 @@ typedef struct CoziLogRow
 
 typedef struct CoziLimiter CoziLimiter;
 
+/* ratelimit_arg.c */
+extern void cozi_check_arg(FunctionCallInfo fcinfo, int i, const char *name);
+extern void cozi_check_calls(int32 max_calls, int32 cost);
+extern int64 cozi_read_per(const Interval *per);
+extern void cozi_check_spacing(int64 per, int32 max_calls);
+extern Datum cozi_interval_datum(int64 us);
+extern Datum cozi_row_datum(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
+
+/* ratelimit_table.c */
 extern int	cozi_rate_limit_memory; /* setting, in kB */
 
 extern CoziLimiter *cozi_limiter(bool create);
