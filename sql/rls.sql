@@ -36,18 +36,6 @@ COMMENT ON COLUMN jwks.created_at IS 'when it was added';
 SELECT pg_catalog.pg_extension_config_dump('cozi.jwks', '');
 SELECT pg_catalog.pg_extension_config_dump('cozi.jwks_id_seq', '');
 
-CREATE FUNCTION jwks_changed() RETURNS trigger
-    AS 'MODULE_PATHNAME', 'cozi_jwks_changed'
-    LANGUAGE C;
-COMMENT ON FUNCTION jwks_changed() IS 'makes every session read the keys again';
-REVOKE ALL ON FUNCTION jwks_changed() FROM PUBLIC;
-
-CREATE TRIGGER jwks_changed
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jwks
-    FOR EACH STATEMENT EXECUTE FUNCTION jwks_changed();
-ALTER TABLE jwks ENABLE ALWAYS TRIGGER jwks_changed;
-COMMENT ON TRIGGER jwks_changed ON jwks IS 'makes every session read the keys again';
-
 CREATE FUNCTION add_key(jwk jsonb, not_before timestamptz = NULL) RETURNS void
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     BEGIN ATOMIC

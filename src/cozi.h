@@ -84,7 +84,6 @@ extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source)
 /* rls_key.c: table jwks, signatures */
 struct CoziJws;
 extern const char *cozi_verify_signature(const struct CoziJws *jws, TimestampTz at);
-extern void cozi_rls_key_init(void);
 
 /* ratelimit.c, ratelimit_table.c: rate limits; see ratelimit.h */
 extern void cozi_ratelimit_init(void);

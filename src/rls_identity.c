@@ -538,7 +538,6 @@ void
 cozi_rls_init(void)
 {
 	cozi_rls_token_init();
-	cozi_rls_key_init();
 
 	DefineCustomStringVariable("cozi.identity",
 							   "The verified claims of who is calling; written by cozi.login().",

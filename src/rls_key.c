@@ -9,9 +9,9 @@
  * The table belongs to the extension's owner and is read here below every
  * privilege, with a snapshot of this moment: a REPEATABLE READ transaction
  * must not go on believing a key that was retired.  Each backend keeps the
- * keys it has read.  Any change of the table, however made, ends in a
- * relcache invalidation (trigger jwks_changed, which also fires in replica
- * mode); login() takes pending invalidations in before it uses a key.
+ * keys it has made, and which versions of rows it made them of; login() looks
+ * whether these are the rows there are.  An invalidation message would not do:
+ * it is sent a moment after a commit can be seen.
  *
  * Memory: one context a reading, child of TopMemoryContext, replaced whole.
  * OpenSSL's objects are given back, and secrets wiped, when it goes.
@@ -26,14 +26,14 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
-#include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -88,17 +88,16 @@ typedef struct Key
 	MemoryContextCallback release;
 } Key;
 
-/* What this backend has read of the table. */
+/* What this backend has made of the table. */
 static struct
 {
-	bool		valid;			/* nothing has changed since */
+	MemoryContext context;		/* NULL when nothing */
 	Oid			relid;
-	MemoryContext context;
+	uint64		version;		/* of the rows: see rows_version() */
 	List	   *keys;			/* of Key */
 }			cache;
 
 PG_FUNCTION_INFO_V1(cozi_jwk_alg);
-PG_FUNCTION_INFO_V1(cozi_jwks_changed);
 
 /* --- from a JWK to a key ----------------------------------------------------- */
 
@@ -381,10 +380,8 @@ read_key(TupleDesc desc, HeapTuple tuple)
 }
 
 static List *
-scan_keys(Oid relid)
+scan_keys(Relation rel, Snapshot snapshot)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan_compat(rel, snapshot, 0, NULL);
 	List	   *keys = NIL;
@@ -402,53 +399,72 @@ scan_keys(Oid relid)
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
 	return keys;
 }
 
-/* Read the table again.  An error on the way leaves the cache invalid. */
-static void
-fill_cache(void)
+/*
+ * Which versions of rows the snapshot sees.  A place and who wrote there are
+ * one version for ever.
+ */
+static uint64
+rows_version(Relation rel, Snapshot snapshot)
 {
-	MemoryContext context,
-				old;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan_compat(rel, snapshot, 0, NULL);
+	uint64		version = 0;
 
-	context = AllocSetContextCreate(CurrentMemoryContext, "cozi keys", ALLOCSET_SMALL_SIZES);
-	cache.relid = get_relname_relid("jwks", get_namespace_oid("cozi", false));
-	if (!OidIsValid(cache.relid))
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		uint64		writer = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+		uint64		place = ItemPointerGetBlockNumber(&slot->tts_tid) * (uint64) MaxOffsetNumber + ItemPointerGetOffsetNumber(&slot->tts_tid);
+
+		version = hash_combine64(hash_combine64(version, writer), place);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return version;
+}
+
+/* Make the keys anew.  An error on the way leaves what was. */
+static void
+fill_cache(Relation rel, Snapshot snapshot, uint64 version)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cozi keys", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *keys = scan_keys(rel, snapshot);
+
+	MemoryContextSwitchTo(old);
+	if (cache.context)
+		MemoryContextDelete(cache.context);
+	MemoryContextSetParent(context, TopMemoryContext);
+	cache.context = context;
+	cache.relid = RelationGetRelid(rel);
+	cache.version = version;
+	cache.keys = keys;
+}
+
+/* The keys of this moment. */
+static List *
+current_keys(void)
+{
+	Oid			relid = get_relname_relid("jwks", get_namespace_oid("cozi", false));
+	Relation	rel;
+	Snapshot	snapshot;
+	uint64		version;
+
+	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"cozi\" is not installed in this database")));
-
-	/* first: a change that comes in during the scan makes it invalid again */
-	cache.valid = true;
-	PG_TRY();
-	{
-		List	   *keys;
-
-		old = MemoryContextSwitchTo(context);
-		keys = scan_keys(cache.relid);
-		MemoryContextSwitchTo(old);
-		if (cache.context)
-			MemoryContextDelete(cache.context);
-		MemoryContextSetParent(context, TopMemoryContext);
-		cache.context = context;
-		cache.keys = keys;
-	}
-	PG_CATCH();
-	{
-		cache.valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-}
-
-static void
-relation_changed(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == cache.relid)
-		cache.valid = false;
+	rel = table_open(relid, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	version = rows_version(rel, snapshot);
+	if (cache.context == NULL || cache.relid != relid || cache.version != version)
+		fill_cache(rel, snapshot, version);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return cache.keys;
 }
 
 /* --- verification ------------------------------------------------------------------ */
@@ -557,10 +573,7 @@ cozi_verify_signature(const CoziJws *jws, TimestampTz at)
 	bool		tried = false;
 	ListCell   *cell;
 
-	AcceptInvalidationMessages();
-	if (!cache.valid)
-		fill_cache();
-	foreach(cell, cache.keys)
+	foreach(cell, current_keys())
 	{
 		const Key  *key = lfirst(cell);
 
@@ -594,25 +607,4 @@ cozi_jwk_alg(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	PG_RETURN_TEXT_P(cstring_to_text(alg_names[alg]));
-}
-
-/*
- * jwks_changed() -> trigger: tell every backend that what it knows of the
- * keys is old, when this transaction commits, and this one at once
- */
-Datum
-cozi_jwks_changed(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cozi.jwks_changed() can only be called as a trigger")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
-	PG_RETURN_POINTER(NULL);
-}
-
-void
-cozi_rls_key_init(void)
-{
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }

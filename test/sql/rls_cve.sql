@@ -36,6 +36,7 @@ FROM generate_series(1, 4) author, generate_series(1, 4) v;
 CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE members (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE blocks (a bigint, b bigint, PRIMARY KEY (a, b));
+CREATE INDEX ON blocks (b, a);
 INSERT INTO follows VALUES (1, 2), (2, 3);
 INSERT INTO members VALUES (1, 20);
 INSERT INTO blocks VALUES (2, 4);

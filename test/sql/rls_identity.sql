@@ -234,7 +234,7 @@ SELECT proname, provolatile, proparallel, proleakproof, proisstrict,
        has_function_privilege('rls_app', oid, 'execute') AS anybody
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace
 AND proname IN ('login', 'logout', 'uid', 'uid_bigint', 'uid_text', 'require_uid', 'require_uid_bigint', 'require_uid_text',
-                'claims', 'claim', 'add_key', 'add_secret', 'retire_key', 'check_token', 'jwk_alg', 'jwks_changed')
+                'claims', 'claim', 'add_key', 'add_secret', 'retire_key', 'check_token', 'jwk_alg')
 ORDER BY proname COLLATE "C";
 
 DROP VIEW rls_who;

@@ -21,6 +21,7 @@ SELECT pg_temp.token('1') AS one \gset
 CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE members (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE blocks (a bigint, b bigint, PRIMARY KEY (a, b));
+CREATE INDEX ON blocks (b, a);
 INSERT INTO follows SELECT 1, g FROM generate_series(2, 6) g;
 INSERT INTO members VALUES (1, 3);
 INSERT INTO blocks VALUES (1, 2), (3, 1);
