@@ -125,7 +125,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON cozi.jwks TO rls_reader;
 SET ROLE rls_reader;
 SELECT * FROM cozi.jwks;
 COPY cozi.jwks TO STDOUT;
-UPDATE cozi.jwks SET jwk = jwk || '{"kid":"x"}';
+UPDATE cozi.jwks SET retired_at = NULL;
 DELETE FROM cozi.jwks;
 SELECT count(*) FROM pg_stats WHERE tablename = 'jwks';
 SELECT count(*) FROM pg_statistic s WHERE starelid = 'cozi.jwks'::regclass AND s::text ~ 'oct';
