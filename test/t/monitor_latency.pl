@@ -1,5 +1,5 @@
 # Latencies, errors and plans on servers of their own: exact counts, true
-# percentiles, timeouts, restarts, every order of preloading.
+# percentiles, timeouts, restarts.
 
 use strict;
 use warnings;
@@ -263,24 +263,6 @@ is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"
 	is($q->("SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1; SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"), "1\nt\n", 'nothing is locked');
 }
 $node->stop;
-
-# --- every order, beside the others ---------------------------------------
-
-my $n = 0;
-for my $preload ('cozi,pg_stat_statements', 'cozi', 'auto_explain,cozi,pg_stat_statements', 'pg_stat_statements,auto_explain,cozi')
-{
-	my $other = server('order' . ++$n, $preload, 'auto_explain.log_min_duration = 0', 'auto_explain.log_analyze = on');
-	my $pgss = $preload =~ /pg_stat_statements/;
-	$other->safe_psql('postgres', 'CREATE TABLE t AS SELECT i FROM generate_series(1, 10000) i; SELECT cozi.latency_reset()' . ($pgss ? ', pg_stat_statements_reset()' : ''));
-	$other->safe_psql('postgres', "BEGIN; SELECT count(*) FROM t; CREATE TABLE u (); PREPARE p AS SELECT 1; EXECUTE p; COMMIT");
-	$other->psql('postgres', 'SELECT 1 / 0');
-	is($other->safe_psql('postgres', 'SELECT sum(calls) FROM cozi.latency()'), '6', "$preload: each statement once");
-	is($other->safe_psql('postgres', "SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '1', "$preload: each error once");
-	is($other->safe_psql('postgres', "SELECT l.calls, s.calls, s.shared_blks_hit + s.shared_blks_read > 40, abs(l.total_ms - s.total_exec_time) < 0.002
-		FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT count(*) FROM t'"), '1|1|t|t', "$preload: pg_stat_statements keeps its figures") if $pgss;
-	like(slurp_file($other->logfile), qr/duration:.*plan:\s+Query Text: SELECT count\(\*\) FROM t;/, "$preload: auto_explain speaks") if $preload =~ /auto_explain/;
-	$other->stop;
-}
 
 # --- not preloaded --------------------------------------------------------
 
