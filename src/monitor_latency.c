@@ -29,9 +29,11 @@
 #include "miscadmin.h"
 #include "optimizer/planner.h"
 #include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
@@ -39,11 +41,22 @@
 #include "monitor_latency.h"
 #include COZI_QUERYJUMBLE_H
 
+/*
+ * Among the executor's flags of a query, far above its own: it counts when it
+ * ends.  A cursor declared in a utility statement ends outside of any.
+ */
+#define COUNTS	0x40000000
+
 bool		cozi_track_latency = true;
 bool		cozi_track_transactions = true;
 
-/* 0: in no statement; what starts then is a statement of the client's */
+/* 0: in no statement */
 static int	nesting_level = 0;
+
+#define TRACK_UTILITY	"pg_stat_statements.track_utility"
+
+/* Does it exist, and not only as a name that anybody may set? */
+static bool has_track_utility = false;
 
 /* Did the client have the current transaction do anything? */
 static bool transaction_used = false;
@@ -55,10 +68,23 @@ static ExecutorFinish_hook_type prev_ExecutorFinish;
 static ExecutorEnd_hook_type prev_ExecutorEnd;
 static ProcessUtility_hook_type prev_ProcessUtility;
 
-static inline bool
-at_top(void)
+/*
+ * Is what starts now a statement of the client's?  In no statement run, too,
+ * triggers deferred to the end of the transaction, what a login fires, the
+ * checks of a parameter's domain, and index expressions under autovacuum.
+ */
+static bool
+client_asks(void)
 {
-	return nesting_level == 0 && !IsParallelWorker();
+	return nesting_level == 0 && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
+		(ActivePortal != NULL || MyBackendType != B_BACKEND) && DatumGetInt32(pg_trigger_depth(NULL)) == 0;
+}
+
+/* Is it one, in this call of the executor? */
+static inline bool
+at_top(QueryDesc *queryDesc)
+{
+	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
 }
 
 /* --- recording ---------------------------------------------------------- */
@@ -122,7 +148,7 @@ query_failed(QueryDesc *queryDesc, Oid role)
 {
 	double		seconds;
 
-	if (!cozi_track_latency || queryDesc->plannedstmt->queryId == 0 || !COZI_CLOCK_RUNS(queryDesc))
+	if (!at_top(queryDesc) || !cozi_track_latency || !COZI_CLOCK_RUNS(queryDesc))
 		return;
 	seconds = COZI_CLOCK_SO_FAR(queryDesc);
 	if (!INSTR_TIME_IS_ZERO(COZI_CLOCK_STARTED(queryDesc)))
@@ -161,21 +187,37 @@ latency_planner(COZI_PLANNER_ARGS)
 	return result;
 }
 
+/*
+ * Partitions are pruned here, by functions that may run statements.  The
+ * flags of a parallel worker are the leader's.
+ */
 static void
 latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
 {
-	bool		timed = at_top() && (cozi_track_latency || cozi_track_plans) &&
-	queryDesc->plannedstmt->queryId != 0;
+	bool		counts = (cozi_track_latency || cozi_track_plans) &&
+	queryDesc->plannedstmt->queryId != 0 && client_asks();
 
 	transaction_used = true;
-	if (timed)
+	if (counts)
 		COZI_CLOCK_BEFORE_START(queryDesc);
-	if (prev_ExecutorStart)
-		prev_ExecutorStart(queryDesc, eflags);
-	else
-		standard_ExecutorStart(queryDesc, eflags);
-	if (timed)
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorStart)
+			prev_ExecutorStart(queryDesc, eflags & ~COUNTS);
+		else
+			standard_ExecutorStart(queryDesc, eflags & ~COUNTS);
+	}
+	PG_FINALLY();
+	{
+		nesting_level--;
+	}
+	PG_END_TRY();
+	if (counts)
+	{
 		COZI_CLOCK_AFTER_START(queryDesc);
+		queryDesc->estate->es_top_eflags |= COUNTS;
+	}
 }
 
 static void
@@ -194,8 +236,7 @@ latency_ExecutorRun(COZI_RUN_ARGS)
 	PG_CATCH();
 	{
 		nesting_level--;
-		if (at_top())
-			query_failed(queryDesc, role);
+		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -219,8 +260,7 @@ latency_ExecutorFinish(QueryDesc *queryDesc)
 	PG_CATCH();
 	{
 		nesting_level--;
-		if (at_top())
-			query_failed(queryDesc, role);
+		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -232,7 +272,7 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 {
 	uint64		queryid = queryDesc->plannedstmt->queryId;
 
-	if (at_top() && queryid != 0 && COZI_CLOCK_RUNS(queryDesc))
+	if (at_top(queryDesc) && COZI_CLOCK_RUNS(queryDesc))
 	{
 		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
 
@@ -251,9 +291,8 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 static bool
 tracks_utility(void)
 {
-	const char *setting = GetConfigOption("pg_stat_statements.track_utility", true, false);
-
-	return setting == NULL || strcmp(setting, "off") != 0;
+	return !has_track_utility ||
+		strcmp(GetConfigOption(TRACK_UTILITY, false, false), "off") != 0;
 }
 
 static void
@@ -267,7 +306,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	int			location = pstmt->stmt_location;
 	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
-	bool		counts = nests && at_top() && cozi_track_latency && queryid != 0 && tracks_utility();
+	bool		counts = nests && cozi_track_latency && queryid != 0 && client_asks() && tracks_utility();
 	Oid			role = GetUserId();
 	instr_time	start,
 				end;
@@ -352,6 +391,8 @@ install_hooks(void)
 	if (installed)
 		return;
 	installed = true;
+	has_track_utility = GetConfigOption(TRACK_UTILITY, true, false) != NULL &&
+		(GetConfigOptionFlags(TRACK_UTILITY, true) & GUC_CUSTOM_PLACEHOLDER) == 0;
 	prev_planner = planner_hook;
 	planner_hook = latency_planner;
 	prev_ExecutorStart = ExecutorStart_hook;

@@ -137,6 +137,81 @@ is($q->('SELECT string_agg(calls::text, $$,$$ ORDER BY calls) FROM cozi.latency(
 $q->('SELECT cozi.latency_reset()');
 $q->("BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT; CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'");
 is($q->('SELECT sum(calls) FROM cozi.latency()'), '10', 'utility statements count, what they contain does not');
+# calls of a script in one session, the reset before it not counted
+sub calls_of
+{
+	my ($sql) = @_;
+	$q->('SELECT cozi.latency_reset()');
+	$node->psql('postgres', $sql, on_error_stop => 0);
+	return $q->('SELECT sum(calls) - 1, sum(failed), (SELECT sum(calls) - 1 FROM cozi.transaction_latency()) FROM cozi.latency()');
+}
+
+$q->(<<'END');
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+	FOR r IN SELECT * FROM t LIMIT 3 LOOP PERFORM r.v; END LOOP;
+	PERFORM count(*) FROM t;
+	CREATE TEMP TABLE brief () ON COMMIT DROP;
+	IF NEW.id = 7 THEN PERFORM 1 / 0; END IF;
+	RETURN NULL;
+END$$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON parent DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late();
+CREATE FUNCTION which() RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM t WHERE id < 3); END';
+CREATE TABLE part (k int) PARTITION BY LIST (k);
+CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
+CREATE TABLE part2 PARTITION OF part FOR VALUES IN (2);
+CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+	FOR r IN SELECT * FROM t WHERE id < 4 LOOP UPDATE t SET v = v WHERE id = r.id; COMMIT; END LOOP;
+	UPDATE t SET v = v WHERE id = 5;
+	ROLLBACK;
+	PERFORM count(*) FROM t;
+END$$;
+CREATE PROCEDURE breaks() LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; COMMIT; PERFORM 1 / 0; END';
+CREATE FUNCTION positive(i int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) > 0 FROM t WHERE i > 0); END';
+CREATE DOMAIN positive AS int CHECK (positive(VALUE));
+END
+is(calls_of('INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); BEGIN; INSERT INTO child VALUES (1); COMMIT; SELECT 1'), '6|0|4',
+	'deferred triggers and foreign keys run no statements');
+is(calls_of('INSERT INTO parent VALUES (7); SELECT 1'), '2|0|2', 'nor is what fails in them one');
+is(calls_of('SELECT * FROM part WHERE k = which()'), '1|0|1', 'nor what decides which partitions are read');
+for my $hold ('WITHOUT HOLD', 'WITH HOLD')
+{
+	is(calls_of("SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR $hold FOR SELECT * FROM t; FETCH 10 FROM c; COMMIT; SELECT 1"), '6|0|3', "a cursor $hold left open is none");
+}
+is(calls_of("SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM t; COMMIT; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c"), '7|0|5', 'nor is one read after its transaction');
+is(calls_of('CALL commits(); SELECT 1'), '2|0|6', 'a procedure that commits is one, and some transactions');
+is(calls_of('CALL breaks(); SELECT 1'), '2|1|3', 'also if it breaks after that');
+is(calls_of('BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT; SELECT 1'), '7|1|2', 'an error in a subtransaction');
+is(calls_of('PREPARE p AS SELECT 1; EXECUTE p; DISCARD ALL; SELECT 1'), '3|0|4', 'DISCARD ALL');
+is(calls_of('SET compute_query_id = off; SELECT 1; CREATE TABLE unseen (); SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'), '3|0|6', 'a statement without an identifier is not counted, its transaction is');
+{
+	my $bind = $node->basedir . '/bind.sql';
+	append_to_file($bind, "\\set i 1\nSELECT :i::positive;\n");
+	$q->('SELECT cozi.latency_reset()');
+	$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 5, '-f', $bind, 'postgres' ], 'parameters of a domain with a check');
+	is($q->('SELECT sum(calls) - 1 FROM cozi.latency()'), '5', 'whose statements are none');
+}
+{
+	# autovacuum evaluates the index's expression for each row it samples
+	$q->("CREATE FUNCTION looks(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM pg_am) + i; END';
+		CREATE TABLE looked (i int) WITH (autovacuum_analyze_threshold = 10); CREATE INDEX ON looked (looks(i));
+		INSERT INTO looked SELECT i FROM generate_series(1, 1000) i; SELECT cozi.latency_reset(); ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET autovacuum_naptime = '1s'; SELECT pg_reload_conf()");
+	ok($node->poll_query_until('postgres', "SELECT autoanalyze_count > 0 FROM pg_stat_user_tables WHERE relname = 'looked'"), 'autovacuum came by');
+	is($q->('SELECT count(*) FROM cozi.latency() WHERE calls >= 900'), '0', 'and was not counted');
+	$q->('ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()');
+}
+SKIP:
+{
+	skip 'no triggers at login before 17', 1 if $node->pg_version < 17;
+	$q->("CREATE FUNCTION at_login() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END'; CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()");
+	is(calls_of('SELECT 1'), '1|0|3', 'a trigger at login runs a transaction and no statement');
+	$q->('DROP EVENT TRIGGER at_login');
+}
 $node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = off');
 $node->reload;
 $q->('SELECT cozi.latency_reset()');

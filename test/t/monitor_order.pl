@@ -125,6 +125,11 @@ sub try_order
 		my @explained = $said =~ /duration: [^\n]* plan:\s+Query Text: (SELECT (?:count|max)\(\w?\*?\) FROM (?:t|big));/g;
 		is(join(', ', @explained), 'SELECT count(*) FROM t, SELECT count(*) FROM big, SELECT max(i) FROM t', "$preload: auto_explain speaks");
 	}
+	unless ($statements)
+	{
+		$q->('SELECT cozi.latency_reset(); SET pg_stat_statements.track_utility = off; CREATE TABLE w (); DROP TABLE w');
+		is($q->('SELECT sum(calls) FROM cozi.latency()'), '4', "$preload: what is no setting switches nothing off");
+	}
 	unlike($said, qr/PANIC|TRAP|terminated by signal|WARNING|InstrEndLoop/, "$preload: the log is calm");
 	return;
 }
