@@ -89,9 +89,10 @@ typedef struct CoziPlan
 typedef enum CoziResetReason
 {
 	COZI_RESET_START,			/* nothing had been saved, no crash */
-	COZI_RESET_CRASH,
+	COZI_RESET_CRASH,			/* or an immediate shutdown */
 	COZI_RESET_CALL,			/* latency_reset() */
-	COZI_RESET_VERSION			/* what was saved is another version's */
+	COZI_RESET_VERSION			/* what was saved is damaged, stale or another
+								 * version's */
 } CoziResetReason;
 
 typedef struct CoziMonitor

@@ -1,5 +1,5 @@
 # Latencies, errors and plans on servers of their own: exact counts, true
-# percentiles, timeouts, restarts.
+# percentiles, timeouts.
 
 use strict;
 use warnings;
@@ -264,33 +264,7 @@ is($q->('SELECT count(*), max(number) - min(number) FROM cozi.plans()'), '128|12
 $q->('SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x' . ("\xc3\xbc" x 9000) . "'");
 is($q->('SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'), 't|t', 'a long plan is cut between characters');
 
-# --- restarts -------------------------------------------------------------
-
-$q->('SELECT cozi.latency_reset()');
-$q->($sleeps =~ s/0\.[0-9]+/0.001/gr);
-$fails->('SELECT 1 / 0');
-my $before = $q->('SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, t.stats_since FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44');
-$node->restart;
-is($q->('SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, t.stats_since FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44'), $before, 'a clean restart keeps latencies');
-is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '1', 'and errors');
-is($q->('SELECT reset_reason, stats_since < pg_postmaster_start_time() FROM cozi.latency_stats()'), 'reset|t', 'and says since when');
-ok(!-e $node->data_dir . '/pg_stat/cozi.stat', 'the file is gone while the server runs');
-my $victim = $node->background_psql('postgres', on_error_stop => 0);
-kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
-eval { $victim->quit };
-$node->poll_query_until('postgres', "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
-pass('a crash resets, and says so');
-is($q->("SELECT count(*), (SELECT count(*) FROM cozi.errors() WHERE sqlstate = '22012') FROM cozi.latency() WHERE calls = 44"), '0|0', 'nothing of before is left');
-$node->append_conf('postgresql.conf', 'cozi.max_statements = 500');
-$q->($sleeps =~ s/0\.[0-9]+/0.001/gr);
-$node->restart;
-is($q->('SELECT l.calls, t.max_statements, t.reset_reason FROM cozi.latency() l, cozi.latency_stats() t WHERE calls = 44'), '44|500|crash', 'another size keeps them as well');
-$node->stop;
-my $file = $node->data_dir . '/pg_stat/cozi.stat';
-ok(-s $file, 'a clean shutdown leaves the file');
-truncate($file, 5000);
-$node->start;
-is($q->('SELECT reset_reason FROM cozi.latency_stats()'), 'version', 'a damaged file is not believed');
+# --- statements that never complete ---------------------------------------
 
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 $fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
