@@ -62,7 +62,6 @@ typedef struct CoziTable
 	int			size;
 	CoziKey    *key;
 	CoziHistogram *histogram;
-	pg_atomic_uint64 *used;
 	pg_atomic_uint64 *dropped;
 } CoziTable;
 
@@ -103,9 +102,7 @@ typedef struct CoziMonitor
 	int			max_statements;
 	pg_atomic_uint64 since;		/* TimestampTz of the last reset */
 	pg_atomic_uint64 reset_reason;
-	pg_atomic_uint64 statements_used;
 	pg_atomic_uint64 statements_dropped;
-	pg_atomic_uint64 transactions_used;
 	pg_atomic_uint64 transactions_dropped;
 	pg_atomic_uint64 errors_dropped;
 	pg_atomic_uint64 snapshots; /* ticks of the worker that succeeded */

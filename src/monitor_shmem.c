@@ -77,18 +77,19 @@ find_tables(CoziMonitor *monitor)
 	cozi_statement_table.size = cozi_monitor->max_statements;
 	cozi_statement_table.histogram = (CoziHistogram *) after;
 	cozi_statement_table.key = (CoziKey *) (cozi_statement_table.histogram + cozi_statement_table.size);
-	cozi_statement_table.used = &cozi_monitor->statements_used;
 	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
 	cozi_transaction_table.size = COZI_TRANSACTIONS;
 	cozi_transaction_table.histogram = cozi_monitor->transaction;
 	cozi_transaction_table.key = cozi_monitor->transaction_key;
-	cozi_transaction_table.used = &cozi_monitor->transactions_used;
 	cozi_transaction_table.dropped = &cozi_monitor->transactions_dropped;
 }
 
 /*
  * Every counter to 0, the keys first.  Run beside recording backends this
  * may lose or misplace what each of them is recording at this very moment.
+ * Of a key the owner goes first: a slot without a query identifier but with
+ * an owner is free, one without an owner might be claimed by a key that has
+ * walked on to another slot.
  */
 static void
 clear_table(CoziTable *table)
@@ -97,12 +98,11 @@ clear_table(CoziTable *table)
 	{
 		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
 
-		pg_atomic_write_u64(&table->key[i].queryid, 0);
 		pg_atomic_write_u64(&table->key[i].owner, 0);
+		pg_atomic_write_u64(&table->key[i].queryid, 0);
 		for (int w = 0; w < HISTOGRAM_WORDS; w++)
 			pg_atomic_write_u64(&word[w], 0);
 	}
-	pg_atomic_write_u64(table->used, 0);
 	pg_atomic_write_u64(table->dropped, 0);
 }
 
@@ -173,7 +173,6 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 		if (found == 0 && pg_atomic_compare_exchange_u64(&key->owner, &found, owner))
 		{
 			pg_atomic_write_u64(&table->histogram[i].since, GetCurrentTimestamp());
-			pg_atomic_fetch_add_u64(table->used, 1);
 			found = owner;
 		}
 		if (found == owner)
@@ -552,7 +551,7 @@ cozi_latency_stats(PG_FUNCTION_ARGS)
 		value[1] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&cozi_monitor->since));
 		value[2] = CStringGetTextDatum(reason[pg_atomic_read_u64(&cozi_monitor->reset_reason)]);
 		value[3] = Int32GetDatum(cozi_monitor->max_statements);
-		value[4] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_used));
+		value[4] = Int64GetDatum(count_slots(&cozi_statement_table));
 		value[5] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_dropped));
 		value[6] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->transactions_dropped));
 		value[7] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->errors_dropped));

@@ -34,7 +34,7 @@ sub latency_of_text
 		WHERE s.query LIKE '$like' AND s.toplevel");
 }
 
-my $node = server('latency', 'pg_stat_statements,cozi', 'cozi.max_statements = 1000');
+my $node = server('latency', 'pg_stat_statements,cozi', 'cozi.max_statements = 1000', 'max_prepared_transactions = 2');
 my $q = sub { return $node->safe_psql('postgres', $_[0]); };
 my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
 
@@ -189,6 +189,10 @@ is(calls_of('CALL breaks(); SELECT 1'), '2|1|3', 'also if it breaks after that')
 is(calls_of('BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT; SELECT 1'), '7|1|2', 'an error in a subtransaction');
 is(calls_of('PREPARE p AS SELECT 1; EXECUTE p; DISCARD ALL; SELECT 1'), '3|0|4', 'DISCARD ALL');
 is(calls_of('SET compute_query_id = off; SELECT 1; CREATE TABLE unseen (); SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'), '3|0|6', 'a statement without an identifier is not counted, its transaction is');
+is(calls_of('BEGIN; INSERT INTO t VALUES (2001, 1); PREPARE TRANSACTION $$a$$; COMMIT PREPARED $$a$$'), '4|0|2', 'a transaction in two phases');
+is(calls_of('VACUUM t; CREATE INDEX CONCURRENTLY ON t (v); SELECT 1'), '3|0|3', 'utility statements of several transactions');
+is(calls_of('BEGIN; SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)'), '2|0|1', 'a session that is terminated has no statement to end');
+is($q->("SELECT (SELECT failed FROM cozi.transaction_latency()), (SELECT count FROM cozi.errors() WHERE sqlstate = '57P01')"), '1|1', '... but a transaction, and an error');
 {
 	my $bind = $node->basedir . '/bind.sql';
 	append_to_file($bind, "\\set i 1\nSELECT :i::positive;\n");
@@ -294,6 +298,19 @@ is($q->("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"), '0|
 $fails->("SET statement_timeout = '20ms'; SELECT pg_sleep(1)");
 like($q->("SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014'; SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health WHERE metric = 'error_rate'"), qr/^server\|query_canceled\|1\nt\|t\z/, 'a timeout is');
 is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"), 't|ok', 'health knows the 95th percentile of transactions');
+
+# --- a reset while others record ------------------------------------------
+
+{
+	my $reset = $node->basedir . '/reset.sql';
+	append_to_file($reset, "SELECT cozi.latency_reset();\n");
+	# two roles: the halves of a key are cleared one after the other
+	my @runs = map { IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-T', ($long ? 60 : 4), '-f', $race, $node->connstr('postgres') . " user=$_" ], '>', '/dev/null', '2>', '/dev/null') } 'watcher', 'plain';
+	$node->command_ok([ 'pgbench', '-n', '-T', ($long ? 58 : 3), '-f', $reset, 'postgres' ], 'resets while new statements come');
+	$_->finish for @runs;
+	is($q->('SELECT count(*) - count(DISTINCT (dbid, userid, queryid)), count(*) - max(statements) FROM cozi.latency(), cozi.latency_stats()'), '0|0', 'no statement has two slots');
+	$q->('SELECT cozi.latency_reset()');
+}
 
 # --- killed backends leave nothing locked ---------------------------------
 
