@@ -268,6 +268,11 @@ is($q->('SELECT count(*), max(number) - min(number) FROM cozi.plans()'), '128|12
 $q->('SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x' . ("\xc3\xbc" x 9000) . "'");
 is($q->('SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'), 't|t', 'a long plan is cut between characters');
 
+# a text of another database, with a character that none is like
+$q->("CREATE DATABASE western TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C'; SELECT cozi.latency_reset()");
+$node->command_ok([ 'psql', '-XAtqc', "SET client_encoding = 'WIN1252'; SET cozi.slow_plan_ms = 0; SELECT '\xe9t\xe9 \x81 '", $node->connstr('western') ], 'a text that has no like in UTF-8');
+is($q->("SELECT query, plan FROM cozi.plans()"), "SELECT '\xc3\xa9t\xc3\xa9 |Result  (cost=0.00..0.01 rows=1 width=32)", 'is shown as far as it has one');
+
 # --- statements that never complete ---------------------------------------
 
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
