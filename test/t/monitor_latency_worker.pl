@@ -64,6 +64,11 @@ for my $i (1 .. 5)
 }
 pass('nothing is connected between ticks: the database serves as a template');
 
+# what has no client of its own asks all the same
+$node->psql('postgres', 'SELECT 4711 AS walsender', replication => 'database');
+is($q->("SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$' AND s.toplevel ORDER BY 1"),
+	"SELECT \$1 AS walsender|t\nSELECT cozi.snapshot()|t", 'statements of a walsender and of a background worker count');
+
 # the database goes away, and comes back
 $q->('DROP DATABASE app');
 fails_more($node, 'the database is dropped');
