@@ -1,6 +1,6 @@
 /*
  * monitor_latency.c
- *		How long statements and transactions take: recording and reading.
+ *		How long statements and transactions take: recording.
  *
  * A statement counts once, when it ends, for the database, the role and the
  * query identifier pg_stat_statements would name, with the time it spent in
@@ -24,26 +24,33 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "optimizer/planner.h"
 #include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "tcop/utility.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
-#include "utils/tuplestore.h"
 
 #include "monitor_latency.h"
 #include COZI_QUERYJUMBLE_H
 
+/*
+ * Among the executor's flags of a query, far above its own: it counts when it
+ * ends.  A cursor declared in a utility statement ends outside of any.
+ */
+#define COUNTS	0x40000000
+
 bool		cozi_track_latency = true;
 bool		cozi_track_transactions = true;
 
-/* 0: in no statement; what starts then is a statement of the client's */
+/* 0: in no statement */
 static int	nesting_level = 0;
+
+#define TRACK_UTILITY	"pg_stat_statements.track_utility"
+
+/* Does it exist, and not only as a name that anybody may set? */
+static bool has_track_utility = false;
 
 /* Did the client have the current transaction do anything? */
 static bool transaction_used = false;
@@ -55,10 +62,23 @@ static ExecutorFinish_hook_type prev_ExecutorFinish;
 static ExecutorEnd_hook_type prev_ExecutorEnd;
 static ProcessUtility_hook_type prev_ProcessUtility;
 
-static inline bool
-at_top(void)
+/*
+ * Is what starts now a statement of the client's?  In no statement run, too,
+ * triggers deferred to the end of the transaction, what a login fires, the
+ * checks of a parameter's domain, and index expressions under autovacuum.
+ */
+static bool
+client_asks(void)
 {
-	return nesting_level == 0 && !IsParallelWorker();
+	return nesting_level == 0 && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
+		(ActivePortal != NULL || MyBackendType != B_BACKEND) && DatumGetInt32(pg_trigger_depth(NULL)) == 0;
+}
+
+/* Is it one, in this call of the executor? */
+static inline bool
+at_top(QueryDesc *queryDesc)
+{
+	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
 }
 
 /* --- recording ---------------------------------------------------------- */
@@ -122,7 +142,7 @@ query_failed(QueryDesc *queryDesc, Oid role)
 {
 	double		seconds;
 
-	if (!cozi_track_latency || queryDesc->plannedstmt->queryId == 0 || !COZI_CLOCK_RUNS(queryDesc))
+	if (!at_top(queryDesc) || !cozi_track_latency || !COZI_CLOCK_RUNS(queryDesc))
 		return;
 	seconds = COZI_CLOCK_SO_FAR(queryDesc);
 	if (!INSTR_TIME_IS_ZERO(COZI_CLOCK_STARTED(queryDesc)))
@@ -161,21 +181,37 @@ latency_planner(COZI_PLANNER_ARGS)
 	return result;
 }
 
+/*
+ * Partitions are pruned here, by functions that may run statements.  The
+ * flags of a parallel worker are the leader's.
+ */
 static void
 latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
 {
-	bool		timed = at_top() && (cozi_track_latency || cozi_track_plans) &&
-	queryDesc->plannedstmt->queryId != 0;
+	bool		counts = (cozi_track_latency || cozi_track_plans) &&
+	queryDesc->plannedstmt->queryId != 0 && client_asks();
 
 	transaction_used = true;
-	if (timed)
+	if (counts)
 		COZI_CLOCK_BEFORE_START(queryDesc);
-	if (prev_ExecutorStart)
-		prev_ExecutorStart(queryDesc, eflags);
-	else
-		standard_ExecutorStart(queryDesc, eflags);
-	if (timed)
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorStart)
+			prev_ExecutorStart(queryDesc, eflags & ~COUNTS);
+		else
+			standard_ExecutorStart(queryDesc, eflags & ~COUNTS);
+	}
+	PG_FINALLY();
+	{
+		nesting_level--;
+	}
+	PG_END_TRY();
+	if (counts)
+	{
 		COZI_CLOCK_AFTER_START(queryDesc);
+		queryDesc->estate->es_top_eflags |= COUNTS;
+	}
 }
 
 static void
@@ -194,8 +230,7 @@ latency_ExecutorRun(COZI_RUN_ARGS)
 	PG_CATCH();
 	{
 		nesting_level--;
-		if (at_top())
-			query_failed(queryDesc, role);
+		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -219,8 +254,7 @@ latency_ExecutorFinish(QueryDesc *queryDesc)
 	PG_CATCH();
 	{
 		nesting_level--;
-		if (at_top())
-			query_failed(queryDesc, role);
+		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -232,7 +266,7 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 {
 	uint64		queryid = queryDesc->plannedstmt->queryId;
 
-	if (at_top() && queryid != 0 && COZI_CLOCK_RUNS(queryDesc))
+	if (at_top(queryDesc) && COZI_CLOCK_RUNS(queryDesc))
 	{
 		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
 
@@ -251,9 +285,8 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 static bool
 tracks_utility(void)
 {
-	const char *setting = GetConfigOption("pg_stat_statements.track_utility", true, false);
-
-	return setting == NULL || strcmp(setting, "off") != 0;
+	return !has_track_utility ||
+		strcmp(GetConfigOption(TRACK_UTILITY, false, false), "off") != 0;
 }
 
 static void
@@ -267,7 +300,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	int			location = pstmt->stmt_location;
 	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
-	bool		counts = nests && at_top() && cozi_track_latency && queryid != 0 && tracks_utility();
+	bool		counts = nests && cozi_track_latency && queryid != 0 && client_asks() && tracks_utility();
 	Oid			role = GetUserId();
 	instr_time	start,
 				end;
@@ -352,6 +385,8 @@ install_hooks(void)
 	if (installed)
 		return;
 	installed = true;
+	has_track_utility = GetConfigOption(TRACK_UTILITY, true, false) != NULL &&
+		(GetConfigOptionFlags(TRACK_UTILITY, true) & GUC_CUSTOM_PLACEHOLDER) == 0;
 	prev_planner = planner_hook;
 	planner_hook = latency_planner;
 	prev_ExecutorStart = ExecutorStart_hook;
@@ -365,240 +400,6 @@ install_hooks(void)
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = latency_ProcessUtility;
 	RegisterXactCallback(latency_transaction, NULL);
-}
-
-/* --- reading ------------------------------------------------------------ */
-
-/* 1 is the longest exactly; otherwise no quantile is longer than that. */
-static double
-quantile_ms(const uint64 *count, uint64 n, double fraction, double max_ms)
-{
-	return fraction == 1 ? max_ms :
-		Min(cozi_histogram_quantile(count, n, fraction) / COZI_TICKS_PER_MS, max_ms);
-}
-
-/*
- * The columns both readers end with: calls, failed, timeouts, mean_ms,
- * p50_ms, p95_ms, p99_ms, p999_ms, max_ms, total_ms, stats_since, histogram.
- */
-#define READ_COLUMNS	12
-
-static void
-read_histogram(CoziHistogram *histogram, bool with_histogram, Datum *value, bool *null)
-{
-	static const double fraction[] = {0.50, 0.95, 0.99, 0.999};
-	uint64		count[COZI_BUCKETS];
-	uint64		n;
-	double		max_ms = pg_atomic_read_u64(&histogram->max) / 1e6;
-	double		total_ms = pg_atomic_read_u64(&histogram->total) / 1e6;
-	uint64		since = pg_atomic_read_u64(&histogram->since);
-
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	n = cozi_histogram_count(count);
-	value[0] = Int64GetDatum((int64) n);
-	value[1] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->failed));
-	value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->timeouts));
-	value[9] = Float8GetDatum(total_ms);
-	value[10] = TimestampTzGetDatum((TimestampTz) since);
-	null[10] = since == 0;
-	if (n == 0)
-		memset(&null[3], true, 6);
-	else
-	{
-		value[3] = Float8GetDatum(total_ms / (double) n);
-		for (int i = 0; i < lengthof(fraction); i++)
-		{
-			value[4 + i] = Float8GetDatum(quantile_ms(count, n, fraction[i], max_ms));
-		}
-		value[8] = Float8GetDatum(max_ms);
-	}
-	null[11] = !with_histogram;
-	if (with_histogram)
-		value[11] = PointerGetDatum(cozi_histogram_array(count));
-}
-
-/*
- * One row for each key, the caller's own and, for the members of
- * pg_read_all_stats, everybody's; of the others' queryid is NULL.  The first
- * columns are the key's.
- */
-static void
-read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		with_histogram = PG_GETARG_BOOL(0);
-	bool		sees_all = cozi_sees_all_stats();
-	int			keys = with_queryid ? 3 : 2;
-	MemoryContext row;
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (!cozi_monitor_ready(PG_GETARG_BOOL(1)))
-		return;
-	row = AllocSetContextCreate(CurrentMemoryContext, "cozi latency row", ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < table->size; i++)
-	{
-		Datum		value[3 + READ_COLUMNS] = {0};
-		bool		null[3 + READ_COLUMNS] = {false};
-		uint64		queryid = pg_atomic_read_u64(&table->key[i].queryid);
-		uint64		owner = pg_atomic_read_u64(&table->key[i].owner);
-		MemoryContext caller;
-
-		if (queryid == 0 || owner == 0)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		caller = MemoryContextSwitchTo(row);
-		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[1] = ObjectIdGetDatum((Oid) owner);
-		if (with_queryid)
-		{
-			value[2] = Int64GetDatum((int64) queryid);
-			null[2] = !sees_all && (Oid) owner != GetUserId();
-		}
-		read_histogram(&table->histogram[i], with_histogram, value + keys, null + keys);
-		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(row);
-	}
-}
-
-/*
- * latency(with_histogram boolean = false, missing_ok boolean = false)
- *		-> table(dbid oid, userid oid, queryid bigint, calls, failed, ...)
- *
- * missing_ok: no rows where cozi is not preloaded, instead of an error.
- */
-PG_FUNCTION_INFO_V1(cozi_latency);
-Datum
-cozi_latency(PG_FUNCTION_ARGS)
-{
-	read_table(fcinfo, &cozi_statement_table, true);
-	return (Datum) 0;
-}
-
-/*
- * transaction_latency(with_histogram boolean = false, missing_ok boolean = false)
- *		-> table(dbid oid, userid oid, calls, failed, ...)
- */
-PG_FUNCTION_INFO_V1(cozi_transaction_latency);
-Datum
-cozi_transaction_latency(PG_FUNCTION_ARGS)
-{
-	read_table(fcinfo, &cozi_transaction_table, false);
-	return (Datum) 0;
-}
-
-/* The histogram a caller may see, NULL if it may not or there is none. */
-static CoziHistogram *
-visible_histogram(FunctionCallInfo fcinfo)
-{
-	if (cozi_monitor == NULL || PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
-		(PG_GETARG_OID(1) != GetUserId() && !cozi_sees_all_stats()))
-		return NULL;
-	return cozi_find_slot(&cozi_statement_table, (uint64) PG_GETARG_INT64(2),
-						  COZI_OWNER(PG_GETARG_OID(0), PG_GETARG_OID(1)));
-}
-
-static double
-check_fraction(double fraction)
-{
-	if (!(fraction >= 0 && fraction <= 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("percentile value %g is not between 0 and 1", fraction)));
-	return fraction;
-}
-
-/*
- * latency_of(dbid oid, userid oid, queryid bigint, quantile float8) -> float8
- *
- * In ms; 1 is the maximum.  NULL of a NULL, of what was not measured, and of
- * other roles' statements for callers outside pg_read_all_stats.
- */
-PG_FUNCTION_INFO_V1(cozi_latency_of);
-Datum
-cozi_latency_of(PG_FUNCTION_ARGS)
-{
-	CoziHistogram *histogram = visible_histogram(fcinfo);
-	uint64		count[COZI_BUCKETS];
-	uint64		n;
-
-	if (histogram == NULL || PG_ARGISNULL(3))
-		PG_RETURN_NULL();
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	n = cozi_histogram_count(count);
-	if (n == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(3)),
-								 pg_atomic_read_u64(&histogram->max) / 1e6));
-}
-
-/*
- * latency_histogram(dbid oid, userid oid, queryid bigint) -> bigint[]
- *
- * NULL as latency_of().
- */
-PG_FUNCTION_INFO_V1(cozi_latency_histogram);
-Datum
-cozi_latency_histogram(PG_FUNCTION_ARGS)
-{
-	CoziHistogram *histogram = visible_histogram(fcinfo);
-	uint64		count[COZI_BUCKETS];
-
-	if (histogram == NULL)
-		PG_RETURN_NULL();
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
-}
-
-/*
- * timeouts_of(dbid oid, userid oid, queryid bigint) -> bigint
- *
- * NULL as latency_of().
- */
-PG_FUNCTION_INFO_V1(cozi_timeouts_of);
-Datum
-cozi_timeouts_of(PG_FUNCTION_ARGS)
-{
-	CoziHistogram *histogram = visible_histogram(fcinfo);
-
-	if (histogram == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64((int64) pg_atomic_read_u64(&histogram->timeouts));
-}
-
-/*
- * transaction_time(dbid oid, quantile float8) -> float8
- *
- * Over all roles of a database, of all databases if dbid is NULL.
- */
-PG_FUNCTION_INFO_V1(cozi_transaction_time);
-Datum
-cozi_transaction_time(PG_FUNCTION_ARGS)
-{
-	uint64		count[COZI_BUCKETS] = {0};
-	uint64		max = 0;
-	uint64		n;
-
-	if (cozi_monitor == NULL || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	for (int i = 0; i < COZI_TRANSACTIONS; i++)
-	{
-		CoziHistogram *histogram = &cozi_monitor->transaction[i];
-		uint64		owner = pg_atomic_read_u64(&cozi_monitor->transaction_key[i].owner);
-
-		if (owner == 0 || (!PG_ARGISNULL(0) && (Oid) (owner >> 32) != PG_GETARG_OID(0)))
-			continue;
-		max = Max(max, pg_atomic_read_u64(&histogram->max));
-		for (int b = 0; b < COZI_BUCKETS; b++)
-			count[b] += pg_atomic_read_u64(&histogram->count[b]);
-	}
-	n = cozi_histogram_count(count);
-	if (n == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(1)), max / 1e6));
 }
 
 /* --- settings ----------------------------------------------------------- */

@@ -62,7 +62,6 @@ typedef struct CoziTable
 	int			size;
 	CoziKey    *key;
 	CoziHistogram *histogram;
-	pg_atomic_uint64 *used;
 	pg_atomic_uint64 *dropped;
 } CoziTable;
 
@@ -89,9 +88,10 @@ typedef struct CoziPlan
 typedef enum CoziResetReason
 {
 	COZI_RESET_START,			/* nothing had been saved, no crash */
-	COZI_RESET_CRASH,
+	COZI_RESET_CRASH,			/* or an immediate shutdown */
 	COZI_RESET_CALL,			/* latency_reset() */
-	COZI_RESET_VERSION			/* what was saved is another version's */
+	COZI_RESET_VERSION			/* what was saved is damaged, stale or another
+								 * version's */
 } CoziResetReason;
 
 typedef struct CoziMonitor
@@ -102,9 +102,7 @@ typedef struct CoziMonitor
 	int			max_statements;
 	pg_atomic_uint64 since;		/* TimestampTz of the last reset */
 	pg_atomic_uint64 reset_reason;
-	pg_atomic_uint64 statements_used;
 	pg_atomic_uint64 statements_dropped;
-	pg_atomic_uint64 transactions_used;
 	pg_atomic_uint64 transactions_dropped;
 	pg_atomic_uint64 errors_dropped;
 	pg_atomic_uint64 snapshots; /* ticks of the worker that succeeded */

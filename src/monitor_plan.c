@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "commands/explain.h"
 #include "common/string.h"
 #include "fmgr.h"
@@ -114,7 +115,11 @@ cozi_capture_timeout(uint64 queryid, Oid role, double ms,
 	LWLockRelease(&cozi_monitor->lock);
 }
 
-/* The text in this database's encoding; NULL if it may have none there. */
+/*
+ * The text in this database's encoding, to the first character that has none
+ * there; NULL if it may have none at all.  A text that cannot be shown must
+ * not hide the others.
+ */
 static Datum
 text_datum(char *text, int encoding, bool *null)
 {
@@ -124,10 +129,21 @@ text_datum(char *text, int encoding, bool *null)
 
 	if (encoding != here && here != PG_SQL_ASCII && !pg_is_ascii(text))
 	{
-		if (encoding == PG_SQL_ASCII || here != PG_UTF8)
+		Oid			proc = encoding == PG_SQL_ASCII || here != PG_UTF8 ? InvalidOid :
+		FindDefaultConversionProc(encoding, here);
+
+		if (!OidIsValid(proc))
 			*null = true;
 		else
-			text = pg_any_to_server(text, strlen(text), encoding);
+		{
+			int			len = strlen(text);
+			int			size = len * MAX_CONVERSION_GROWTH + 1;
+			char	   *converted = palloc0(size);
+
+			(void) pg_do_encoding_conversion_buf(proc, encoding, here, (unsigned char *) text, len,
+												 (unsigned char *) converted, size, true);
+			text = converted;
+		}
 	}
 	return *null ? (Datum) 0 : CStringGetTextDatum(text);
 }

@@ -8,7 +8,10 @@
  * the same one.  The walk never wraps: the last slots are nobody's home.
  *
  * A clean shutdown leaves the counters in pg_stat/cozi.stat, which is read
- * and removed at the next start.  After a crash there is no such file, and
+ * and removed at the next start.  It is believed if it is whole and names the
+ * checkpoint the server was shut down with: an older one could neither be
+ * removed nor replaced.  After a crash or an immediate shutdown backends ended
+ * anywhere, also between two counters of one statement, and nothing is kept;
  * latency_stats() says since when and why it counts anew.
  */
 #include "postgres.h"
@@ -23,6 +26,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/acl.h"
@@ -32,7 +36,7 @@
 #include "monitor_latency.h"
 
 #define SAVED_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/cozi.stat"
-#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303031) /* cozi-001 */
+#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303032) /* cozi-002 */
 
 /* counters in a histogram */
 #define HISTOGRAM_WORDS	(sizeof(CoziHistogram) / sizeof(pg_atomic_uint64))
@@ -55,6 +59,7 @@ CoziTable	cozi_transaction_table;
 
 static int	max_statements = 5000;
 static void (*when_attached) (void);
+static uint64 started_from;		/* checkpoint */
 
 static Size
 monitor_size(void)
@@ -72,18 +77,19 @@ find_tables(CoziMonitor *monitor)
 	cozi_statement_table.size = cozi_monitor->max_statements;
 	cozi_statement_table.histogram = (CoziHistogram *) after;
 	cozi_statement_table.key = (CoziKey *) (cozi_statement_table.histogram + cozi_statement_table.size);
-	cozi_statement_table.used = &cozi_monitor->statements_used;
 	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
 	cozi_transaction_table.size = COZI_TRANSACTIONS;
 	cozi_transaction_table.histogram = cozi_monitor->transaction;
 	cozi_transaction_table.key = cozi_monitor->transaction_key;
-	cozi_transaction_table.used = &cozi_monitor->transactions_used;
 	cozi_transaction_table.dropped = &cozi_monitor->transactions_dropped;
 }
 
 /*
  * Every counter to 0, the keys first.  Run beside recording backends this
  * may lose or misplace what each of them is recording at this very moment.
+ * Of a key the owner goes first: a slot without a query identifier but with
+ * an owner is free, one without an owner might be claimed by a key that has
+ * walked on to another slot.
  */
 static void
 clear_table(CoziTable *table)
@@ -92,12 +98,11 @@ clear_table(CoziTable *table)
 	{
 		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
 
-		pg_atomic_write_u64(&table->key[i].queryid, 0);
 		pg_atomic_write_u64(&table->key[i].owner, 0);
+		pg_atomic_write_u64(&table->key[i].queryid, 0);
 		for (int w = 0; w < HISTOGRAM_WORDS; w++)
 			pg_atomic_write_u64(&word[w], 0);
 	}
-	pg_atomic_write_u64(table->used, 0);
 	pg_atomic_write_u64(table->dropped, 0);
 }
 
@@ -168,7 +173,6 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 		if (found == 0 && pg_atomic_compare_exchange_u64(&key->owner, &found, owner))
 		{
 			pg_atomic_write_u64(&table->histogram[i].since, GetCurrentTimestamp());
-			pg_atomic_fetch_add_u64(table->used, 1);
 			found = owner;
 		}
 		if (found == owner)
@@ -197,8 +201,59 @@ cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner)
 	return NULL;
 }
 
+/* --- the file ----------------------------------------------------------- */
+
+typedef struct SavedFile
+{
+	FILE	   *file;
+	pg_crc32c	crc;			/* of what was written or read so far */
+} SavedFile;
+
+/* What the file begins with; the counts say what follows, and its CRC. */
+typedef struct CoziSaved
+{
+	uint64		magic;
+	uint64		pg_version;		/* major: a plan's text is a version's */
+	uint64		checkpoint;		/* the server was shut down with */
+	uint64		since;
+	uint64		reset_reason;
+	uint64		statements;
+	uint64		statements_dropped;
+	uint64		transactions;
+	uint64		transactions_dropped;
+	uint64		errors_dropped;
+	uint64		plans;
+} CoziSaved;
+
 static bool
-save_table(FILE *file, CoziTable *table)
+put(SavedFile *saved, const void *data, Size size)
+{
+	COMP_CRC32C(saved->crc, data, size);
+	return fwrite(data, size, 1, saved->file) == 1;
+}
+
+static bool
+get(SavedFile *saved, void *data, Size size)
+{
+	if (fread(data, size, 1, saved->file) != 1)
+		return false;
+	COMP_CRC32C(saved->crc, data, size);
+	return true;
+}
+
+/* The slots that are a key's, to the last of its words. */
+static uint64
+count_slots(CoziTable *table)
+{
+	uint64		n = 0;
+
+	for (int i = 0; i < table->size; i++)
+		n += pg_atomic_read_u64(&table->key[i].queryid) != 0 && pg_atomic_read_u64(&table->key[i].owner) != 0;
+	return n;
+}
+
+static bool
+save_table(SavedFile *file, CoziTable *table)
 {
 	for (int i = 0; i < table->size; i++)
 	{
@@ -211,23 +266,21 @@ save_table(FILE *file, CoziTable *table)
 			continue;
 		for (int w = 0; w < HISTOGRAM_WORDS; w++)
 			record[2 + w] = pg_atomic_read_u64(&word[w]);
-		if (fwrite(record, sizeof(record), 1, file) != 1)
+		if (!put(file, record, sizeof(record)))
 			return false;
 	}
 	return true;
 }
 
 static bool
-load_table(FILE *file, CoziTable *table, uint64 n)
+load_table(SavedFile *file, CoziTable *table, uint64 n)
 {
 	while (n-- > 0)
 	{
 		uint64		record[2 + HISTOGRAM_WORDS];
 		CoziHistogram *histogram;
 
-		if (fread(record, sizeof(record), 1, file) != 1)
-			return false;
-		if (record[0] == 0 || record[1] == 0)
+		if (!get(file, record, sizeof(record)) || record[0] == 0 || record[1] == 0)
 			return false;
 		histogram = cozi_claim_slot(table, record[0], record[1]);
 		if (histogram != NULL)
@@ -237,40 +290,28 @@ load_table(FILE *file, CoziTable *table, uint64 n)
 	return true;
 }
 
-/* What the file begins with; the counts say what follows. */
-typedef struct CoziSaved
-{
-	uint64		magic;
-	uint64		pg_version;		/* major: a plan's text is a version's */
-	uint64		since;
-	uint64		reset_reason;
-	uint64		statements;
-	uint64		statements_dropped;
-	uint64		transactions;
-	uint64		transactions_dropped;
-	uint64		errors_dropped;
-	uint64		plans;
-} CoziSaved;
-
 static bool
-save_monitor(FILE *file)
+save_monitor(FILE *stream, uint64 checkpoint)
 {
+	SavedFile	file = {.file = stream};
 	CoziSaved	saved = {
 		.magic = SAVED_MAGIC,
 		.pg_version = PG_MAJORVERSION_NUM,
+		.checkpoint = checkpoint,
 		.since = pg_atomic_read_u64(&cozi_monitor->since),
 		.reset_reason = pg_atomic_read_u64(&cozi_monitor->reset_reason),
-		.statements = pg_atomic_read_u64(&cozi_monitor->statements_used),
+		.statements = count_slots(&cozi_statement_table),
 		.statements_dropped = pg_atomic_read_u64(&cozi_monitor->statements_dropped),
-		.transactions = pg_atomic_read_u64(&cozi_monitor->transactions_used),
+		.transactions = count_slots(&cozi_transaction_table),
 		.transactions_dropped = pg_atomic_read_u64(&cozi_monitor->transactions_dropped),
 		.errors_dropped = pg_atomic_read_u64(&cozi_monitor->errors_dropped),
 		.plans = cozi_monitor->plans,
 	};
 
-	if (fwrite(&saved, sizeof(saved), 1, file) != 1 ||
-		!save_table(file, &cozi_statement_table) ||
-		!save_table(file, &cozi_transaction_table))
+	INIT_CRC32C(file.crc);
+	if (!put(&file, &saved, sizeof(saved)) ||
+		!save_table(&file, &cozi_statement_table) ||
+		!save_table(&file, &cozi_transaction_table))
 		return false;
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
@@ -278,32 +319,41 @@ save_monitor(FILE *file)
 
 		record[0] = pg_atomic_read_u64(&cozi_monitor->error[i].key);
 		record[1] = pg_atomic_read_u64(&cozi_monitor->error[i].count);
-		if (fwrite(record, sizeof(record), 1, file) != 1)
+		if (!put(&file, record, sizeof(record)))
 			return false;
 	}
-	return fwrite(cozi_monitor->plan, sizeof(cozi_monitor->plan), 1, file) == 1;
+	if (!put(&file, cozi_monitor->plan, sizeof(cozi_monitor->plan)))
+		return false;
+	FIN_CRC32C(file.crc);
+	return fwrite(&file.crc, sizeof(file.crc), 1, stream) == 1;
 }
 
 static bool
-load_monitor(FILE *file)
+load_monitor(FILE *stream, uint64 checkpoint)
 {
+	SavedFile	file = {.file = stream};
 	CoziSaved	saved;
+	pg_crc32c	crc;
 
-	if (fread(&saved, sizeof(saved), 1, file) != 1 || saved.magic != SAVED_MAGIC ||
-		saved.pg_version != PG_MAJORVERSION_NUM ||
-		!load_table(file, &cozi_statement_table, saved.statements) ||
-		!load_table(file, &cozi_transaction_table, saved.transactions))
+	INIT_CRC32C(file.crc);
+	if (!get(&file, &saved, sizeof(saved)) || saved.magic != SAVED_MAGIC ||
+		saved.pg_version != PG_MAJORVERSION_NUM || saved.checkpoint != checkpoint ||
+		!load_table(&file, &cozi_statement_table, saved.statements) ||
+		!load_table(&file, &cozi_transaction_table, saved.transactions))
 		return false;
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
 		uint64		record[2];
 
-		if (fread(record, sizeof(record), 1, file) != 1)
+		if (!get(&file, record, sizeof(record)))
 			return false;
 		if (record[0] != 0)
 			cozi_count_error(record[0], record[1]);
 	}
-	if (fread(cozi_monitor->plan, sizeof(cozi_monitor->plan), 1, file) != 1)
+	if (!get(&file, cozi_monitor->plan, sizeof(cozi_monitor->plan)))
+		return false;
+	FIN_CRC32C(file.crc);
+	if (fread(&crc, sizeof(crc), 1, stream) != 1 || !EQ_CRC32C(crc, file.crc))
 		return false;
 	cozi_monitor->plans = saved.plans;
 	pg_atomic_write_u64(&cozi_monitor->since, saved.since);
@@ -314,18 +364,36 @@ load_monitor(FILE *file)
 	return true;
 }
 
-/* In the postmaster, at the end: everybody else is gone. */
+/* Was the server shut down?  Then also with which checkpoint. */
+static bool
+shut_down(uint64 *checkpoint)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+	bool		clean = crc_ok && (control->state == DB_SHUTDOWNED ||
+								   control->state == DB_SHUTDOWNED_IN_RECOVERY);
+
+	*checkpoint = control->checkPoint;
+	pfree(control);
+	return clean;
+}
+
+/*
+ * In the postmaster, at the end: everybody else is gone.  A start that failed,
+ * by a mistake in pg_hba.conf say, gives back what it read.
+ */
 static void
 save_at_exit(int code, Datum arg)
 {
 	FILE	   *file;
+	uint64		checkpoint;
 
-	if (code != 0 || cozi_monitor == NULL)
+	if (cozi_monitor == NULL || !shut_down(&checkpoint) || (code != 0 && checkpoint != started_from))
 		return;
 	file = AllocateFile(SAVED_FILE ".tmp", PG_BINARY_W);
 	if (file != NULL)
 	{
-		bool		written = save_monitor(file);
+		bool		written = save_monitor(file, checkpoint);
 
 		if (FreeFile(file) == 0 && written)
 		{
@@ -339,40 +407,36 @@ save_at_exit(int code, Datum arg)
 	unlink(SAVED_FILE ".tmp");
 }
 
-/* Why there is nothing to read: the control file still says how it ended. */
-static CoziResetReason
-why_nothing_saved(void)
-{
-	bool		crc_ok;
-	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
-	bool		clean = crc_ok && (control->state == DB_SHUTDOWNED ||
-								   control->state == DB_SHUTDOWNED_IN_RECOVERY);
-
-	pfree(control);
-	return clean ? COZI_RESET_START : COZI_RESET_CRASH;
-}
-
 static void
 start_counting(void)
 {
-	FILE	   *file;
+	uint64		checkpoint;
+	bool		clean = shut_down(&checkpoint);
+	FILE	   *file = AllocateFile(SAVED_FILE, PG_BINARY_R);
 
-	file = AllocateFile(SAVED_FILE, PG_BINARY_R);
-	if (file == NULL)
-	{
-		clear_monitor(why_nothing_saved());
-		return;
-	}
-	if (!load_monitor(file))
+	started_from = checkpoint;
+	if (file == NULL && errno != ENOENT)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", SAVED_FILE)));
+	if (!clean)
+		clear_monitor(COZI_RESET_CRASH);
+	else if (file == NULL)
+		clear_monitor(COZI_RESET_START);
+	else if (!load_monitor(file, checkpoint))
 	{
 		ereport(LOG,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("ignoring file \"%s\": it is damaged or of another version", SAVED_FILE)));
+				 errmsg("ignoring file \"%s\": it is damaged, of an earlier shutdown or of another version", SAVED_FILE)));
 		clear_monitor(COZI_RESET_VERSION);
 	}
-	FreeFile(file);
-	/* what follows counts more: after a crash the file would be stale */
-	unlink(SAVED_FILE);
+	if (file != NULL)
+		FreeFile(file);
+	/* it would only be copied into base backups */
+	if (unlink(SAVED_FILE) != 0 && errno != ENOENT)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not remove file \"%s\": %m", SAVED_FILE)));
 }
 
 /* Once, before anybody records; the words are made before they are used. */
@@ -487,7 +551,7 @@ cozi_latency_stats(PG_FUNCTION_ARGS)
 		value[1] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&cozi_monitor->since));
 		value[2] = CStringGetTextDatum(reason[pg_atomic_read_u64(&cozi_monitor->reset_reason)]);
 		value[3] = Int32GetDatum(cozi_monitor->max_statements);
-		value[4] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_used));
+		value[4] = Int64GetDatum(count_slots(&cozi_statement_table));
 		value[5] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_dropped));
 		value[6] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->transactions_dropped));
 		value[7] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->errors_dropped));

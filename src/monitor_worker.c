@@ -7,8 +7,9 @@
  * DATABASE find nobody.  At each tick it starts a second one that connects to
  * cozi.snapshot_database, calls cozi.snapshot() and exits.  Whatever goes
  * wrong there (no such database, no extension in it, a full disk) ends that
- * process only; the launcher then waits twice as long, up to 16 intervals,
- * until a snapshot succeeds or the settings are reloaded.
+ * process only; the launcher then waits twice as long, up to 16 intervals or
+ * five minutes, until a snapshot succeeds or the settings are reloaded.  Not
+ * longer: the minutes after a full disk are the ones that are looked at.
  *
  * The launcher starts when the server accepts writes: on a standby that is
  * its promotion.  snapshot() runs as its owner, restricted as a maintenance
@@ -40,7 +41,8 @@
 
 #include "monitor_latency.h"
 
-#define MAX_BACKOFF		16
+#define MAX_BACKOFF		16		/* intervals */
+#define MAX_PAUSE		300		/* s, if the interval is not longer itself */
 
 static int	snapshot_interval = 60;
 static int	snapshot_retention = 7 * 24 * 60;	/* cozi.snapshot() reads it */
@@ -159,7 +161,8 @@ pause_ms(int failures)
 {
 	if (snapshot_interval == 0 || snapshot_database[0] == '\0')
 		return -1;
-	return Min(1L << Min(failures, 10), MAX_BACKOFF) * snapshot_interval * 1000L;
+	return Max(Min(Min(1L << Min(failures, 10), MAX_BACKOFF) * snapshot_interval, MAX_PAUSE),
+			   snapshot_interval) * 1000L;
 }
 
 void
@@ -201,6 +204,7 @@ cozi_snapshot_launcher(Datum arg)
 			{
 				failures++;
 				pg_atomic_fetch_add_u64(&cozi_monitor->snapshot_failures, 1);
+				ereport(LOG, (errmsg("the next snapshot is attempted in %ld s", pause_ms(failures) / 1000)));
 			}
 		}
 	}

@@ -7,14 +7,24 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+# a disk that is full while a file exists
+my $dir = PostgreSQL::Test::Utils::tempdir();
+system('cc', qw(-O1 -Wall -Wextra -Werror -shared -fPIC -o), "$dir/full_disk.so", 'test/t/monitor_full_disk.c', '-ldl') == 0
+  or BAIL_OUT('monitor_full_disk.c does not compile');
+
 my $node = PostgreSQL::Test::Cluster->new('worker');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'pg_stat_statements,cozi'
 cozi.snapshot_interval = 1
 restart_after_crash = on
+autovacuum = off
 END
-$node->start;
+{
+	local $ENV{LD_PRELOAD} = "$dir/full_disk.so";
+	local $ENV{COZI_FULL_DISK} = "$dir/full";
+	$node->start;
+}
 my $q = sub { return $node->safe_psql('postgres', $_[0]); };
 
 # n more snapshots since this was asked
@@ -54,6 +64,11 @@ for my $i (1 .. 5)
 }
 pass('nothing is connected between ticks: the database serves as a template');
 
+# what has no client of its own asks all the same
+$node->psql('postgres', 'SELECT 4711 AS walsender', replication => 'database');
+is($q->("SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$' AND s.toplevel ORDER BY 1"),
+	"SELECT \$1 AS walsender|t\nSELECT cozi.snapshot()|t", 'statements of a walsender and of a background worker count');
+
 # the database goes away, and comes back
 $q->('DROP DATABASE app');
 fails_more($node, 'the database is dropped');
@@ -65,14 +80,32 @@ setting($node, 'cozi.snapshot_interval', '1');
 more($node, 1, 'it is back');
 like(slurp_file($node->logfile), qr/there is no extension "cozi" in database "app"/, 'and the log said why there was none');
 
-# a snapshot that cannot be written, as on a full disk
-$node->safe_psql('app', "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS \$\$BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END\$\$;
-	CREATE TRIGGER no_space BEFORE INSERT ON cozi.snapshots FOR EACH STATEMENT EXECUTE FUNCTION no_space()");
-fails_more($node, 'the disk is full');
-is($q->("SELECT count > 0 FROM cozi.errors() e JOIN pg_database d ON d.oid = e.dbid WHERE d.datname = 'app' AND sqlstate = '53100'"), 't', 'which is counted as an error');
-$node->safe_psql('app', 'DROP TRIGGER no_space ON cozi.snapshots');
-setting($node, 'cozi.snapshot_interval', '1');
-more($node, 1, 'there is room again');
+# a full disk
+sub unaccounted
+{
+	setting($node, 'cozi.snapshot_interval', '0');
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi snapshot'") or die;
+	my $rows = $node->safe_psql('app', 'SELECT (SELECT count(*) FROM cozi.snapshots) - snapshots FROM cozi.latency_stats()');
+	setting($node, 'cozi.snapshot_interval', '1');
+	return $rows;
+}
+my $rows = unaccounted();
+my $log = -s $node->logfile;
+append_to_file("$dir/full", '');
+my (undef, undef, $error) = $node->psql('app', "\\set VERBOSITY verbose\nCREATE TABLE no_room AS SELECT i FROM generate_series(1, 1000) i");
+like($error, qr{ERROR:  53100: could not (?:extend|write|allocate).* "base/.*: No space left on device}, 'the disk is full');
+fails_more($node, 'no snapshot') for 1 .. 2;
+is($q->("SELECT class, name, count >= 3 FROM cozi.error_rate WHERE datname = 'app' AND sqlstate = '53100'"), 'server|disk_full|t', '... which are errors of the server');
+my $said = substr slurp_file($node->logfile), $log;
+like($said, qr/ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 2 s\n.*ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 4 s\n/s, '... and the log says when the next one comes');
+unlink "$dir/full";
+more($node, 1, 'there is room again, and it goes on by itself');
+more($node, 2, '... every second');
+is(unaccounted(), $rows, '... nothing is kept of the ones that failed');
+is($node->safe_psql('app', 'SELECT count(*) FROM ((SELECT snapshot FROM cozi.snapshot_databases UNION SELECT snapshot FROM cozi.snapshot_statements
+		UNION SELECT snapshot FROM cozi.snapshot_latencies UNION SELECT snapshot FROM cozi.snapshot_errors) EXCEPT SELECT snapshot FROM cozi.snapshots) half'), '0', '... not a row');
+is($node->safe_psql('app', 'SELECT count(*) FROM cozi.snapshots s WHERE NOT EXISTS (SELECT FROM cozi.snapshot_statements r WHERE r.snapshot = s.snapshot)'), '0', '... and the others are whole');
+unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal/, '... in the same server');
 
 # who replaces the function runs it as its owner, not as a superuser
 $node->safe_psql('app', "CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant; CREATE TABLE who (name text); GRANT ALL ON who TO tenant;

@@ -30,6 +30,9 @@ for my $node ($primary, $standby)
 	is($err, '', @views . ' views answer on the ' . $node->name);
 }
 isnt(standby('SELECT count(*) FROM cozi.slow_queries'), '0', 'a standby has slow queries of its own');
+my $since = standby('SELECT stats_since FROM cozi.latency_stats()');
+$standby->restart;
+is(standby('SELECT stats_since FROM cozi.latency_stats()'), $since, '... and keeps them over a restart');
 
 # idle: nothing is behind, however long ago the last transaction was
 primary('CREATE TABLE before_idle ()');
