@@ -383,7 +383,7 @@ END
 		$sql .= 'SELECT cozi.register_edge(' . join(', ', map { quoted(s/"//gr) } $e->{name} || $name, $e->{rel}, $src, $dst) . ");\n";
 	}
 
-	my $rows = $w->{rows} = deal('rows', 300, 2500, 600, 2500);
+	my $rows = $w->{rows} = $w->{family} eq 'text' ? deal('few rows', 300, 1000) : deal('rows', 600, 2500, 2500);
 	my @authors = ((map { $_->{n} } grep { defined $_->{n} } @{ $w->{viewers} }), undef);
 	for my $layout (@layouts)
 	{
@@ -561,14 +561,6 @@ BEGIN
             PERFORM app.be(me.k);
         END IF;
         said := ($words)[1 + floor(random() * @{[ scalar @{ $w->{words} } ]})::int];
-        -- what others change meanwhile, and nobody here
-        FOR round IN 1 .. CASE WHEN random() < 0.08 THEN 4 ELSE 0 END LOOP
-            FOR t IN SELECT * FROM app.person WHERE n <= 40 AND n % 8 >= 2 LOOP
-                bad := bad || app.ask(me, t, said);
-                asked := asked + 7;
-            END LOOP;
-            PERFORM pg_sleep(0.01);
-        END LOOP;
         pick := 8 * (1 + floor(random() * 4)::int) + band;
         SELECT * INTO t FROM app.person WHERE n = pick;
         what := floor(random() * 12)::int;
@@ -594,6 +586,25 @@ BEGIN
                 END;
             ELSE NULL;
         END CASE;
+    END LOOP;
+END \$\$;
+
+-- the same caller asks again and again, while others change what it is told
+CREATE FUNCTION app.watch(who int, during interval, OUT asked int, OUT bad text) LANGUAGE plpgsql AS \$\$
+DECLARE
+    until timestamptz := clock_timestamp() + during;
+    me app.viewer;
+    t app.person;
+BEGIN
+    asked := 0;
+    bad := '';
+    SELECT * INTO me FROM app.viewer WHERE k = who;
+    PERFORM app.be(who);
+    WHILE clock_timestamp() < until LOOP
+        FOR t IN SELECT * FROM app.person WHERE n <= 40 AND n % 8 >= 2 LOOP
+            bad := bad || app.ask(me, t, @{[ quoted($w->{words}[1]) ]});
+            asked := asked + 7;
+        END LOOP;
     END LOOP;
 END \$\$;
 
@@ -685,19 +696,31 @@ sub change
 	return "SELECT app.act(@{[ int rand 12 ]}, $n, @{[ 8 * (1 + int rand 4) + $judge ]})";
 }
 
+# One expression in one transaction, for a while.
+sub watch
+{
+	my ($w, $deck, $iso) = @_;
+	my %m = (where => $deck, how => 'watch', iso => $iso);
+	return "BEGIN ISOLATION LEVEL $isolation{$iso};\nSET LOCAL ROLE $role{owner};\n"
+	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 0.7 : 0.2 ]} s');\nCOMMIT;\n";
+}
+
+# A transaction or two; forced: what is not left to chance.
 sub block
 {
-	my ($w, $judge, $on_standby) = @_;
+	my ($w, $judge, $on_standby, %forced) = @_;
 	my $deck = $on_standby ? 'standby' : 'primary';
-	my %m = (where => $deck, %{ deal("$deck modes", $on_standby ? @modes_on_standby : @modes) });
+	my %m = (where => $deck, %{ deal("$deck modes", $on_standby ? @modes_on_standby : @modes) }, %forced);
 	return "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\nSELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.walk(30, @{[ rand ]}, $judge);\n"
 	  . pick('COMMIT', 'ROLLBACK') . ";\n" if $m{how} eq 'loop';
 	%m = (%m, %{ deal("$deck subjects", @subjects) });
 	$m{scan} = deal("$deck $m{layout}", @{ $dimension{scan} });
 	$m{mem} = deal("$deck $m{policy}", @{ $dimension{mem} });
+	%m = (%m, %forced);
 	my $t = $policy{ $m{policy} } ? $posts{ $m{layout} } : $kept{ $m{layout} };
-	my $shape = $m{scan} eq 'only' ? 'all' : pick(qw(all all all feed groups join semi));
-	my $filter = $m{scan} eq 'only' ? { p => 'true', q => 'true' } : random_filter();
+	my $plainly = $m{scan} eq 'only' || %forced;
+	my $shape = $plainly ? 'all' : pick(qw(all all all feed groups join semi));
+	my $filter = $plainly ? { p => 'true', q => 'true' } : random_filter();
 	my $two = $m{iso} ne 'committed' && chance(0.7);
 	# what makes cozi's side read all posts would make the other read all edges for each: that is planned apart
 	my $apart = $m{scan} eq 'seq' || chance(0.2);
@@ -727,8 +750,7 @@ sub block
 	};
 	my $begin = "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\n" . settings(\%m) . ";\nSET LOCAL ROLE $role{ $m{policy} };\n";
 	my $be = sub { "SELECT app.be($_[0]{k});\n" };
-	# small memory is for who has more targets than it holds
-	my @viewers = grep { $m{mem} eq 'large' || chance(0.4) || ($_->{degree} || 0) > 1000 } @{ $w->{viewers} };
+	my @viewers = grep { !%forced || ($_->{degree} || 0) > 1000 } @{ $w->{viewers} };
 	my @bodies;
 
 	if ($m{how} eq 'statement')
@@ -811,10 +833,14 @@ sub judge
 {
 	my ($w, $node, $judge) = @_;
 	my $script = "SELECT clock_timestamp() + interval '$round_for s' AS until \\gset\nSET statement_timeout = '60s';\n\\set VERBOSITY terse\n";
+	my $on_standby = $node == $standby;
+	$script .= watch($w, $on_standby ? 'standby' : 'primary', $judge == 1 ? pick('repeatable', 'serializable') : 'committed');
+	# more targets than small memory holds, and as many authors to ask about
+	$script .= block($w, $judge, $on_standby, how => 'statement', mem => 'small', scan => 'seq', policy => $_) for 'following', 'not_following';
 	for my $i (1 .. 60 * $round_for)
 	{
 		$script .= "SELECT clock_timestamp() > :'until' AS over \\gset\n\\if :over\n\\q\n\\endif\n" if $i > $least;
-		$script .= block($w, $judge, $node == $standby);
+		$script .= block($w, $judge, $on_standby);
 	}
 	# files, not pipes: nobody reads while another is waited for
 	my $j = { map { $_ => "$dir/$w->{db}_$judge.$_" } qw(sql out err) };
@@ -893,7 +919,7 @@ sub read_lines
 				$noticed{ $m->{wrong} }++ if !$equal;
 				next;
 			}
-			if ($m->{how} eq 'loop') { $asked += $seen }
+			if ($m->{how} =~ /loop|watch/) { $asked += $seen }
 			else
 			{
 				$compared++;
