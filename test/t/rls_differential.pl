@@ -10,7 +10,7 @@ use warnings;
 
 use Digest::MD5 qw(md5_hex);
 use IPC::Run ();
-use List::Util qw(first max min shuffle sum0 uniq);
+use List::Util qw(first min shuffle sum0 uniq);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RlsToken;
@@ -478,7 +478,7 @@ sub functions
 		(map { $_->($edges[1], 'v', 'thing', 'grp') } $insert, $delete),
 		(map { $_->($edges[3], 'v', 'thing', 'tag') } $insert, $delete));
 	my $acts = join "\n        ", map { "WHEN $_ THEN $acts[$_]" } 0 .. $#acts;
-	my $tables = join ', ', map { quoted($_) } values %posts, values %kept;
+	my $tables = join ', ', map { quoted($_) } @posts{@layouts}, @kept{@layouts};
 	my $words = 'ARRAY[' . join(', ', map { quoted($_) } @{ $w->{words} }) . "]::$w->{visibility}" . '[]';
 	my $likes = quoted($w->{edge}{likes}{name});
 	my $word = cozi_policy($w, 'view') =~ s/.*can_view\((.*), author, grp\)/$1/r;
@@ -609,7 +609,7 @@ BEGIN
 END \$\$;
 
 -- a cursor over both sides of a question, read in parts while edges change
-CREATE FUNCTION app.by_cursor(question text, part int, who int, changes text[], OUT a text[], OUT b text[]) LANGUAGE plpgsql AS \$\$
+CREATE FUNCTION app.by_cursor(question text, part int, changes text[], OUT a text[], OUT b text[]) LANGUAGE plpgsql AS \$\$
 DECLARE
     c refcursor;
     row record;
@@ -667,7 +667,7 @@ my %scan = (
 	any => [], seq => [qw(indexscan indexonlyscan bitmapscan)], index => [qw(seqscan bitmapscan)],
 	only => [qw(seqscan bitmapscan indexscan)], bitmap => [qw(seqscan indexscan indexonlyscan)]);
 
-my @tags;    # what each line of a judge is about
+my @tags;    # what each line of this round's judges is about
 
 sub new_tag
 {
@@ -762,12 +762,12 @@ sub block
 			{
 				$body .= $be->($v) . $compare->($v);
 				# oracles that are wrong on purpose: the judge must notice
-				$body .= $compare->($v, wrong => 'ignores blocks', rel => { blocked => '(SELECT * FROM plain.blocked WHERE false)' }) if chance(0.04);
+				$body .= $compare->($v, wrong => 'ignores blocks', rel => { blocked => '(SELECT * FROM plain.blocked WHERE false)' }) if $m{policy} =~ /block|view|mixed|restricted|not_following/ && chance(0.12);
 				$body .= $compare->($v, wrong => 'misses one edge', rel => { following => "(SELECT * FROM plain.following WHERE $w->{edge}{following}{dst} IS DISTINCT FROM "
-						. quoted(id_of($w, 'person', $w->{author}{class}, 9)) . ')' }) if chance(0.04);
+						. quoted(id_of($w, 'person', $w->{author}{class}, 9)) . ')' }) if $m{policy} =~ /following|helper|restricted/ && chance(0.2);
 				$body .= $compare->($v, wrong => 'takes another for the caller', me => $literal{ pick(@viewers)->{k} }) if chance(0.04);
 			}
-			if (chance(0.1) || $m{scan} =~ /index|only|bitmap/ && $m{policy} =~ /^(following|member|likes)$/)
+			if (chance(0.1) || $m{scan} eq 'only' || $m{scan} =~ /index|bitmap/ && $m{policy} =~ /^(following|member|likes)$/)
 			{
 				$body .= "SELECT '?$_';\nEXPLAIN (COSTS OFF) " . ($prepared && $two ? 'EXECUTE first' : $seen) . ";\nSELECT '?';\n" for new_tag(%m);
 			}
@@ -801,12 +801,12 @@ sub block
 			my $tag = new_tag(%m, shape => 'all', viewer => $v->{k});
 			my @sides = ("SELECT 'a' AS side, p.id FROM app.$t p WHERE $filter->{p}",
 				"SELECT 'b' AS side, b::int AS id FROM (" . $answer->(question('all', "plain.$t", $filter, sub { plain_policy($w, $m{policy}, 'p', $literal{ $v->{k} }) })) . ') q(a), unnest(a) b');
-			my @changes = map { $on_standby ? 'SELECT 1' : chance(0.3) ? 'SELECT app.be(' . pick(@viewers)->{k} . ')' : change($w, $judge, $v) } 1 .. 4;
-			@changes = grep { !/app\.be/ } @changes;
+			my @changes = map { change($w, $judge, $v) } $on_standby ? () : 1 .. 4;
 			push @bodies, $be->($v) . "SELECT '=', $tag, a = b, cardinality(a), CASE WHEN a <> b THEN left(concat(a, ' ', b), 2000) END FROM app.by_cursor("
-			  . quoted(join ' UNION ALL ', shuffle @sides) . ", @{[ pick(1, 7, 40, 150) ]}, $v->{k}, ARRAY[" . join(', ', map { quoted($_) } @changes) . "]::text[]);\n";
+			  . quoted(join ' UNION ALL ', shuffle @sides) . ", @{[ pick(1, 7, 40, 150) ]}, ARRAY[" . join(', ', map { quoted($_) } @changes) . "]::text[]);\n";
 		}
 	}
+
 	my $before = '';
 	if ($prepared)
 	{
@@ -837,7 +837,8 @@ sub judge
 	$script .= watch($w, $on_standby ? 'standby' : 'primary', $judge == 1 ? pick('repeatable', 'serializable') : 'committed');
 	# more targets than small memory holds, and as many authors to ask about
 	$script .= block($w, $judge, $on_standby, how => 'statement', mem => 'small', scan => 'seq', policy => $_) for 'following', 'not_following';
-	for my $i (1 .. 60 * $round_for)
+	$script .= block($w, $judge, $on_standby, how => 'statement', scan => 'index', policy => 'following');
+	for my $i (1 .. 30 * $round_for)
 	{
 		$script .= "SELECT clock_timestamp() > :'until' AS over \\gset\n\\if :over\n\\q\n\\endif\n" if $i > $least;
 		$script .= block($w, $judge, $on_standby);
@@ -912,7 +913,8 @@ sub read_lines
 		elsif ($line eq '!again') { $again++ }
 		elsif ($line =~ /^=\|(\d+)\|([tf])\|(\d+)\|(.*)/)
 		{
-			my ($m, $equal, $seen, $detail) = ($tags[$1], $2 eq 't', $3, $4);
+			my ($tag, $equal, $seen, $detail) = ($1, $2 eq 't', $3, $4);
+			my $m = $tags[$tag];
 			if ($m->{wrong})
 			{
 				$wrong{ $m->{wrong} }++;
@@ -929,7 +931,9 @@ sub read_lines
 			{
 				$cover{"$x $m->{$x}, $_ $m->{$_}"}++ for keys %$m;
 			}
-			push @differ, "$w->{db}: " . join(' ', map { "$_=" . (defined $m->{$_} ? $m->{$_} : '') } sort keys %$m) . ": $detail" if !$equal;
+			next if $equal;
+			push @differ, "$w->{db}: " . join(' ', map { "$_=" . (defined $m->{$_} ? $m->{$_} : '') } sort keys %$m) . ": $detail";
+			push @differ, grep { /\b$tag\b/ } split /\n/, slurp_file($j->{sql}) if @differ == 1;
 		}
 		elsif (defined $explained) { $plan .= "$line\n" }
 	}
@@ -949,7 +953,7 @@ sub noticed_later
 	for (1 .. 20)
 	{
 		my $out = $primary->safe_psql($w->{db}, "BEGIN; SET LOCAL ROLE $role{own_or_following}; SELECT FROM app.be($v->{k});"
-			. "SELECT a AS seen FROM ($seen) s(a) \\gset\nSELECT pg_sleep(0.05) \\g /dev/null\n SELECT a = :'seen'::text[] FROM ($said) s(a); COMMIT");
+			. "SELECT a AS seen FROM ($seen) s(a) \\gset\nSELECT pg_sleep(0.2) \\g /dev/null\n SELECT a = :'seen'::text[] FROM ($said) s(a); COMMIT");
 		$wrong{'looks a moment later'}++;
 		return $noticed{'looks a moment later'}++ if $out =~ /^f$/m;
 	}
@@ -960,6 +964,7 @@ my $round = 0;
 while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
 {
 	my $w = new_world(++$round);
+	@tags = ();
 	set_up($w);
 	my @said = map { "$dir/$w->{db}_writers.$_" } qw(out err);
 	my $writers = IPC::Run::start(
@@ -971,7 +976,7 @@ while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
 		$j->{run}->finish;
 		read_lines($w, $j);
 	}
-	noticed_later($w);
+	noticed_later($w) if !$noticed{'looks a moment later'};
 	ok($writers->pumpable, "$w->{db}: others wrote all along") or diag(slurp_file($said[1]));
 	$writers->kill_kill(grace => 5);
 	$acts += $primary->safe_psql($w->{db}, 'SELECT last_value FROM app.acts');
@@ -983,9 +988,9 @@ while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
 
 note("$round worlds, $compared questions compared, $asked predicates in loops, $again transactions said again, $acts changes by others or between, in " . (time - $began) . ' s');
 note('plans with ' . join ', ', map { "$_: $plans{$_}" } sort keys %plans);
-is(scalar @differ, 0, 'cozi and plain SQL agree') or diag(join "\n", "COZI_SEED=$seed", @differ[ 0 .. min(9, $#differ) ]);
+is(scalar @differ, 0, 'cozi and plain SQL agree') or diag(join "\n", "COZI_SEED=$seed", map { substr $_, 0, 4000 } @differ[ 0 .. min(9, $#differ) ]);
 is(scalar @errors, 0, 'without an error') or diag(join "\n", "COZI_SEED=$seed", @errors[ 0 .. min(9, $#errors) ]);
-cmp_ok($compared, '>=', 1000, "$compared questions were compared");
+cmp_ok($compared, '>=', 800, "$compared questions were compared");
 cmp_ok($asked, '>=', 1000, "$asked predicates in loops");
 cmp_ok($acts, '>=', 500, "while there were $acts changes");
 is(join(' ', grep { !$noticed{$_} } 'ignores blocks', 'misses one edge', 'takes another for the caller', 'looks a moment later'), '', 'an oracle that is wrong is noticed');
