@@ -47,6 +47,7 @@ $primary->init(allows_streaming => 1, extra => [ '--no-locale', '-E', 'UTF8' ]);
 $primary->append_conf('postgresql.conf', <<'END');
 fsync = off
 max_connections = 40
+max_prepared_transactions = 4
 max_worker_processes = 16
 max_parallel_workers = 8
 autovacuum_naptime = 1s
@@ -608,6 +609,30 @@ BEGIN
     END LOOP;
 END \$\$;
 
+-- the same about one other, until the answer has turned
+CREATE FUNCTION app.stare(who int, whom int, OUT turned int, OUT bad text) LANGUAGE plpgsql AS \$\$
+DECLARE
+    until timestamptz := clock_timestamp() + interval '30 s';
+    me app.viewer;
+    t app.person;
+    is_now boolean;
+    was boolean;
+    more int := 100;
+BEGIN
+    turned := -1;
+    bad := '';
+    SELECT * INTO me FROM app.viewer WHERE k = who;
+    SELECT * INTO t FROM app.person WHERE n = whom;
+    PERFORM app.be(who);
+    WHILE clock_timestamp() < until AND more > 0 LOOP
+        is_now := plain.is_following(me, t.$c{author}, NULL, NULL, NULL);
+        turned := turned + (is_now IS DISTINCT FROM was)::int;
+        more := more - turned;
+        was := is_now;
+        bad := bad || app.ask(me, t, NULL);
+    END LOOP;
+END \$\$;
+
 -- a cursor over both sides of a question, read in parts while edges change
 CREATE FUNCTION app.by_cursor(question text, part int, changes text[], OUT a text[], OUT b text[]) LANGUAGE plpgsql AS \$\$
 DECLARE
@@ -702,7 +727,7 @@ sub watch
 	my ($w, $deck, $iso) = @_;
 	my %m = (where => $deck, how => 'watch', iso => $iso);
 	return "BEGIN ISOLATION LEVEL $isolation{$iso};\nSET LOCAL ROLE $role{owner};\n"
-	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 0.7 : 0.2 ]} s');\nCOMMIT;\n";
+	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 1 : 0.2 ]} s');\nCOMMIT;\n";
 }
 
 # A transaction or two; forced: what is not left to chance.
@@ -852,7 +877,9 @@ sub judge
 
 # --- writers --------------------------------------------------------------------
 
-# Judges have two of eight targets for themselves, so that nobody waits for them.
+# Judges have two of eight targets for themselves, so that nobody waits for
+# them.  Some sleep before they end, so that transactions end in another order
+# than they began.
 my $writers_sql = <<'END';
 \set v random(101, 116)
 \set t random(1, 40)
@@ -865,6 +892,7 @@ my $writers_sql = <<'END';
 \set b random(0, 16)
 \set c random(0, 11)
 \set kind random(1, 100)
+\set ms random_exponential(0, 200, 8)
 \if :kind <= 58
 SELECT app.act(:a, :v, :t);
 \elif :kind <= 66
@@ -877,6 +905,7 @@ COMMIT;
 BEGIN;
 SELECT app.act(:a, :v, :t);
 SELECT app.act(:c, :v, :u);
+\sleep :ms ms
 ROLLBACK;
 \elif :kind <= 99
 BEGIN;
@@ -887,6 +916,7 @@ SAVEPOINT b;
 SELECT app.act(:c, :v, :t);
 ROLLBACK TO a;
 SELECT app.act(:c, :v, :u);
+\sleep :ms ms
 COMMIT;
 \else
 SELECT app.act_often(:v, :t);
@@ -959,6 +989,39 @@ sub noticed_later
 	}
 }
 
+# Three transactions: the last to begin ends first, then the second, and the
+# first stays.  The snapshots before and after the second ends have the same
+# bounds, and only what is between tells them apart.
+my $out_of_order = 0;
+
+sub out_of_order
+{
+	my ($w) = @_;
+	$out_of_order++;
+	my ($v, $t) = ($w->{viewers}[0], 39);
+	$primary->safe_psql($w->{db}, $_) for (
+		"SELECT app.act(2, $v->{n}, $t)",
+		"BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'first'",
+		"BEGIN; SELECT app.act(0, $v->{n}, $t); PREPARE TRANSACTION 'second'",
+		'SELECT pg_current_xact_id()');
+	$primary->wait_for_catchup($standby);
+	my @stares = map {
+		my $s = { node => $_, out => "$dir/stare_" . $_->name };
+		$s->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $_->connstr($w->{db}), '-c', "SET ROLE $role{owner}", '-c', "SELECT 'stared', * FROM app.stare($v->{k}, $t)" ],
+			'<', \undef, '>', $s->{out}, IPC::Run::timeout(120));
+		$s;
+	} $primary, $standby;
+	$_->{node}->poll_query_until($w->{db}, "SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%stared%' AND pid <> pg_backend_pid()") for @stares;
+	select undef, undef, undef, 0.2;
+	$primary->safe_psql($w->{db}, "COMMIT PREPARED 'second'");
+	for my $s (@stares)
+	{
+		$s->{run}->finish;
+		is(slurp_file($s->{out}), "stared|1|\n", 'transactions that end out of order, on the ' . $s->{node}->name);
+	}
+	$primary->safe_psql($w->{db}, "ROLLBACK PREPARED 'first'");
+}
+
 my $began = time;
 my $round = 0;
 while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
@@ -966,9 +1029,10 @@ while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
 	my $w = new_world(++$round);
 	@tags = ();
 	set_up($w);
+	out_of_order($w) if !$out_of_order && $w->{family} ne 'text';    # texts are not remembered
 	my @said = map { "$dir/$w->{db}_writers.$_" } qw(out err);
 	my $writers = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 3, '-j', 1, '-R', 150, '-T', 600, '--max-tries', 20, '-f', "$dir/writers.sql", '-d', $primary->connstr($w->{db}) ],
+		[ 'pgbench', '-n', '-c', 6, '-j', 1, '-R', 150, '-T', 600, '--max-tries', 20, '-f', "$dir/writers.sql", '-d', $primary->connstr($w->{db}) ],
 		'<', \undef, '>', $said[0], '2>', $said[1], IPC::Run::timeout(600));
 	my @judges = (judge($w, $primary, 0), judge($w, $primary, 1), judge($w, $standby, 2));
 	for my $j (@judges)
