@@ -17,8 +17,8 @@ use RlsToken;
 use Test::More;
 
 my $long = $ENV{COZI_LONG};
-my $run_for = $long ? 600 : 18;       # seconds of judging in all
-my $round_for = $long ? 12 : 4.5;     # ... and in a round
+my $run_for = $long ? 600 : 13.5;    # seconds of judging in all
+my $round_for = $long ? 12 : 4.5;     # ... and in a round: three at least
 my $least = 25;                       # blocks a judge goes through, however slow the machine
 my $seed = defined $ENV{COZI_SEED} ? $ENV{COZI_SEED} : int(rand(2**31));
 note("COZI_SEED=$seed");
@@ -724,24 +724,24 @@ sub change
 # One expression in one transaction, for a while.
 sub watch
 {
-	my ($w, $deck, $iso) = @_;
-	my %m = (where => $deck, how => 'watch', iso => $iso);
+	my ($w, $where, $iso) = @_;
+	my %m = (where => $where, how => 'watch', iso => $iso);
 	return "BEGIN ISOLATION LEVEL $isolation{$iso};\nSET LOCAL ROLE $role{owner};\n"
 	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 1 : 0.2 ]} s');\nCOMMIT;\n";
 }
 
-# A transaction or two; forced: what is not left to chance.
+# A transaction or two.  deck: where its cards are from; forced: what is not
+# left to chance, and takes none.
 sub block
 {
-	my ($w, $judge, $on_standby, %forced) = @_;
-	my $deck = $on_standby ? 'standby' : 'primary';
-	my %m = (where => $deck, %{ deal("$deck modes", $on_standby ? @modes_on_standby : @modes) }, %forced);
+	my ($w, $judge, $on_standby, $deck, %forced) = @_;
+	my @modes_here = $on_standby ? @modes_on_standby : @modes;
+	my %m = (where => $on_standby ? 'standby' : 'primary', %{ %forced ? pick(@modes_here) : deal("$deck modes", @modes_here) }, %forced);
 	return "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\nSELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.walk(30, @{[ rand ]}, $judge);\n"
 	  . pick('COMMIT', 'ROLLBACK') . ";\n" if $m{how} eq 'loop';
-	%m = (%m, %{ deal("$deck subjects", @subjects) });
-	$m{scan} = deal("$deck $m{layout}", @{ $dimension{scan} });
-	$m{mem} = deal("$deck $m{policy}", @{ $dimension{mem} });
-	%m = (%m, %forced);
+	%m = (%m, %{ %forced ? pick(@subjects) : deal("$deck subjects", @subjects) }, %forced);
+	$m{scan} ||= deal("$deck $m{layout}", @{ $dimension{scan} });
+	$m{mem} ||= deal("$deck $m{policy}", @{ $dimension{mem} });
 	my $t = $policy{ $m{policy} } ? $posts{ $m{layout} } : $kept{ $m{layout} };
 	my $plainly = $m{scan} eq 'only' || %forced;
 	my $shape = $plainly ? 'all' : pick(qw(all all all feed groups join semi));
@@ -791,9 +791,7 @@ sub block
 				$body .= $compare->($v, wrong => 'misses one edge', rel => { following => "(SELECT * FROM plain.following WHERE $w->{edge}{following}{dst} IS DISTINCT FROM "
 						. quoted(id_of($w, 'person', $w->{author}{class}, 9)) . ')' }) if $m{policy} =~ /following|helper|restricted/ && chance(0.2);
 				$body .= $compare->($v, wrong => 'takes another for the caller', me => $literal{ pick(@viewers)->{k} }) if chance(0.04);
-			}
-			if (chance(0.1) || $m{scan} eq 'only' || $m{scan} =~ /index|bitmap/ && $m{policy} =~ /^(following|member|likes)$/)
-			{
+				next if !chance(0.05) && !($m{scan} eq 'only' || $m{scan} =~ /index|bitmap/ && $m{policy} =~ /^(following|member|likes)$/);
 				$body .= "SELECT '?$_';\nEXPLAIN (COSTS OFF) " . ($prepared && $two ? 'EXECUTE first' : $seen) . ";\nSELECT '?';\n" for new_tag(%m);
 			}
 			push @bodies, $body;
@@ -859,14 +857,16 @@ sub judge
 	my ($w, $node, $judge) = @_;
 	my $script = "SELECT clock_timestamp() + interval '$round_for s' AS until \\gset\nSET statement_timeout = '60s';\n\\set VERBOSITY terse\n";
 	my $on_standby = $node == $standby;
-	$script .= watch($w, $on_standby ? 'standby' : 'primary', $judge == 1 ? pick('repeatable', 'serializable') : 'committed');
+	my $where = $on_standby ? 'standby' : 'primary';
+	$script .= watch($w, $where, $judge == 1 ? pick('repeatable', 'serializable') : 'committed');
 	# more targets than small memory holds, and as many authors to ask about
-	$script .= block($w, $judge, $on_standby, how => 'statement', mem => 'small', scan => 'seq', policy => $_) for 'following', 'not_following';
-	$script .= block($w, $judge, $on_standby, how => 'statement', scan => 'index', policy => 'following');
+	$script .= block($w, $judge, $on_standby, '', how => 'statement', mem => 'small', scan => 'seq', policy => $_) for 'following', 'not_following';
+	$script .= block($w, $judge, $on_standby, '', how => 'statement', scan => 'index', policy => 'following');
 	for my $i (1 .. 30 * $round_for)
 	{
 		$script .= "SELECT clock_timestamp() > :'until' AS over \\gset\n\\if :over\n\\q\n\\endif\n" if $i > $least;
-		$script .= block($w, $judge, $on_standby);
+		# cards that may never be played are from another deck
+		$script .= block($w, $judge, $on_standby, $i > $least ? "more $where" : $where);
 	}
 	# files, not pipes: nobody reads while another is waited for
 	my $j = { map { $_ => "$dir/$w->{db}_$judge.$_" } qw(sql out err) };
@@ -1024,7 +1024,7 @@ sub out_of_order
 
 my $began = time;
 my $round = 0;
-while ($round * $round_for < $run_for && time - $began < 3 * $run_for)
+while ($round < 3 || $round * $round_for < $run_for && time - $began < 3 * $run_for)
 {
 	my $w = new_world(++$round);
 	@tags = ();
@@ -1054,7 +1054,7 @@ note("$round worlds, $compared questions compared, $asked predicates in loops, $
 note('plans with ' . join ', ', map { "$_: $plans{$_}" } sort keys %plans);
 is(scalar @differ, 0, 'cozi and plain SQL agree') or diag(join "\n", "COZI_SEED=$seed", map { substr $_, 0, 4000 } @differ[ 0 .. min(9, $#differ) ]);
 is(scalar @errors, 0, 'without an error') or diag(join "\n", "COZI_SEED=$seed", @errors[ 0 .. min(9, $#errors) ]);
-cmp_ok($compared, '>=', 800, "$compared questions were compared");
+cmp_ok($compared, '>=', 600, "$compared questions were compared");
 cmp_ok($asked, '>=', 1000, "$asked predicates in loops");
 cmp_ok($acts, '>=', 500, "while there were $acts changes");
 is(join(' ', grep { !$noticed{$_} } 'ignores blocks', 'misses one edge', 'takes another for the caller', 'looks a moment later'), '', 'an oracle that is wrong is noticed');
