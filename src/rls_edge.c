@@ -74,9 +74,8 @@ index_usable(Relation index)
 		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
 }
 
-/* A btree that begins with these columns and has all rows; or invalid. */
-Oid
-cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
+static Oid
+find_index(Relation rel, AttrNumber first, AttrNumber second, bool usable)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -90,7 +89,7 @@ cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
 		if (index->rd_rel->relam == BTREE_AM_OID && form->indnkeyatts >= 2 &&
 			form->indkey.values[0] == first && form->indkey.values[1] == second &&
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-			index_usable(index))
+			index_usable(index) == usable)
 			found = RelationGetRelid(index);
 		index_close(index, NoLock);
 		if (OidIsValid(found))
@@ -98,6 +97,13 @@ cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
 	}
 	list_free(indexes);
 	return found;
+}
+
+/* A btree that begins with these columns and has all rows; or invalid. */
+Oid
+cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
+{
+	return find_index(rel, first, second, true);
 }
 
 /* The registration of that name; false when there is none. */
@@ -175,6 +181,23 @@ describe_edge(Relation rel, CoziEdge *edge, const char *src, const char *dst)
 	edge->bytewise = is_bytewise(edge->index) && is_bytewise(edge->reverse_index);
 }
 
+static void
+refuse_without_index(Relation rel, const char *name, const char *src, const char *dst)
+{
+	Oid			index = find_index(rel, get_attnum(RelationGetRelid(rel), src), get_attnum(RelationGetRelid(rel), dst), false);
+
+	if (OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" of edge \"%s\" cannot be used yet", get_rel_name(index), name),
+				 errhint("It is not valid, or was made while older transactions were open, which must end first; CREATE INDEX CONCURRENTLY waits for them.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("edge \"%s\" has no index on (\"%s\", \"%s\") of table \"%s\"",
+					name, src, dst, RelationGetRelationName(rel)),
+			 errhint("Create the index, or register the edge again if its columns were changed.")));
+}
+
 /*
  * The edge of that name, its table locked until the transaction ends; false
  * when it is not registered.  quiet: also when it cannot be used.
@@ -199,14 +222,10 @@ cozi_find_edge(const char *name, CoziEdge *edge, bool quiet)
 				 errhint("Call cozi.drop_edge() as the owner of the extension, and cozi.register_edge() for a new table.")));
 	}
 	describe_edge(rel, edge, NameStr(src), NameStr(dst));
+	if (!OidIsValid(edge->index) && !quiet)
+		refuse_without_index(rel, name, NameStr(src), NameStr(dst));
 	relation_close(rel, NoLock);
-	if (OidIsValid(edge->index) || quiet)
-		return OidIsValid(edge->index);
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("edge \"%s\" has no index on (\"%s\", \"%s\") of table \"%s\"",
-					name, NameStr(src), NameStr(dst), get_rel_name(edge->rel)),
-			 errhint("Create the index, or register the edge again if its columns were changed.")));
+	return OidIsValid(edge->index);
 }
 
 /*
