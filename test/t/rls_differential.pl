@@ -153,6 +153,8 @@ sub new_world
 			kind => $kind,
 			unique => $kind eq 'primary key' || $kind eq 'unique',
 			nulls => $kind ne 'primary key',
+			parts => deal('edge partitions', '', '', 'src', 'dst'),
+			both_ways => chance(0.5),
 			src => pick('src', '"From"'), dst => pick('dst', '"To"'),
 			from => $column->($class), to => $column->($target{$name}{class}) };
 	}
@@ -167,7 +169,7 @@ sub new_world
 	$w->{words} = [ @words, @words[ 0 .. 3 ], @words[ 0 .. 2 ], undef ];
 	$w->{protect} = deal('protect', 'grp', 'grp', 'visibility', 'owner');
 	note(join ' ', "$w->{db}: subjects are $family;", 'author', $w->{author}{type}, 'grp', $w->{grp}{type}, 'tag', $w->{tag}{type}, 'visibility', $w->{visibility},
-		'protect by', $w->{protect}, map { my $e = $w->{edge}{$_}; "$_ ($e->{from}{type}, $e->{to}{type}) $e->{kind}" } sort keys %{ $w->{edge} });
+		'protect by', $w->{protect}, map { my $e = $w->{edge}{$_}; "$_ ($e->{from}{type}, $e->{to}{type}) $e->{kind}" . ($e->{parts} && " by $e->{parts}") . ($e->{both_ways} ? ' and back' : '') } sort keys %{ $w->{edge} });
 	viewers($w);
 	return $w;
 }
@@ -373,7 +375,8 @@ END
 		my $e = $w->{edge}{$name};
 		my ($src, $dst) = @$e{qw(src dst)};
 		my $of_target = $name eq 'member' ? 'grp' : $name eq 'likes' ? 'tag' : 'person';
-		$sql .= "CREATE TABLE $e->{rel} (gone int, $src $e->{from}{type}, note text, $dst $e->{to}{type});\n";
+		$sql .= "CREATE TABLE $e->{rel} (gone int, $src $e->{from}{type}, note text, $dst $e->{to}{type})" . ($e->{parts} ? " PARTITION BY HASH ($e->{$e->{parts}})" : '') . ";\n";
+		$sql .= "CREATE TABLE $e->{rel}_$_ PARTITION OF $e->{rel} FOR VALUES WITH (MODULUS 3, REMAINDER $_);\n" for $e->{parts} ? 0 .. 2 : ();
 		$sql .= "ALTER TABLE $e->{rel} DROP COLUMN gone;\n" if chance(0.5);
 		$copy->("$e->{rel} ($src, $dst)", map { [ id_of($w, 'person', $e->{from}{class}, $_->[0]), id_of($w, $of_target, $e->{to}{class}, $_->[1]) ] } pairs($w, $name));
 		$sql .= {
@@ -381,6 +384,7 @@ END
 			'unique' => "CREATE UNIQUE INDEX ON $e->{rel} ($src, $dst) INCLUDE (note);\n",
 			'longer' => "CREATE INDEX ON $e->{rel} ($src, $dst, note);\n",
 			'backwards' => "CREATE INDEX ON $e->{rel} ($src DESC, $dst NULLS FIRST);\n" }->{ $e->{kind} };
+		$sql .= "CREATE INDEX ON $e->{rel} ($dst, $src);\n" if $e->{both_ways};
 		$sql .= 'SELECT cozi.register_edge(' . join(', ', map { quoted(s/"//gr) } $e->{name} || $name, $e->{rel}, $src, $dst) . ");\n";
 	}
 
