@@ -342,7 +342,7 @@ SELECT b.* FROM unnest(array['uuid', 'text']) typ, bulk(typ, true) b;
 RESET work_mem; RESET hash_mem_multiplier;
 -- under a collation where other bytes are equal too, who is not among the bytes read is asked for
 CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-CREATE TABLE shouts (a text COLLATE blind, b text COLLATE blind, PRIMARY KEY (a, b));
+CREATE TABLE shouts (a text, b text COLLATE blind, PRIMARY KEY (a, b));
 INSERT INTO shouts SELECT '7', 'n' || g FROM generate_series(1, 200) g;
 SELECT cozi.drop_edge('blocked'), cozi.register_edge('blocked', 'shouts', 'a', 'b');
 BEGIN; SELECT cozi.login(pg_temp.token('7'));
