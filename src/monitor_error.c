@@ -107,8 +107,8 @@ statements_completed(Oid database)
 
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
-		uint64		owner = pg_atomic_read_u64(&cozi_statement_table.key[i].owner);
 		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
+		uint64		owner = pg_atomic_read_u64(&histogram->owner);
 
 		if (owner == 0 || (OidIsValid(database) && (Oid) (owner >> 32) != database))
 			continue;

@@ -35,32 +35,29 @@
 #define COZI_QUERY_SIZE		1024	/* the same of a query's */
 
 /*
- * Whom a histogram belongs to.  queryid is claimed first, owner second; until
- * owner is set, whoever looks for the same queryid may set it to its own.
+ * A slot: a key and what is counted for it.  queryid is claimed first, owner
+ * second; until owner is set, whoever looks for the same queryid may set it to
+ * its own.  What each statement touches is two cache lines, the first and one
+ * of the buckets.
  */
-typedef struct CoziKey
+typedef struct CoziHistogram
 {
 	pg_atomic_uint64 queryid;	/* 0: the slot is free */
 	pg_atomic_uint64 owner;		/* database << 32 | role */
-} CoziKey;
-
-typedef struct CoziHistogram
-{
 	pg_atomic_uint64 since;		/* TimestampTz of the claim, 0 while it
 								 * happens */
 	pg_atomic_uint64 total;		/* ns */
 	pg_atomic_uint64 max;		/* ns */
 	pg_atomic_uint64 failed;	/* of the count: ended in an error */
 	pg_atomic_uint64 timeouts;	/* of the failed: timed out or cancelled */
-	pg_atomic_uint64 spare[3];	/* the buckets begin on a cache line */
+	pg_atomic_uint64 spare;
 	pg_atomic_uint64 count[COZI_BUCKETS];
 } CoziHistogram;
 
-/* slots of keys and histograms, the same number of both */
+/* slots, at the start of a cache line each */
 typedef struct CoziTable
 {
 	int			size;
-	CoziKey    *key;
 	CoziHistogram *histogram;
 	pg_atomic_uint64 *dropped;
 } CoziTable;
@@ -109,10 +106,8 @@ typedef struct CoziMonitor
 	pg_atomic_uint64 snapshot_failures;
 	uint64		plans;			/* ever captured */
 	CoziError	error[COZI_ERRORS];
-	CoziKey		transaction_key[COZI_TRANSACTIONS];
-	CoziHistogram transaction[COZI_TRANSACTIONS];
 	CoziPlan	plan[COZI_PLANS];
-	/* then max_statements histograms, then as many keys */
+	/* then COZI_TRANSACTIONS slots, then max_statements */
 } CoziMonitor;
 
 #define COZI_OWNER(database, role)	(((uint64) (database) << 32) | (role))

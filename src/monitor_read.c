@@ -88,8 +88,8 @@ read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
 	{
 		Datum		value[3 + READ_COLUMNS] = {0};
 		bool		null[3 + READ_COLUMNS] = {false};
-		uint64		queryid = pg_atomic_read_u64(&table->key[i].queryid);
-		uint64		owner = pg_atomic_read_u64(&table->key[i].owner);
+		uint64		queryid = pg_atomic_read_u64(&table->histogram[i].queryid);
+		uint64		owner = pg_atomic_read_u64(&table->histogram[i].owner);
 		MemoryContext caller;
 
 		if (queryid == 0 || owner == 0)
@@ -234,8 +234,8 @@ cozi_transaction_time(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	for (int i = 0; i < COZI_TRANSACTIONS; i++)
 	{
-		CoziHistogram *histogram = &cozi_monitor->transaction[i];
-		uint64		owner = pg_atomic_read_u64(&cozi_monitor->transaction_key[i].owner);
+		CoziHistogram *histogram = &cozi_transaction_table.histogram[i];
+		uint64		owner = pg_atomic_read_u64(&histogram->owner);
 
 		if (owner == 0 || (!PG_ARGISNULL(0) && (Oid) (owner >> 32) != PG_GETARG_OID(0)))
 			continue;

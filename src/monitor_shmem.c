@@ -38,8 +38,12 @@
 #define SAVED_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/cozi.stat"
 #define SAVED_MAGIC	UINT64CONST(0x636f7a692d303032) /* cozi-002 */
 
-/* counters in a histogram */
+/* words in a slot, and which are its key */
 #define HISTOGRAM_WORDS	(sizeof(CoziHistogram) / sizeof(pg_atomic_uint64))
+#define QUERYID_WORD	(offsetof(CoziHistogram, queryid) / sizeof(pg_atomic_uint64))
+#define OWNER_WORD		(offsetof(CoziHistogram, owner) / sizeof(pg_atomic_uint64))
+
+StaticAssertDecl(sizeof(CoziHistogram) % PG_CACHE_LINE_SIZE == 0, "slots begin on cache lines");
 
 static Size monitor_size(void);
 static void make_monitor(CoziShmemHeader *area);
@@ -64,24 +68,22 @@ static uint64 started_from;		/* checkpoint */
 static Size
 monitor_size(void)
 {
-	return add_size(MAXALIGN(sizeof(CoziMonitor)),
-					mul_size(max_statements, sizeof(CoziHistogram) + sizeof(CoziKey)));
+	return add_size(CACHELINEALIGN(sizeof(CoziMonitor)),
+					mul_size(COZI_TRANSACTIONS + max_statements, sizeof(CoziHistogram)));
 }
 
 static void
 find_tables(CoziMonitor *monitor)
 {
-	char	   *after = (char *) monitor + MAXALIGN(sizeof(CoziMonitor));
+	CoziHistogram *slots = (CoziHistogram *) ((char *) monitor + CACHELINEALIGN(sizeof(CoziMonitor)));
 
 	cozi_monitor = monitor;
-	cozi_statement_table.size = cozi_monitor->max_statements;
-	cozi_statement_table.histogram = (CoziHistogram *) after;
-	cozi_statement_table.key = (CoziKey *) (cozi_statement_table.histogram + cozi_statement_table.size);
-	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
 	cozi_transaction_table.size = COZI_TRANSACTIONS;
-	cozi_transaction_table.histogram = cozi_monitor->transaction;
-	cozi_transaction_table.key = cozi_monitor->transaction_key;
+	cozi_transaction_table.histogram = slots;
 	cozi_transaction_table.dropped = &cozi_monitor->transactions_dropped;
+	cozi_statement_table.size = cozi_monitor->max_statements;
+	cozi_statement_table.histogram = slots + COZI_TRANSACTIONS;
+	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
 }
 
 /*
@@ -98,8 +100,8 @@ clear_table(CoziTable *table)
 	{
 		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
 
-		pg_atomic_write_u64(&table->key[i].owner, 0);
-		pg_atomic_write_u64(&table->key[i].queryid, 0);
+		pg_atomic_write_u64(&table->histogram[i].owner, 0);
+		pg_atomic_write_u64(&table->histogram[i].queryid, 0);
 		for (int w = 0; w < HISTOGRAM_WORDS; w++)
 			pg_atomic_write_u64(&word[w], 0);
 	}
@@ -162,21 +164,21 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 
 	for (int i = home; i < home + probes; i++)
 	{
-		CoziKey    *key = &table->key[i];
-		uint64		found = pg_atomic_read_u64(&key->queryid);
+		CoziHistogram *slot = &table->histogram[i];
+		uint64		found = pg_atomic_read_u64(&slot->queryid);
 
-		if (found == 0 && pg_atomic_compare_exchange_u64(&key->queryid, &found, queryid))
+		if (found == 0 && pg_atomic_compare_exchange_u64(&slot->queryid, &found, queryid))
 			found = queryid;
 		if (found != queryid)
 			continue;
-		found = pg_atomic_read_u64(&key->owner);
-		if (found == 0 && pg_atomic_compare_exchange_u64(&key->owner, &found, owner))
+		found = pg_atomic_read_u64(&slot->owner);
+		if (found == 0 && pg_atomic_compare_exchange_u64(&slot->owner, &found, owner))
 		{
-			pg_atomic_write_u64(&table->histogram[i].since, GetCurrentTimestamp());
+			pg_atomic_write_u64(&slot->since, GetCurrentTimestamp());
 			found = owner;
 		}
 		if (found == owner)
-			return &table->histogram[i];
+			return slot;
 	}
 	pg_atomic_fetch_add_u64(table->dropped, 1);
 	return NULL;
@@ -191,11 +193,11 @@ cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner)
 
 	for (int i = home; i < home + probes; i++)
 	{
-		uint64		found = pg_atomic_read_u64(&table->key[i].queryid);
+		uint64		found = pg_atomic_read_u64(&table->histogram[i].queryid);
 
 		if (found == 0)
 			return NULL;
-		if (found == queryid && pg_atomic_read_u64(&table->key[i].owner) == owner)
+		if (found == queryid && pg_atomic_read_u64(&table->histogram[i].owner) == owner)
 			return &table->histogram[i];
 	}
 	return NULL;
@@ -248,7 +250,7 @@ count_slots(CoziTable *table)
 	uint64		n = 0;
 
 	for (int i = 0; i < table->size; i++)
-		n += pg_atomic_read_u64(&table->key[i].queryid) != 0 && pg_atomic_read_u64(&table->key[i].owner) != 0;
+		n += pg_atomic_read_u64(&table->histogram[i].queryid) != 0 && pg_atomic_read_u64(&table->histogram[i].owner) != 0;
 	return n;
 }
 
@@ -257,15 +259,13 @@ save_table(SavedFile *file, CoziTable *table)
 {
 	for (int i = 0; i < table->size; i++)
 	{
-		uint64		record[2 + HISTOGRAM_WORDS];
+		uint64		record[HISTOGRAM_WORDS];
 		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
 
-		record[0] = pg_atomic_read_u64(&table->key[i].queryid);
-		record[1] = pg_atomic_read_u64(&table->key[i].owner);
-		if (record[0] == 0 || record[1] == 0)
-			continue;
 		for (int w = 0; w < HISTOGRAM_WORDS; w++)
-			record[2 + w] = pg_atomic_read_u64(&word[w]);
+			record[w] = pg_atomic_read_u64(&word[w]);
+		if (record[QUERYID_WORD] == 0 || record[OWNER_WORD] == 0)
+			continue;
 		if (!put(file, record, sizeof(record)))
 			return false;
 	}
@@ -277,15 +277,15 @@ load_table(SavedFile *file, CoziTable *table, uint64 n)
 {
 	while (n-- > 0)
 	{
-		uint64		record[2 + HISTOGRAM_WORDS];
+		uint64		record[HISTOGRAM_WORDS];
 		CoziHistogram *histogram;
 
-		if (!get(file, record, sizeof(record)) || record[0] == 0 || record[1] == 0)
+		if (!get(file, record, sizeof(record)) || record[QUERYID_WORD] == 0 || record[OWNER_WORD] == 0)
 			return false;
-		histogram = cozi_claim_slot(table, record[0], record[1]);
+		histogram = cozi_claim_slot(table, record[QUERYID_WORD], record[OWNER_WORD]);
 		if (histogram != NULL)
 			for (int w = 0; w < HISTOGRAM_WORDS; w++)
-				pg_atomic_write_u64((pg_atomic_uint64 *) histogram + w, record[2 + w]);
+				pg_atomic_write_u64((pg_atomic_uint64 *) histogram + w, record[w]);
 	}
 	return true;
 }
@@ -453,8 +453,8 @@ make_monitor(CoziShmemHeader *area)
 			   offsetof(CoziMonitor, plans) - offsetof(CoziMonitor, since));
 	make_words(cozi_monitor->error,
 			   offsetof(CoziMonitor, plan) - offsetof(CoziMonitor, error));
-	make_words(cozi_statement_table.histogram,
-			   max_statements * (sizeof(CoziHistogram) + sizeof(CoziKey)));
+	make_words(cozi_transaction_table.histogram,
+			   (COZI_TRANSACTIONS + max_statements) * sizeof(CoziHistogram));
 	start_counting();
 }
 

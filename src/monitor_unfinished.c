@@ -51,7 +51,7 @@ cozi_unfinished(PG_FUNCTION_ARGS)
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
 		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&cozi_statement_table.key[i].owner);
+		uint64		owner = pg_atomic_read_u64(&histogram->owner);
 		uint64		n = unfinished_calls(histogram);
 		Datum		value[7];
 		bool		null[7] = {false};
@@ -60,7 +60,7 @@ cozi_unfinished(PG_FUNCTION_ARGS)
 			continue;
 		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
 		value[1] = ObjectIdGetDatum((Oid) owner);
-		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&cozi_statement_table.key[i].queryid));
+		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid));
 		null[2] = !sees_all && (Oid) owner != GetUserId();
 		value[3] = Int64GetDatum((int64) n);
 		value[4] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
@@ -76,7 +76,7 @@ static bool
 always_times_out(int slot)
 {
 	CoziHistogram *histogram = &cozi_statement_table.histogram[slot];
-	Oid			role = (Oid) pg_atomic_read_u64(&cozi_statement_table.key[slot].owner);
+	Oid			role = (Oid) pg_atomic_read_u64(&cozi_statement_table.histogram[slot].owner);
 
 	return pg_atomic_read_u64(&histogram->timeouts) != 0 && unfinished_calls(histogram) != 0 &&
 		(role == GetUserId() || cozi_sees_all_stats());
@@ -136,7 +136,7 @@ cozi_add_unfinished(ReturnSetInfo *rsinfo)
 	for (int i = 0; any && i < cozi_statement_table.size; i++)
 	{
 		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&cozi_statement_table.key[i].owner);
+		uint64		owner = pg_atomic_read_u64(&histogram->owner);
 		uint64		n = wanted[i] ? unfinished_calls(histogram) : 0;
 		double		total_ms = pg_atomic_read_u64(&histogram->total) / 1e6;
 
@@ -145,7 +145,7 @@ cozi_add_unfinished(ReturnSetInfo *rsinfo)
 		memset(null, true, natts * sizeof(bool));
 		set_column(rsinfo, value, null, "dbid", ObjectIdGetDatum((Oid) (owner >> 32)));
 		set_column(rsinfo, value, null, "userid", ObjectIdGetDatum((Oid) owner));
-		set_column(rsinfo, value, null, "queryid", Int64GetDatum((int64) pg_atomic_read_u64(&cozi_statement_table.key[i].queryid)));
+		set_column(rsinfo, value, null, "queryid", Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid)));
 		set_column(rsinfo, value, null, "toplevel", BoolGetDatum(true));
 		set_column(rsinfo, value, null, "calls", Int64GetDatum((int64) n));
 		set_column(rsinfo, value, null, "total_exec_time", Float8GetDatum(total_ms));
