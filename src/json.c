@@ -177,6 +177,13 @@ read_escape(CoziJson *json, uint32_t *c)
 	return true;
 }
 
+/* A character that stands for itself, in any encoding. */
+static inline bool
+is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+
 /*
  * A string whose opening quote was read.  What it says goes to out, where
  * that is not NULL: never more bytes than were written here.
@@ -188,11 +195,18 @@ read_string(CoziJson *json, char *out, int *out_len)
 
 	for (;;)
 	{
+		const char *run = json->at;
 		unsigned char byte;
 		int			len;
 		char		utf8[4];
 		uint32_t	c;
 
+		while (json->at < json->end && is_plain((unsigned char) *json->at))
+			json->at++;
+		len = (int) (json->at - run);
+		if (out)
+			memcpy(out + n, run, len);
+		n += len;
 		if (json->at == json->end)
 			return fail(json, "invalid JSON: string not closed");
 		byte = (unsigned char) *json->at;
@@ -218,16 +232,12 @@ read_string(CoziJson *json, char *out, int *out_len)
 			n += len;
 			continue;
 		}
-		len = 1;
-		if (byte >= 0x80)
-		{
-			if (json->bytes == COZI_JSON_ASCII)
-				return fail(json, "a character beyond ASCII, in a database that is not UTF8");
-			if (json->bytes == COZI_JSON_UTF8)
-				len = utf8_length((const unsigned char *) json->at, (const unsigned char *) json->end);
-			if (len == 0)
-				return fail(json, "invalid UTF-8");
-		}
+		/* what is left begins a character beyond ASCII */
+		if (json->bytes == COZI_JSON_ASCII)
+			return fail(json, "a character beyond ASCII, in a database that is not UTF8");
+		len = json->bytes == COZI_JSON_UTF8 ? utf8_length((const unsigned char *) json->at, (const unsigned char *) json->end) : 1;
+		if (len == 0)
+			return fail(json, "invalid UTF-8");
 		if (out)
 			memcpy(out + n, json->at, len);
 		n += len;

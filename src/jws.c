@@ -30,28 +30,43 @@ static const unsigned char digit_of[256] = {
 int
 cozi_base64url(const char *text, size_t len, unsigned char *out, size_t size)
 {
+	const unsigned char *in = (const unsigned char *) text;
 	size_t		n = 0;
-	uint32_t	bits = 0;
-	int			nbits = 0;
+	size_t		i = 0;
+	uint32_t	a,
+				b,
+				c,
+				d;
 
 	if (len % 4 == 1 || len / 4 * 3 + (len % 4 ? len % 4 - 1 : 0) > size)
 		return -1;
-	for (size_t i = 0; i < len; i++)
+	for (; i + 4 <= len; i += 4)
 	{
-		unsigned	digit = digit_of[(unsigned char) text[i]];
-
-		if (digit == 0)
+		a = digit_of[in[i]];
+		b = digit_of[in[i + 1]];
+		c = digit_of[in[i + 2]];
+		d = digit_of[in[i + 3]];
+		if (a == 0 || b == 0 || c == 0 || d == 0)
 			return -1;
-		bits = bits << 6 | (digit - 1);
-		nbits += 6;
-		if (nbits >= 8)
-		{
-			nbits -= 8;
-			out[n++] = (unsigned char) (bits >> nbits);
-			bits &= (1u << nbits) - 1;
-		}
+		a = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+		out[n++] = (unsigned char) (a >> 16);
+		out[n++] = (unsigned char) (a >> 8);
+		out[n++] = (unsigned char) a;
 	}
-	return bits == 0 ? (int) n : -1;
+	if (i == len)
+		return (int) n;
+
+	/* two digits are one byte and four bits, three are two bytes and two */
+	a = digit_of[in[i]];
+	b = digit_of[in[i + 1]];
+	c = i + 3 == len ? digit_of[in[i + 2]] : 1;
+	if (a == 0 || b == 0 || c == 0)
+		return -1;
+	a = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6;
+	out[n++] = (unsigned char) (a >> 16);
+	if (i + 3 == len)
+		out[n++] = (unsigned char) (a >> 8);
+	return (a & (i + 3 == len ? 0xFF : 0xFFFF)) == 0 ? (int) n : -1;
 }
 
 static const char *
