@@ -314,9 +314,11 @@ cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
 	foreach(cell, parts)
 	{
 		EdgePart   *part = lfirst(cell);
+		Oid			index = reverse ? part->reverse_index : part->index;
 
-		if (!visit_part(part->rel, reverse ? part->reverse_index : part->index,
-						reverse ? edge->dst_type : edge->src_type, caller, &max, visit, arg))
+		/* of a partition, it may not be one to trust yet */
+		if (!OidIsValid(index) ||
+			!visit_part(part->rel, index, reverse ? edge->dst_type : edge->src_type, caller, &max, visit, arg))
 			return false;
 	}
 	list_free_deep(parts);
