@@ -4,11 +4,14 @@ package House;
 #
 #     is(House::difference($old, $new), '', 'equal');    # sets of lines
 #     House::signature($node, 'db');                     # see signature.sql
+#     House::poll_through_crash($node, 'SELECT ...');    # until it gives t
 
 use strict;
 use warnings;
 use FindBin;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
+use Time::HiRes qw(usleep);
 
 our $signature_sql = slurp_file("$FindBin::Bin/signature.sql");
 
@@ -26,6 +29,23 @@ sub difference
 	my %new = map { $_ => 1 } split /\n/, $new;
 	return join "\n", (map { "- $_" } sort grep { !$new{$_} } keys %old),
 	  (map { "+ $_" } sort grep { !$old{$_} } keys %new);
+}
+
+# poll_query_until of a server that may refuse connections meanwhile. That one
+# writes the query into psql's input, and dies of a broken pipe when psql has
+# gone before it reads.
+sub poll_through_crash
+{
+	my ($node, $query) = @_;
+	my @psql = ('psql', '-X', '-At', '-d', $node->connstr('postgres'), '-c', $query);
+
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my ($out, $err) = ('', '');
+		return 1 if IPC::Run::run(\@psql, '<', \undef, '>', \$out, '2>', \$err) && $out eq "t\n";
+		usleep(100_000);
+	}
+	return 0;
 }
 
 1;

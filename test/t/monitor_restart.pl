@@ -4,6 +4,9 @@
 use strict;
 use warnings;
 use File::Copy;
+use FindBin;
+use lib $FindBin::Bin;
+use House;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -125,7 +128,7 @@ fill();
 my $victim = $node->background_psql('postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
-$node->poll_query_until('postgres', "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
+House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
 is_reset('crash', 'so does a crash of a session');
 
 # --- the file ---------------------------------------------------------------

@@ -4,6 +4,9 @@
 
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -118,7 +121,7 @@ $after = sql('SELECT max(taken_at) FROM cozi.snapshots');
 my $victim = $node->background_psql('postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
-$node->poll_query_until('postgres', "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
+House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
 pause(4, 0.03);
 is(sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.95)"),
 	't|transaction times since their reset|t', 'a crash is a reset, and says so');

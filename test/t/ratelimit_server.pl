@@ -2,7 +2,9 @@
 # through promotion, behind PgBouncer, after a crash, without memory.
 use strict;
 use warnings;
-
+use FindBin;
+use lib $FindBin::Bin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -113,7 +115,7 @@ for my $mode (sort keys %preload)
 		my @pids = split /\n/, $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %'));
 		kill 'KILL', $pids[ $i % @pids ];
 		eval { $_->{h}->finish } for @busy;
-		$node->poll_query_until('postgres', 'SELECT true') or last;
+		House::poll_through_crash($node, 'SELECT true') or last;
 		$alive++;
 		$fresh++ if calls($node, 2, 'sessions', 1) eq 'tf' && mode($node) eq $mode;
 	}
