@@ -121,6 +121,10 @@ extern bool lock_fold(Oid boardid, bool wait);
 extern int64 fold_if_free(const Board *board, int64 interval, int64 max_rows);
 extern void fold_at_commit(const Board *board, int64 appended);
 
+/* ---- trending_fold_plan.c ---- */
+
+extern int64 run_fold(const Board *board, int64 max_rows, TimestampTz now);
+
 /* ---- trending_worker.c ---- */
 
 extern bool fold_worker_runs(void);

@@ -2,9 +2,7 @@
  * trending_fold.c
  *		Folding: moving pending votes from a board's delta into the board.
  *
- * A fold is one SQL statement.  It deletes what is due from the delta, adds
- * it up by item, adds that to the item's tally, and writes the board's row
- * from the tally, so that an item whose votes are all gone has no row.
+ * A fold is one SQL statement (trending_fold_plan.c).
  *
  * No scheduler is needed: a voter whose transaction is about to commit folds
  * what is there, at most every FOLD_INTERVAL for all voters together.  He
@@ -88,55 +86,29 @@ lock_fold(Oid boardid, bool wait)
 	return true;
 }
 
+/* For the view boards: when this one was last folded. */
 static void
 note_fold(const Board *board, TimestampTz at)
 {
-	Oid			types[] = {OIDOID, TIMESTAMPTZOID};
+	static SPIPlanPtr plan = NULL;
 	Datum		values[] = {ObjectIdGetDatum(board->board), TimestampTzGetDatum(at)};
 	SavedUser	saved;
 
 	become_owner(config_relid(), &saved);
-	if (SPI_execute_with_args("INSERT INTO cozi.board_fold AS f VALUES ($1, $2)"
-							  " ON CONFLICT (board) DO UPDATE SET last_fold = EXCLUDED.last_fold",
-							  2, types, values, NULL, false, 0) != SPI_OK_INSERT)
+	if (plan == NULL)
+	{
+		Oid			types[] = {OIDOID, TIMESTAMPTZOID};
+		SPIPlanPtr	prepared = SPI_prepare("INSERT INTO cozi.board_fold AS f VALUES ($1, $2)"
+										   " ON CONFLICT (board) DO UPDATE SET last_fold = EXCLUDED.last_fold",
+										   lengthof(types), types);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare writing cozi.board_fold");
+		plan = prepared;
+	}
+	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write cozi.board_fold");
 	become_again(&saved);
-}
-
-static char *
-fold_statement(const Board *board, int64 max_rows)
-{
-	bool		scoped = board_has_scope(board);
-	const char *key = board_key(board);
-	const char *match = scoped ? "x.scope = n.scope AND x.item = n.item" : "x.item = n.item";
-	char	   *b = qualified_name(board->board);
-	char	   *t = qualified_name(board->tally);
-	char	   *d = qualified_name(board->delta);
-	char	   *due = max_rows <= 0 ? "due IS NULL OR due <= $1" :
-	psprintf("ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE due IS NULL OR due <= $1 LIMIT "
-			 INT64_FORMAT "))", d, max_rows);
-
-	return psprintf("WITH due AS (DELETE FROM %s WHERE %s RETURNING %s, tally),"
-					" sums AS (SELECT %s, cozi.tally_sum(tally) AS tally FROM due GROUP BY %s),"
-					" next AS MATERIALIZED (SELECT %s, ups, downs, tally FROM (SELECT %s, cozi.tally_add("
-					"   (SELECT x.tally FROM %s x WHERE %s), n.tally) AS tally FROM sums n) s,"
-					"  LATERAL (SELECT cozi.tally_ups(tally) AS ups, cozi.tally_downs(tally) AS downs) u),"
-					" unvoted AS (DELETE FROM %s x USING next n WHERE n.tally = '' AND %s),"
-					" voted AS (INSERT INTO %s (%s, tally) SELECT %s, tally FROM next WHERE tally <> ''"
-					"  ORDER BY %s ON CONFLICT (%s) DO UPDATE SET tally = EXCLUDED.tally),"
-					" gone AS (DELETE FROM %s x USING next n WHERE n.ups = 0 AND n.downs = 0 AND %s),"
-					" ranked AS (INSERT INTO %s (%s, ups, downs, heat)"
-					"  SELECT %s, ups, downs, cozi.tally_heat(tally, %.17g) FROM next"
-					"  WHERE ups <> 0 OR downs <> 0 ORDER BY %s ON CONFLICT (%s) DO UPDATE"
-					"  SET ups = EXCLUDED.ups, downs = EXCLUDED.downs, heat = EXCLUDED.heat)"
-					" SELECT count(*) FROM due",
-					d, due, key,
-					key, key,
-					key, key, t, match,
-					t, match,
-					t, key, key, key, key,
-					b, match,
-					b, key, key, board->down_weight, key, key);
 }
 
 /*
@@ -146,11 +118,8 @@ fold_statement(const Board *board, int64 max_rows)
 static int64
 fold_board(const Board *board, int64 max_rows, const char *lock_timeout)
 {
-	Oid			types[] = {TIMESTAMPTZOID};
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		values[] = {TimestampTzGetDatum(now)};
 	SavedUser	saved;
-	bool		isnull;
 	int64		folded;
 
 	/* a handful of items, each by its key: whatever the statistics say */
@@ -163,10 +132,7 @@ fold_board(const Board *board, int64 max_rows, const char *lock_timeout)
 	if (lock_timeout)
 		(void) set_config_option("lock_timeout", lock_timeout, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	if (SPI_execute_with_args(fold_statement(board, max_rows), 1, types, values, NULL,
-							  false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not fold");
-	folded = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	folded = run_fold(board, max_rows, now);
 	become_again(&saved);
 	note_fold(board, now);
 	return folded;

@@ -139,6 +139,41 @@ INSERT INTO v_renamed VALUES (1, 2), (2, 3);
 SELECT count(*) FROM cozi.verify_board('b_renamed');
 SELECT cozi.fold('b_renamed') >= 0 AS folded;
 SELECT t.item, t.rank, b.ups FROM cozi.top('b_renamed', 5) t JOIN b_renamed b USING (heat) ORDER BY rank;
+-- the session keeps the fold's plan: not one that would write where the board was
+ALTER TABLE b_renamed RENAME TO b_moved;
+CREATE TABLE b_renamed (LIKE b_moved INCLUDING ALL);
+INSERT INTO v_renamed VALUES (4, 1);
+SELECT cozi.fold('b_moved') >= 0 AS folded;
+SELECT (SELECT count(*) FROM b_renamed) AS written, (SELECT count(*) FROM cozi.verify_board('b_moved')) AS wrong, count(*) FROM b_moved;
+DROP TABLE b_renamed;
+ALTER TABLE b_moved RENAME TO b_renamed;
+-- nor does it lose one that it runs: a fold in a trigger of a fold, whose board just changed
+CREATE TABLE v_other (post bigint, created_at timestamptz DEFAULT '2026-06-01');
+SELECT cozi.create_board('b_other', 'v_other', 'post');
+CREATE FUNCTION fold_more() RETURNS trigger LANGUAGE plpgsql SET search_path = board_tables AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 THEN
+        ANALYZE b_renamed;
+        PERFORM cozi.fold('b_other'), cozi.fold('b_renamed');
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER more AFTER UPDATE ON b_renamed FOR EACH STATEMENT EXECUTE FUNCTION fold_more();
+BEGIN;
+INSERT INTO v_other VALUES (1), (2);
+INSERT INTO v_renamed VALUES (4, 1);
+SELECT cozi.fold('b_renamed');
+SELECT count(*) FROM b_other;
+COMMIT;
+BEGIN;
+INSERT INTO v_other VALUES (3);
+INSERT INTO v_renamed VALUES (4, 1);
+SELECT cozi.fold('b_renamed');
+COMMIT;
+SELECT count(*) FROM b_other;
+SELECT count(*) FROM cozi.verify_board('b_renamed');
+DROP TABLE v_other;
+DROP TRIGGER more ON b_renamed;
 ALTER TABLE v_renamed ALTER COLUMN "the post" TYPE int;
 ALTER TABLE v_renamed DROP COLUMN weight;
 ALTER TABLE v_renamed ALTER COLUMN weight TYPE bigint;
