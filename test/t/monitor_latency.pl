@@ -94,7 +94,7 @@ is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.l
 	$holder->quit;
 	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '2|1', 'lock_timeout is a timeout, NOWAIT is not');
 	my $cancelled = IPC::Run::start([ 'psql', '-XAtqc', 'SELECT pg_sleep(60)', $node->connstr('postgres') ], '2>', '/dev/null', '>', '/dev/null');
-	$node->poll_query_until('postgres', "SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'");
+	$node->poll_query_until('postgres', "SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND wait_event = 'PgSleep'");
 	$cancelled->finish;
 	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '3|2', 'a cancelled statement counts');
 }
