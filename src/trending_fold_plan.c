@@ -30,14 +30,14 @@
 typedef struct PlanKey
 {
 	Oid			board;
-	int			limited;
-}			PlanKey;
+	int			limited;		/* no bool: bytes between would be hashed */
+} PlanKey;
 
 typedef struct FoldPlan
 {
 	PlanKey		key;
 	SPIPlanPtr	plan;
-}			FoldPlan;
+} FoldPlan;
 
 static HTAB *plans = NULL;
 static int	running = 0;		/* folds, one inside another */
