@@ -11,16 +11,15 @@ EXTENSION  = cozi
 MODULE_big = cozi
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" cozi.control)
 
-# A part refers only to earlier ones.
-DOMAINS    = prelude trending trending_board sharding rls rls_predicate ratelimit analytics monitor_latency monitor advisor uninstall
-SQL_PARTS  = $(wildcard $(DOMAINS:%=sql/%.sql))
-OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+# The parts of the script, in their order.
+SQL_PARTS  = $(patsubst %,sql/%.sql,$(shell sed '/^#/d' sql/order))
+OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 DATA_built = sql/cozi--$(EXTVERSION).sql
 DATA       = $(filter-out $(DATA_built),$(wildcard sql/cozi--*.sql))
 
 # pg_regress looks for NAME.sql below its output directory first: without
-# --outputdir it would run our own sql/trending.sql as a test.
+# --outputdir it would run our own sql/trending/board.sql as a test.
 REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS   = --outputdir=test --encoding=UTF8 --load-extension=cozi
 ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
@@ -31,6 +30,7 @@ EXTRA_CLEAN    = test/results test/output_iso test/log test/tmp_check tmp_check 
                  test/regression.diffs test/regression.out
 
 PG_CFLAGS  = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
+PG_CPPFLAGS = -I$(srcdir)/src
 SHLIB_LINK = -lcrypto
 
 PG_CONFIG ?= pg_config
@@ -42,10 +42,12 @@ PGXS      := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
 
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h)
 
-$(DATA_built): $(SQL_PARTS) cozi.control
-	cat $(SQL_PARTS) > $@
+# Parts say CREATE OR REPLACE, for upgrade scripts; an installation takes over
+# no object that somebody left in the schema.
+$(DATA_built): $(SQL_PARTS) sql/order cozi.control
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 # Nothing but what SQL and the server call: a library shares one name space
 # with all others.  (PostgreSQL 16 and later hide by themselves what they can.)
 ifeq ($(PORTNAME), linux)

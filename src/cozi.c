@@ -2,8 +2,8 @@
  * cozi.c
  *		Where the server loads the library: a table of contents.
  *
- * Each domain defines its settings, hooks and shared memory in its own
- * cozi_DOMAIN_init().  Preloading is optional: without it the same
+ * Each room defines its settings, hooks and shared memory in its own
+ * cozi_ROOM_init().  Preloading is optional: without it the same
  * functions run when a session first calls into the library, and what only
  * a preloaded library can do stays off.
  */
@@ -12,7 +12,11 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
-#include "cozi.h"
+#include "base/base.h"
+#include "identity/identity.h"
+#include "monitor/monitor.h"
+#include "ratelimit/ratelimit.h"
+#include "trending/trending.h"
 
 PG_MODULE_MAGIC;
 
@@ -22,7 +26,7 @@ void
 _PG_init(void)
 {
 	cozi_shmem_init();
-	cozi_rls_init();
+	cozi_identity_init();
 	cozi_ratelimit_init();
 	cozi_trending_init();
 	cozi_monitor_init();

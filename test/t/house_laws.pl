@@ -23,13 +23,12 @@ sub lines_matching
 	return join "\n", @found;
 }
 
-my @c = glob('src/*.[ch]');
-my @parts = glob('sql/*.sql');
-@parts = grep { !/--/ } @parts;
+my @c = glob('src/*.c src/*/*.[ch]');
+my @parts = grep { !/--/ } glob('sql/*.sql sql/*/*.sql');
 my @released = grep { /--/ } glob('sql/*.sql');
 my @scripts = ('test/run', 'test/server.sh', 'test/format', 'demo/run', 'bench/run', '.ci/run');
 my @text = (
-	@c, @parts, @scripts, 'Makefile',
+	@c, @parts, @scripts, 'Makefile', 'sql/order',
 	glob('*.md'), glob('doc/*.md'), glob('demo/*.sql'), glob('demo/tour/*.sql'),
 	glob('bench/*.p[lm]'), glob('test/*.md'), glob('test/sql/*.sql'), glob('test/pgtap/*.sql'),
 	glob('test/t/*.p[lm]'), glob('test/specs/*.spec'), glob('expected/*.out'), glob('debian/*'),
@@ -37,35 +36,38 @@ my @text = (
 @text = grep { -f && $_ ne 'test/t/house_laws.pl' } @text;
 
 my $makefile = slurp_file('Makefile');
-my ($domains) = $makefile =~ /^DOMAINS\s*=\s*(.*)$/m;
-my @in_makefile = split ' ', $domains;
-my %word = map { s/_.*//r => 1 } @in_makefile;
+my @in_order = grep { !/^#/ } split /\n/, slurp_file('sql/order');
+
+# The rooms of src/, each with its floor.
+my %floor = (
+	pure => 0, base => 1,
+	identity => 2, sharding => 2, ratelimit => 2,
+	edge => 3, trending => 3, monitor => 3,
+	policy => 4);
 my ($version) = slurp_file('cozi.control') =~ /^default_version\s*=\s*'(.*)'/m;
 
-is(lines_matching(qr/PG_VERSION_NUM/, grep { $_ ne 'src/compat.h' } @c),
-	'', 'only src/compat.h knows the server\'s version');
+is(lines_matching(qr/PG_VERSION_NUM/, grep { $_ ne 'src/base/compat.h' } @c),
+	'', 'only src/base/compat.h knows the server\'s version');
 
-# An include goes down only, and never to another domain.
-my $domain_re = join '|', keys %word;
-my @sideways;
+# An include names its room and goes down only; src/cozi.c includes them all.
+my @upward;
 foreach my $file (@c)
 {
-	my ($own) = $file =~ m{/($domain_re)[_.]};
+	my ($own) = $file =~ m{^src/(\w+)/};
 	foreach my $included (slurp_file($file) =~ /^#include "(.*)"/mg)
 	{
-		my ($other) = $included =~ /^($domain_re)[_.]/;
-		push @sideways, "$file includes $included"
-		  if $other && (!$own || $own ne $other);
+		my ($other) = $included =~ m{^(\w+)/};
+		next if !defined $other || !defined $floor{$other};
+		push @upward, "$file includes $included"
+		  if $own && $own ne $other && $floor{$own} <= $floor{$other};
 	}
 }
-is(join("\n", @sideways), '', 'no domain includes another');
+is(join("\n", @upward), '', 'an include goes down to a lower floor, or stays in its room');
 
-is_deeply(
-	[ sort map { m{sql/(.*)\.sql} } @parts ],
-	[ sort grep { -e "sql/$_.sql" } @in_makefile ],
-	'every part of sql/ is in the Makefile\'s list of domains');
+is_deeply([ sort @in_order ], [ sort map { m{^sql/(.*)\.sql$} } @parts ],
+	'every part of sql/ is in sql/order');
 
-is(lines_matching(qr/CREATE\s+OR\s+REPLACE|IF\s+NOT\s+EXISTS\s+[a-z(]/i, @parts),
+is(lines_matching(qr/IF\s+NOT\s+EXISTS\s+[a-z(]/i, @parts),
 	'', 'the script creates, and never takes what somebody left there');
 is(lines_matching(qr/^\\(?!echo Use)/, @parts), '', 'no psql command in the script');
 is(lines_matching(qr/[^\x00-\x7f]/, @parts), '', 'the script is ASCII, for databases of every encoding');

@@ -197,7 +197,8 @@ for my $mode (sort keys %preload)
 	append_to_file("$dir/stub.c", <<'END');
 #include "postgres.h"
 #include "fmgr.h"
-#include "cozi.h"
+#include "base/base.h"
+#include "ratelimit/ratelimit.h"
 PG_MODULE_MAGIC;
 PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) { cozi_shmem_init(); cozi_ratelimit_init(); }
@@ -205,7 +206,7 @@ END
 	my $include = qx("$ENV{PG_CONFIG}" --includedir-server);
 	chomp $include;
 	system('cc', '-shared', '-fPIC', '-DCOZI_LIMITER_LAYOUT=999', '-D_GNU_SOURCE', "-I$include", '-Isrc', '-o', "$dir/cozi_next.so",
-		"$dir/stub.c", qw(src/shmem.c src/ratelimit.c src/ratelimit_arg.c src/ratelimit_table.c)) == 0 or BAIL_OUT('cozi_next.so does not compile');
+		"$dir/stub.c", qw(src/base/shmem.c src/ratelimit/limiter.c src/ratelimit/arg.c src/ratelimit/table.c)) == 0 or BAIL_OUT('cozi_next.so does not compile');
 	chmod 0755, $dir;
 	$node->safe_psql('postgres', "CREATE FUNCTION next_rate_limit(key text, max_calls int, per interval, cost int = 1, algorithm text = 'exact')
 		RETURNS boolean LANGUAGE c VOLATILE AS '$dir/cozi_next.so', 'cozi_rate_limit'");

@@ -1,0 +1,170 @@
+/*
+ * identity/init.c
+ *		The front door of the identity: its settings.
+ *
+ * The law: a setting that decides whom to believe is PGC_SUSET or stricter,
+ * and is in guarded[] below.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+
+#include "base/base.h"
+#include "identity/identity.h"
+
+char	   *cozi_jwt_issuer;
+char	   *cozi_jwt_audience;
+int			cozi_jwt_leeway;
+int			cozi_jwt_max_lifetime;
+char	   *cozi_role_claim;
+char	   *cozi_api_roles;
+
+/*
+ * Did a client's startup options shadow a setting of ours before the library
+ * was loaded?  See cozi_settings_forged().
+ */
+static bool settings_forged = false;
+
+/*
+ * In a session that loads the library late, "-c cozi.jwt_audience=x" among a
+ * client's startup options is a placeholder that takes the place of what the
+ * database or configuration file says.  When the real setting is defined the
+ * client's value is refused, but what it shadowed is lost: without a word,
+ * any audience would do.  Such a session gets no identity.
+ */
+bool
+cozi_settings_forged(void)
+{
+	return settings_forged;
+}
+
+static const char *const guarded[] = {
+	"cozi.jwt_issuer",
+	"cozi.jwt_audience",
+	"cozi.jwt_leeway",
+	"cozi.jwt_max_lifetime",
+	"cozi.role_claim",
+	"cozi.api_roles",
+};
+
+static bool
+set_at_startup_by_client(const char *name)
+{
+	struct config_generic *setting = find_setting_compat(name);
+
+	return setting != NULL && setting->reset_source == PGC_S_CLIENT;
+}
+
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("cozi.jwt_issuer",
+							   "The issuer (iss) a token must name; any when empty.",
+							   NULL,
+							   &cozi_jwt_issuer,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("cozi.jwt_audience",
+							   "The audience (aud) a token must name; any when empty.",
+							   NULL,
+							   &cozi_jwt_audience,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("cozi.jwt_leeway",
+							"How far the clocks of issuer and server may differ.",
+							NULL,
+							&cozi_jwt_leeway,
+							30, 0, 3600,
+							PGC_SUSET,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("cozi.jwt_max_lifetime",
+							"The longest lifetime of a token; 0 allows any.",
+							NULL,
+							&cozi_jwt_max_lifetime,
+							24 * 60 * 60, 0, PG_INT32_MAX,
+							PGC_SUSET,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("cozi.role_claim",
+							   "The claim that holds the caller's roles, a path with dots.",
+							   NULL,
+							   &cozi_role_claim,
+							   "role",
+							   PGC_SUSET,
+							   0,
+							   cozi_check_role_claim, NULL, NULL);
+	DefineCustomStringVariable("cozi.api_roles",
+							   "The database roles that clients act as.",
+							   NULL,
+							   &cozi_api_roles,
+							   "anon, authenticated",
+							   PGC_SUSET,
+							   GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+}
+
+/*
+ * A worker that loads the library when its leader has not, in a function's
+ * body, may not take over what the configuration file says: parallel mode
+ * forbids it.  Then that value, if the file it is from, is the default.
+ */
+static const char *
+default_gateways(void)
+{
+	struct config_generic *placeholder;
+
+	if (!IsParallelWorker() || InitializingParallelWorker)
+		return "";
+	placeholder = find_setting_compat("cozi.trusted_gateways");
+	if (placeholder == NULL || placeholder->source != PGC_S_FILE)
+		return "";
+	return strdup(GetConfigOption("cozi.trusted_gateways", false, false));
+}
+
+static void
+define_identity_settings(void)
+{
+	DefineCustomStringVariable("cozi.identity",
+							   "The verified claims of who is calling; written by cozi.login().",
+							   "Nobody can set it; it ends with the transaction.",
+							   &cozi_identity_setting,
+							   "",
+							   PGC_SUSET,
+							   GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   cozi_check_identity,
+							   cozi_assign_identity,
+							   NULL);
+	DefineCustomStringVariable("cozi.trusted_gateways",
+							   "Session users whose request.jwt.claims are believed.",
+							   "They verify tokens themselves and run no SQL of their clients.",
+							   &cozi_trusted_gateways,
+							   default_gateways(),
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   cozi_check_gateways,
+							   cozi_assign_gateways,
+							   NULL);
+}
+
+void
+cozi_identity_init(void)
+{
+	bool		client[lengthof(guarded)];
+
+	for (int i = 0; i < lengthof(guarded); i++)
+		client[i] = set_at_startup_by_client(guarded[i]);
+	define_settings();
+	for (int i = 0; i < lengthof(guarded); i++)
+		if (client[i] && !set_at_startup_by_client(guarded[i]))
+			settings_forged = true;
+	define_identity_settings();
+	cozi_identity_watch_roles();
+}

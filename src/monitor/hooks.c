@@ -1,0 +1,436 @@
+/*
+ * monitor/hooks.c
+ *		How long statements and transactions take: recording.
+ *
+ * A statement counts once, when it ends, for the database, the role and the
+ * query identifier pg_stat_statements would name, with the time it spent in
+ * the executor or, a utility statement, in ProcessUtility.  Statements inside
+ * functions, EXPLAIN, CREATE TABLE AS, ... are part of the statement that
+ * contains them; EXECUTE counts as what it executes.  A statement that ends in
+ * an error counts too, with the time it took so far: without the ones that
+ * timed out, percentiles would look best when things are worst.
+ *
+ * A transaction counts when it commits or aborts, from the arrival of its
+ * first statement, for the database and the role that logged in.
+ *
+ * The hooks are installed after those of every preloaded library, whatever
+ * the order of shared_preload_libraries: they see a utility statement's query
+ * identifier before pg_stat_statements hides it, and find its clock already
+ * made.  They take no lock; what runs in a parallel worker is the leader's.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "optimizer/planner.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+
+#include "monitor/monitor.h"
+#include COZI_QUERYJUMBLE_H
+
+/*
+ * Among the executor's flags of a query, far above its own: it counts when it
+ * ends.  A cursor declared in a utility statement ends outside of any.
+ */
+#define COUNTS	0x40000000
+
+bool		cozi_track_latency = true;
+bool		cozi_track_transactions = true;
+
+/* 0: in no statement */
+static int	nesting_level = 0;
+
+#define TRACK_UTILITY	"pg_stat_statements.track_utility"
+
+/* Does it exist, and not only as a name that anybody may set? */
+static bool has_track_utility = false;
+
+/* Did the client have the current transaction do anything? */
+static bool transaction_used = false;
+
+static planner_hook_type prev_planner;
+static ExecutorStart_hook_type prev_ExecutorStart;
+static ExecutorRun_hook_type prev_ExecutorRun;
+static ExecutorFinish_hook_type prev_ExecutorFinish;
+static ExecutorEnd_hook_type prev_ExecutorEnd;
+static ProcessUtility_hook_type prev_ProcessUtility;
+
+/*
+ * Is what starts now a statement of the client's?  In no statement run, too,
+ * triggers deferred to the end of the transaction, what a login fires, the
+ * checks of a parameter's domain, and index expressions under autovacuum.
+ */
+static bool
+client_asks(void)
+{
+	return nesting_level == 0 && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
+		(ActivePortal != NULL || MyBackendType != B_BACKEND) && DatumGetInt32(pg_trigger_depth(NULL)) == 0;
+}
+
+/* Is it one, in this call of the executor? */
+static inline bool
+at_top(QueryDesc *queryDesc)
+{
+	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
+}
+
+/* --- recording ---------------------------------------------------------- */
+
+static void
+record(CoziHistogram *histogram, uint64 ns)
+{
+	uint64		max = pg_atomic_read_u64(&histogram->max);
+
+	pg_atomic_fetch_add_u64(&histogram->count[cozi_bucket(ns / COZI_NS_PER_TICK)], 1);
+	pg_atomic_fetch_add_u64(&histogram->total, ns);
+	while (ns > max && !pg_atomic_compare_exchange_u64(&histogram->max, &max, ns))
+		;
+}
+
+static uint64
+nanoseconds(double seconds)
+{
+	return seconds > 0 ? (uint64) (seconds * 1e9) : 0;
+}
+
+static void
+record_statement(uint64 queryid, Oid role, double seconds)
+{
+	CoziHistogram *histogram;
+
+	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
+	if (histogram != NULL)
+		record(histogram, nanoseconds(seconds));
+}
+
+/*
+ * Inside an error's PG_CATCH: nothing may be allocated or raised.  A lock
+ * that was waited for longer than lock_timeout is a timeout; one that NOWAIT
+ * did not find free is not.
+ */
+static void
+record_failure(uint64 queryid, Oid role, double seconds,
+			   const char *source, int location, int len)
+{
+	CoziHistogram *histogram;
+	int			code = geterrcode();
+	bool		timeout;
+
+	timeout = code == ERRCODE_QUERY_CANCELED ||
+		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout);
+	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
+	if (histogram != NULL)
+	{
+		record(histogram, nanoseconds(seconds));
+		pg_atomic_fetch_add_u64(&histogram->failed, 1);
+		if (timeout)
+			pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
+	}
+	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)
+		cozi_capture_timeout(queryid, role, seconds * 1000, source, location, len);
+}
+
+static void
+query_failed(QueryDesc *queryDesc, Oid role)
+{
+	double		seconds;
+
+	if (!at_top(queryDesc) || !cozi_track_latency || !COZI_CLOCK_RUNS(queryDesc))
+		return;
+	seconds = COZI_CLOCK_SO_FAR(queryDesc);
+	if (!INSTR_TIME_IS_ZERO(COZI_CLOCK_STARTED(queryDesc)))
+	{
+		instr_time	now;
+
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, COZI_CLOCK_STARTED(queryDesc));
+		seconds += INSTR_TIME_GET_DOUBLE(now);
+	}
+	record_failure(queryDesc->plannedstmt->queryId, role, seconds, queryDesc->sourceText,
+				   queryDesc->plannedstmt->stmt_location, queryDesc->plannedstmt->stmt_len);
+}
+
+/* --- hooks -------------------------------------------------------------- */
+
+/* What functions do while a statement is planned is not a statement. */
+static PlannedStmt *
+latency_planner(COZI_PLANNER_ARGS)
+{
+	PlannedStmt *result;
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_planner)
+			result = prev_planner(COZI_PLANNER_PASS);
+		else
+			result = standard_planner(COZI_PLANNER_PASS);
+	}
+	PG_FINALLY();
+	{
+		nesting_level--;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/*
+ * Partitions are pruned here, by functions that may run statements.  The
+ * flags of a parallel worker are the leader's.
+ */
+static void
+latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
+{
+	bool		counts = (cozi_track_latency || cozi_track_plans) &&
+	queryDesc->plannedstmt->queryId != 0 && client_asks();
+
+	transaction_used = true;
+	if (counts)
+		COZI_CLOCK_BEFORE_START(queryDesc);
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorStart)
+			prev_ExecutorStart(queryDesc, eflags & ~COUNTS);
+		else
+			standard_ExecutorStart(queryDesc, eflags & ~COUNTS);
+	}
+	PG_FINALLY();
+	{
+		nesting_level--;
+	}
+	PG_END_TRY();
+	if (counts)
+	{
+		COZI_CLOCK_AFTER_START(queryDesc);
+		queryDesc->estate->es_top_eflags |= COUNTS;
+	}
+}
+
+static void
+latency_ExecutorRun(COZI_RUN_ARGS)
+{
+	Oid			role = GetUserId();
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorRun)
+			prev_ExecutorRun(COZI_RUN_PASS);
+		else
+			standard_ExecutorRun(COZI_RUN_PASS);
+	}
+	PG_CATCH();
+	{
+		nesting_level--;
+		query_failed(queryDesc, role);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level--;
+}
+
+/* AFTER triggers run, and fail, here. */
+static void
+latency_ExecutorFinish(QueryDesc *queryDesc)
+{
+	Oid			role = GetUserId();
+
+	nesting_level++;
+	PG_TRY();
+	{
+		if (prev_ExecutorFinish)
+			prev_ExecutorFinish(queryDesc);
+		else
+			standard_ExecutorFinish(queryDesc);
+	}
+	PG_CATCH();
+	{
+		nesting_level--;
+		query_failed(queryDesc, role);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level--;
+}
+
+static void
+latency_ExecutorEnd(QueryDesc *queryDesc)
+{
+	uint64		queryid = queryDesc->plannedstmt->queryId;
+
+	if (at_top(queryDesc) && COZI_CLOCK_RUNS(queryDesc))
+	{
+		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
+
+		if (cozi_track_latency)
+			record_statement(queryid, GetUserId(), seconds);
+		if (cozi_track_plans && cozi_slow_plan_ms >= 0 && seconds * 1000 >= cozi_slow_plan_ms)
+			cozi_capture_plan(queryDesc, seconds * 1000);
+	}
+	if (prev_ExecutorEnd)
+		prev_ExecutorEnd(queryDesc);
+	else
+		standard_ExecutorEnd(queryDesc);
+}
+
+/* pg_stat_statements.track_utility, where there is one, says for both. */
+static bool
+tracks_utility(void)
+{
+	return !has_track_utility ||
+		strcmp(GetConfigOption(TRACK_UTILITY, false, false), "off") != 0;
+}
+
+static void
+latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
+					   bool readOnlyTree, ProcessUtilityContext context,
+					   ParamListInfo params, QueryEnvironment *queryEnv,
+					   DestReceiver *dest, QueryCompletion *qc)
+{
+	/* pg_stat_statements sets it to 0; ROLLBACK may free the statement */
+	uint64		queryid = pstmt->queryId;
+	int			location = pstmt->stmt_location;
+	int			len = pstmt->stmt_len;
+	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
+	bool		counts = nests && cozi_track_latency && queryid != 0 && client_asks() && tracks_utility();
+	Oid			role = GetUserId();
+	instr_time	start,
+				end;
+
+	transaction_used = true;
+	INSTR_TIME_SET_ZERO(start);
+	if (counts)
+		INSTR_TIME_SET_CURRENT(start);
+
+	nesting_level += nests;
+	PG_TRY();
+	{
+		if (prev_ProcessUtility)
+			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		else
+			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		nesting_level -= nests;
+		if (counts)
+		{
+			INSTR_TIME_SET_CURRENT(end);
+			INSTR_TIME_SUBTRACT(end, start);
+			record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end), queryString, location, len);
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	nesting_level -= nests;
+
+	if (counts)
+	{
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, start);
+		record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end));
+	}
+}
+
+/*
+ * The end of a transaction.  One that wrote has not only committed but
+ * flushed and replicated by now, so the time is taken afresh; for others the
+ * server will ask for the same instant in a moment and keeps it.
+ */
+static void
+latency_transaction(XactEvent event, void *arg)
+{
+	bool		used = transaction_used;
+	bool		failed = event == XACT_EVENT_ABORT;
+	TimestampTz now;
+	CoziHistogram *histogram;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	transaction_used = false;
+
+	/*
+	 * The server itself begins transactions in a session that logs in or
+	 * sleeps, with stale clocks; they execute nothing.
+	 */
+	if (!cozi_track_transactions || (!used && !failed) ||
+		MyBackendType != B_BACKEND || !IsNormalProcessingMode())
+		return;
+	histogram = cozi_claim_slot(&cozi_transaction_table, 1, COZI_OWNER(MyDatabaseId, GetSessionUserId()));
+	if (histogram == NULL)
+		return;
+	if (failed || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		now = GetCurrentTimestamp();
+	else
+		now = GetCurrentTransactionStopTimestamp();
+	record(histogram, Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000);
+	if (failed)
+		pg_atomic_fetch_add_u64(&histogram->failed, 1);
+}
+
+/* Once, when every preloaded library has installed its own. */
+static void
+install_hooks(void)
+{
+	static bool installed = false;
+
+	if (installed)
+		return;
+	installed = true;
+	has_track_utility = GetConfigOption(TRACK_UTILITY, true, false) != NULL &&
+		(GetConfigOptionFlags(TRACK_UTILITY, true) & GUC_CUSTOM_PLACEHOLDER) == 0;
+	prev_planner = planner_hook;
+	planner_hook = latency_planner;
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = latency_ExecutorStart;
+	prev_ExecutorRun = ExecutorRun_hook;
+	ExecutorRun_hook = latency_ExecutorRun;
+	prev_ExecutorFinish = ExecutorFinish_hook;
+	ExecutorFinish_hook = latency_ExecutorFinish;
+	prev_ExecutorEnd = ExecutorEnd_hook;
+	ExecutorEnd_hook = latency_ExecutorEnd;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = latency_ProcessUtility;
+	RegisterXactCallback(latency_transaction, NULL);
+}
+
+/* --- settings ----------------------------------------------------------- */
+
+void
+cozi_monitor_init(void)
+{
+	DefineCustomBoolVariable("cozi.track_latency",
+							 "Collects the latencies of statements.",
+							 NULL,
+							 &cozi_track_latency,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	DefineCustomBoolVariable("cozi.track_transactions",
+							 "Collects the durations of client sessions' transactions.",
+							 NULL,
+							 &cozi_track_transactions,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	cozi_monitor_shmem_init(install_hooks);
+	cozi_monitor_error_init();
+	cozi_monitor_plan_init();
+	cozi_monitor_worker_init();
+	if (process_shared_preload_libraries_in_progress)
+		EnableQueryId();
+}

@@ -1,0 +1,155 @@
+/*
+ * monitor/monitor.h
+ *		What latency, errors, plans and the snapshot worker share.
+ *
+ * One area in shared memory, made when the library is preloaded, of a size
+ * that never changes.  The law of it:
+ *
+ * - Nobody takes a lock to record.  Slots are claimed by compare-and-swap,
+ *   counters are added to atomically, 64 bits wide.
+ * - A claimed slot keeps its key until the server ends or
+ *   latency_reset() is called: nothing is evicted inside a query.  Where no
+ *   slot is left the event is counted as dropped.
+ * - "lock" guards the ring of plans and latency_reset() alone; nothing is
+ *   allocated or raised under it.
+ */
+#ifndef COZI_MONITOR_LATENCY_H
+#define COZI_MONITOR_LATENCY_H
+
+#include "executor/execdesc.h"
+#include "nodes/execnodes.h"
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "utils/array.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "pure/histogram.h"
+
+#define COZI_PROBES			64	/* slots looked at for a key */
+#define COZI_TRANSACTIONS	512 /* pairs of database and role */
+#define COZI_ERRORS			1024	/* pairs of database and SQLSTATE */
+#define COZI_PLANS			128
+#define COZI_PLAN_SIZE		8192	/* bytes of a plan's text, a final 0
+									 * included */
+#define COZI_QUERY_SIZE		1024	/* the same of a query's */
+
+/*
+ * A slot: a key and what is counted for it.  queryid is claimed first, owner
+ * second; until owner is set, whoever looks for the same queryid may set it to
+ * its own.  What each statement touches is two cache lines, the first and one
+ * of the buckets.
+ */
+typedef struct CoziHistogram
+{
+	pg_atomic_uint64 queryid;	/* 0: the slot is free */
+	pg_atomic_uint64 owner;		/* database << 32 | role */
+	pg_atomic_uint64 since;		/* TimestampTz of the claim, 0 while it
+								 * happens */
+	pg_atomic_uint64 total;		/* ns */
+	pg_atomic_uint64 max;		/* ns */
+	pg_atomic_uint64 failed;	/* of the count: ended in an error */
+	pg_atomic_uint64 timeouts;	/* of the failed: timed out or cancelled */
+	pg_atomic_uint64 spare;
+	pg_atomic_uint64 count[COZI_BUCKETS];
+} CoziHistogram;
+
+/* slots, at the start of a cache line each */
+typedef struct CoziTable
+{
+	int			size;
+	CoziHistogram *histogram;
+	pg_atomic_uint64 *dropped;
+} CoziTable;
+
+typedef struct CoziError
+{
+	pg_atomic_uint64 key;		/* database << 32 | packed SQLSTATE, 0: free */
+	pg_atomic_uint64 count;
+} CoziError;
+
+typedef struct CoziPlan
+{
+	uint64		number;			/* 1, 2, ...; 0: never used */
+	TimestampTz ended_at;
+	Oid			database;
+	Oid			role;
+	uint64		queryid;
+	double		ms;
+	uint64		rows;
+	int			encoding;
+	char		query[COZI_QUERY_SIZE];
+	char		explained[COZI_PLAN_SIZE];	/* empty: it timed out */
+} CoziPlan;
+
+typedef enum CoziResetReason
+{
+	COZI_RESET_START,			/* nothing had been saved, no crash */
+	COZI_RESET_CRASH,			/* or an immediate shutdown */
+	COZI_RESET_CALL,			/* latency_reset() */
+	COZI_RESET_VERSION			/* what was saved is damaged, stale or another
+								 * version's */
+} CoziResetReason;
+
+typedef struct CoziMonitor
+{
+	CoziShmemHeader header;
+	LWLock		lock;			/* guards the ring of plans */
+	int			tranche;
+	int			max_statements;
+	pg_atomic_uint64 since;		/* TimestampTz of the last reset */
+	pg_atomic_uint64 reset_reason;
+	pg_atomic_uint64 statements_dropped;
+	pg_atomic_uint64 transactions_dropped;
+	pg_atomic_uint64 errors_dropped;
+	pg_atomic_uint64 snapshots; /* ticks of the worker that succeeded */
+	pg_atomic_uint64 snapshot_failures;
+	uint64		plans;			/* ever captured */
+	CoziError	error[COZI_ERRORS];
+	CoziPlan	plan[COZI_PLANS];
+	/* then COZI_TRANSACTIONS slots, then max_statements */
+} CoziMonitor;
+
+#define COZI_OWNER(database, role)	(((uint64) (database) << 32) | (role))
+
+/* monitor/shmem.c */
+extern CoziMonitor *cozi_monitor;	/* NULL: not preloaded */
+extern CoziTable cozi_statement_table;
+extern CoziTable cozi_transaction_table;
+extern void cozi_monitor_shmem_init(void (*attached) (void));
+extern CoziHistogram *cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern bool cozi_monitor_ready(bool missing_ok);
+extern bool cozi_sees_all_stats(void);
+
+/* monitor/histogram.c */
+extern ArrayType *cozi_histogram_array(const uint64 *count);
+
+/* monitor/hooks.c */
+extern bool cozi_track_latency;
+extern bool cozi_track_transactions;
+
+/* monitor/unfinished.c */
+extern void cozi_add_unfinished(ReturnSetInfo *rsinfo);
+extern bool cozi_never_completed(Oid database, Oid role, int64 queryid);
+
+/* monitor/error.c */
+extern void cozi_monitor_error_init(void);
+extern void cozi_count_error(uint64 key, uint64 count);
+
+/* monitor/plan.c */
+extern bool cozi_track_plans;
+extern int	cozi_slow_plan_ms;
+extern void cozi_monitor_plan_init(void);
+extern Datum cozi_captured(Oid database, Oid role, int64 queryid, bool *null);
+extern void cozi_capture_plan(QueryDesc *queryDesc, double ms);
+extern void cozi_capture_timeout(uint64 queryid, Oid role, double ms,
+								 const char *source, int location, int len);
+
+/* monitor/snapshot_worker.c */
+extern void cozi_monitor_worker_init(void);
+
+/* hooks.c */
+extern void cozi_monitor_init(void);
+
+#endif							/* COZI_MONITOR_LATENCY_H */

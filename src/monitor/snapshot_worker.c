@@ -1,0 +1,267 @@
+/*
+ * monitor/snapshot_worker.c
+ *		Takes a snapshot of the statistics every cozi.snapshot_interval.
+ *
+ * Two processes.  The launcher lives as long as the server and has no
+ * connection to any database, so that CREATE DATABASE ... TEMPLATE and DROP
+ * DATABASE find nobody.  At each tick it starts a second one that connects to
+ * cozi.snapshot_database, calls cozi.snapshot() and exits.  Whatever goes
+ * wrong there (no such database, no extension in it, a full disk) ends that
+ * process only; the launcher then waits twice as long, up to 16 intervals or
+ * five minutes, until a snapshot succeeds or the settings are reloaded.  Not
+ * longer: the minutes after a full disk are the ones that are looked at.
+ *
+ * The launcher starts when the server accepts writes: on a standby that is
+ * its promotion.  snapshot() runs as its owner, restricted as a maintenance
+ * command is: who can replace the function gains nothing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/wait_event.h"
+
+#include "monitor/monitor.h"
+
+#define MAX_BACKOFF		16		/* intervals */
+#define MAX_PAUSE		300		/* s, if the interval is not longer itself */
+
+static int	snapshot_interval = 60;
+static int	snapshot_retention = 7 * 24 * 60;	/* cozi.snapshot() reads it */
+static char *snapshot_database = "";
+
+PGDLLEXPORT void cozi_snapshot_launcher(Datum arg);
+PGDLLEXPORT void cozi_snapshot_tick(Datum arg);
+
+/* --- the one that connects ---------------------------------------------- */
+
+/* The owner of cozi.snapshot(), InvalidOid where there is none. */
+static Oid
+snapshot_owner(void)
+{
+	List	   *name = list_make2(makeString("cozi"), makeString("snapshot"));
+	Oid			function;
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (!OidIsValid(get_extension_oid("cozi", true)))
+		return InvalidOid;
+	function = LookupFuncName(name, -1, NULL, true);
+	if (!OidIsValid(function))
+		return InvalidOid;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+take_snapshot(void)
+{
+	Oid			owner;
+	Oid			caller;
+	int			context;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	owner = snapshot_owner();
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("there is no extension \"cozi\" in database \"%s\"", snapshot_database),
+				 errhint("Run CREATE EXTENSION cozi there, or change cozi.snapshot_database.")));
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	pgstat_report_activity(STATE_RUNNING, "SELECT cozi.snapshot()");
+	SPI_connect();
+	if (SPI_execute("SELECT cozi.snapshot()", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "cozi.snapshot() could not be called");
+	SPI_finish();
+	SetUserIdAndSecContext(caller, context);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+void
+cozi_snapshot_tick(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(snapshot_database, NULL, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("lock_timeout", "10s", PGC_USERSET, PGC_S_SESSION);
+	take_snapshot();
+	pg_atomic_fetch_add_u64(&cozi_monitor->snapshots, 1);
+}
+
+/* --- the one that stays ------------------------------------------------- */
+
+/* Did a snapshot come about?  Waits for the process that takes it. */
+static bool
+run_tick(void)
+{
+	uint64		before = pg_atomic_read_u64(&cozi_monitor->snapshots);
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+
+	strlcpy(worker.bgw_name, "cozi snapshot", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "cozi snapshot", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "cozi_snapshot_tick", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no snapshot was taken: all background workers are in use"),
+				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+		return false;
+	}
+
+	/*
+	 * Look whether it has gone: a worker without a database hears no signal
+	 * of the postmaster's.
+	 */
+	for (;;)
+	{
+		pid_t		pid;
+
+		if (GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
+			break;
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
+	}
+	pfree(handle);
+	return pg_atomic_read_u64(&cozi_monitor->snapshots) != before;
+}
+
+/* How long to wait before tick n of a row of failures; -1: not at all. */
+static long
+pause_ms(int failures)
+{
+	if (snapshot_interval == 0 || snapshot_database[0] == '\0')
+		return -1;
+	return Max(Min(Min(1L << Min(failures, 10), MAX_BACKOFF) * snapshot_interval, MAX_PAUSE),
+			   snapshot_interval) * 1000L;
+}
+
+void
+cozi_snapshot_launcher(Datum arg)
+{
+	TimestampTz last = GetCurrentTimestamp();
+	int			failures = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+
+	while (!ShutdownRequestPending)
+	{
+		long		pause = pause_ms(failures);
+		long		left = pause < 0 ? -1 :
+		Max(pause - TimestampDifferenceMilliseconds(last, GetCurrentTimestamp()), 0);
+
+		if (left != 0)
+		{
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (left > 0 ? WL_TIMEOUT : 0),
+							 left, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+		}
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			failures = 0;
+		}
+		if (left == 0)
+		{
+			last = GetCurrentTimestamp();
+			if (run_tick())
+				failures = 0;
+			else
+			{
+				failures++;
+				pg_atomic_fetch_add_u64(&cozi_monitor->snapshot_failures, 1);
+				ereport(LOG, (errmsg("the next snapshot is attempted in %ld s", pause_ms(failures) / 1000)));
+			}
+		}
+	}
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker = {0};
+
+	strlcpy(worker.bgw_name, "cozi snapshot launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "cozi snapshot launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "cozi_snapshot_launcher", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 60;
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+cozi_monitor_worker_init(void)
+{
+	DefineCustomIntVariable("cozi.snapshot_interval",
+							"Sets the time between snapshots the server takes by itself.",
+							"0 takes none.",
+							&snapshot_interval,
+							60,
+							0,
+							24 * 60 * 60,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomStringVariable("cozi.snapshot_database",
+							   "Sets the database whose cozi.snapshot() the server calls by itself.",
+							   "While it is empty, none is called.",
+							   &snapshot_database,
+							   "",
+							   PGC_SIGHUP,
+							   0,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomIntVariable("cozi.snapshot_retention",
+							"Sets how long snapshots are kept.",
+							NULL,
+							&snapshot_retention,
+							7 * 24 * 60,
+							1,
+							INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MIN,
+							NULL,
+							NULL,
+							NULL);
+	if (process_shared_preload_libraries_in_progress)
+		register_launcher();
+}

@@ -1,0 +1,50 @@
+/*
+ * pure/jws.h
+ *		A JSON Web Signature in its compact form (RFC 7515), taken apart, and
+ *		the claims of a JSON Web Token (RFC 7519), judged.
+ *
+ * Nothing here looks at a key: between cozi_jws_read() and
+ * cozi_claims_read() stands the caller's verification of the signature.
+ * Functions return NULL when all is right, else the reason, a fixed sentence
+ * that quotes nothing of the token.
+ *
+ * No server include: fuzzed alone.  Nothing is allocated.
+ */
+#ifndef COZI_JWS_H
+#define COZI_JWS_H
+
+#include "pure/json.h"
+
+#define COZI_TOKEN_MAX		8192
+#define COZI_SIGNATURE_MAX	1024	/* RSA of 8192 bits */
+#define COZI_KID_MAX		256
+
+typedef struct CoziJws
+{
+	const char *signed_part;	/* in the token: header.payload */
+	int			signed_len;
+	unsigned char signature[COZI_SIGNATURE_MAX];
+	int			signature_len;
+	char		alg[16];
+	bool		has_kid;
+	char		kid[COZI_KID_MAX];
+	char		payload[COZI_TOKEN_MAX];	/* ends in a NUL */
+	int			payload_len;
+	CoziJson	json;			/* of the header, then free to use */
+} CoziJws;
+
+/* What a token must fulfil besides its signature. */
+typedef struct CoziClaimRules
+{
+	const char *issuer;			/* NULL: not compared */
+	const char *audience;		/* NULL: not compared */
+	int64_t		leeway;			/* seconds */
+	int64_t		max_lifetime;	/* seconds, 0: any */
+} CoziClaimRules;
+
+extern int	cozi_base64url(const char *text, size_t len, unsigned char *out, size_t size);
+extern const char *cozi_jws_read(CoziJws *jws, const char *token, size_t len);
+extern const char *cozi_claims_check(CoziJson *json, const char *payload, size_t len, CoziJsonBytes bytes,
+									 const CoziClaimRules *rules, int64_t now);
+
+#endif							/* COZI_JWS_H */

@@ -1,0 +1,382 @@
+/*
+ * trending/tally.c
+ *		What an item's votes add up to, exactly.
+ *
+ * A tally is a multiset of votes reduced to integers: the sum of the
+ * up-weights, the sum of the down-weights, and the decayed mass of the
+ * up-votes, kept apart by octave.  An octave is one half-life: a vote at
+ * instant t with half-life h falls into octave floor(t / h) and adds
+ *
+ *		weight * round(2^(t / h - octave) * 2^40)
+ *
+ * to its mass.  All of it is integer addition, so tallies may be added in any
+ * order, in any grouping, and a retracted vote cancels to the last bit however
+ * many others came between.  (One float8 keeps a residue, and one 128-bit
+ * window forgets what is 80 half-lives older than the newest vote.)  The
+ * grid's rounding is below 2^-41 of a vote, 7e-13 in a heat.
+ *
+ * The law: a tally only ever grows by adding.  An octave whose mass comes to
+ * zero disappears, and the tally of no votes is the empty string.
+ *
+ * On disk a tally is a bytea of varints: ups, downs, then (octave, mass) in
+ * ascending order, octaves as differences; zigzag for the signs.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/base.h"
+#include "trending/trending.h"
+#include "trending/board.h"
+
+#define GRID_BITS	40
+
+/* Below the newest 128 octaves nothing reaches the 53 bits of a heat. */
+#define HEAT_OCTAVES	128
+
+#define MAX_VARINT	19			/* bytes of a 128-bit varint */
+
+/* No instant divided by a half-life of a microsecond is beyond. */
+#define MAX_OCTAVE	(INT64CONST(1) << 62)
+
+/* ---------------------------------------------------------------------
+ * Arithmetic
+ * ---------------------------------------------------------------------
+ */
+
+void
+tally_init(Tally *tally)
+{
+	memset(tally, 0, sizeof(Tally));
+	tally->context = CurrentMemoryContext;
+}
+
+/*
+ * Add to the mass of an octave.  New votes fall into the newest octaves:
+ * look from the end.
+ */
+static void
+add_mass(Tally *tally, int64 octave, int128 mass)
+{
+	int			i = tally->noctaves;
+
+	if (mass == 0)
+		return;
+	while (i > 0 && tally->octaves[i - 1].octave > octave)
+		i--;
+	if (i > 0 && tally->octaves[i - 1].octave == octave)
+	{
+		TallyOctave *found = &tally->octaves[i - 1];
+
+		found->mass += mass;
+		if (found->mass == 0)
+		{
+			memmove(found, found + 1, (tally->noctaves - i) * sizeof(TallyOctave));
+			tally->noctaves--;
+		}
+		return;
+	}
+	if (tally->noctaves == tally->room)
+	{
+		int			room = tally->room == 0 ? 4 : tally->room * 2;
+
+		tally->octaves = tally->room == 0 ?
+			MemoryContextAlloc(tally->context, room * sizeof(TallyOctave)) :
+			repalloc(tally->octaves, room * sizeof(TallyOctave));
+		tally->room = room;
+	}
+	memmove(&tally->octaves[i + 1], &tally->octaves[i],
+			(tally->noctaves - i) * sizeof(TallyOctave));
+	tally->octaves[i].octave = octave;
+	tally->octaves[i].mass = mass;
+	tally->noctaves++;
+}
+
+/* One vote; times is -1 for its retraction. */
+void
+tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 half_life, int times)
+{
+	int64		octave;
+	double		fraction;
+
+	if (weight < 0)
+		tally->downs -= (int128) weight * times;
+	if (weight <= 0)
+		return;
+	tally->ups += (int128) weight * times;
+	octave = decay_octave(at, half_life, &fraction);
+	add_mass(tally, octave,
+			 (int128) weight * times * llrint(ldexp(exp2(fraction), GRID_BITS)));
+}
+
+bool
+tally_is_empty(const Tally *tally)
+{
+	return tally->ups == 0 && tally->downs == 0 && tally->noctaves == 0;
+}
+
+/* The sums as a board shows them: bigint, saturated at its ends. */
+static int64
+saturate(int128 sum)
+{
+	if (sum > PG_INT64_MAX)
+		return PG_INT64_MAX;
+	if (sum < PG_INT64_MIN)
+		return PG_INT64_MIN;
+	return (int64) sum;
+}
+
+/*
+ * heat = heat_agg(up-votes) + log2(ups / (ups + down_weight * downs))
+ *
+ * 0 when nobody voted it up, and never 0 when somebody did.
+ */
+static double
+tally_to_heat(const Tally *tally, double down_weight)
+{
+	int			last = tally->noctaves - 1;
+	int64		newest;
+	double		sum = 0;
+	double		heat;
+
+	if (tally->ups <= 0 || last < 0)
+		return 0;
+
+	newest = tally->octaves[last].octave;
+	for (int i = last; i >= 0 && newest - tally->octaves[i].octave < HEAT_OCTAVES; i--)
+		sum += ldexp((double) tally->octaves[i].mass,
+					 (int) (tally->octaves[i].octave - newest) - GRID_BITS);
+
+	/* as heat_agg: a sum below one vote of the year 2000 counts as none */
+	heat = sum > 0 ? Max(newest + log2(sum), 0) : 0;
+	if (tally->downs > 0)
+		heat += log2((double) tally->ups /
+					 ((double) tally->ups + down_weight * (double) tally->downs));
+	return heat == 0 ? DBL_MIN : heat;
+}
+
+/* ---------------------------------------------------------------------
+ * Disk form
+ * ---------------------------------------------------------------------
+ */
+
+static char *
+put_varint(char *to, int128 signed_value)
+{
+	uint128		v = ((uint128) signed_value << 1) ^ (uint128) (signed_value >> 127);
+
+	while (v >= 0x80)
+	{
+		*to++ = (char) (v | 0x80);
+		v >>= 7;
+	}
+	*to++ = (char) v;
+	return to;
+}
+
+static void
+malformed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("malformed tally"),
+			 errhint("Mend the board with cozi.rebuild_board().")));
+}
+
+static const unsigned char *
+get_varint(const unsigned char *from, const unsigned char *end, int128 *signed_value)
+{
+	uint128		v = 0;
+
+	for (int shift = 0;; shift += 7)
+	{
+		if (from >= end || shift >= 7 * MAX_VARINT)
+			malformed();
+		v |= (uint128) (*from & 0x7f) << shift;
+		if ((*from++ & 0x80) == 0)
+			break;
+	}
+	*signed_value = (int128) (v >> 1) ^ -(int128) (v & 1);
+	return from;
+}
+
+bytea	   *
+tally_encode(const Tally *tally)
+{
+	bytea	   *result;
+	char	   *to;
+	int64		octave = 0;
+
+	if (tally_is_empty(tally))
+	{
+		result = palloc(VARHDRSZ);
+		SET_VARSIZE(result, VARHDRSZ);
+		return result;
+	}
+	result = palloc(VARHDRSZ + (2 + 2 * (Size) tally->noctaves) * MAX_VARINT);
+	to = put_varint(VARDATA(result), tally->ups);
+	to = put_varint(to, tally->downs);
+	for (int i = 0; i < tally->noctaves; i++)
+	{
+		to = put_varint(to, (int128) tally->octaves[i].octave - octave);
+		to = put_varint(to, tally->octaves[i].mass);
+		octave = tally->octaves[i].octave;
+	}
+	SET_VARSIZE(result, to - (char *) result);
+	return result;
+}
+
+/* Add a tally in disk form, which an owner may have tampered with. */
+static void
+tally_add_encoded(Tally *tally, bytea *encoded)
+{
+	const unsigned char *from = (unsigned char *) VARDATA_ANY(encoded);
+	const unsigned char *end = from + VARSIZE_ANY_EXHDR(encoded);
+	int128		value;
+	int128		octave = 0;
+
+	if (from == end)
+		return;
+	from = get_varint(from, end, &value);
+	tally->ups += value;
+	from = get_varint(from, end, &value);
+	tally->downs += value;
+	while (from < end)
+	{
+		CHECK_FOR_INTERRUPTS();
+		from = get_varint(from, end, &value);
+		octave += value;
+		if (octave > MAX_OCTAVE || octave < -MAX_OCTAVE)
+			malformed();
+		from = get_varint(from, end, &value);
+		add_mass(tally, (int64) octave, value);
+	}
+}
+
+/* ---------------------------------------------------------------------
+ * SQL
+ * ---------------------------------------------------------------------
+ */
+
+PG_FUNCTION_INFO_V1(cozi_tally_add);
+PG_FUNCTION_INFO_V1(cozi_tally_sum_step);
+PG_FUNCTION_INFO_V1(cozi_tally_of_step);
+PG_FUNCTION_INFO_V1(cozi_tally_final);
+PG_FUNCTION_INFO_V1(cozi_tally_ups);
+PG_FUNCTION_INFO_V1(cozi_tally_downs);
+PG_FUNCTION_INFO_V1(cozi_tally_heat);
+
+/*
+ * tally_add(bytea, bytea) -> bytea: both together; NULL is no votes.
+ */
+Datum
+cozi_tally_add(PG_FUNCTION_ARGS)
+{
+	Tally		tally;
+
+	tally_init(&tally);
+	for (int i = 0; i < 2; i++)
+		if (!PG_ARGISNULL(i))
+			tally_add_encoded(&tally, PG_GETARG_BYTEA_PP(i));
+	PG_RETURN_BYTEA_P(tally_encode(&tally));
+}
+
+/* The aggregates' state, made in their context on the first row. */
+static Tally *
+aggregate_state(FunctionCallInfo fcinfo)
+{
+	MemoryContext context;
+	Tally	   *tally;
+
+	if (!AggCheckCallContext(fcinfo, &context))
+		elog(ERROR, "tally aggregate called in non-aggregate context");
+	if (!PG_ARGISNULL(0))
+		return (Tally *) PG_GETARG_POINTER(0);
+	tally = MemoryContextAlloc(context, sizeof(Tally));
+	tally_init(tally);
+	tally->context = context;
+	return tally;
+}
+
+/* tally_sum(tally bytea): tallies added up. */
+Datum
+cozi_tally_sum_step(PG_FUNCTION_ARGS)
+{
+	Tally	   *tally = aggregate_state(fcinfo);
+
+	if (!PG_ARGISNULL(1))
+		tally_add_encoded(tally, PG_GETARG_BYTEA_PP(1));
+	PG_RETURN_POINTER(tally);
+}
+
+/* tally_of(weight bigint, voted_at timestamptz, half_life interval): votes added up. */
+Datum
+cozi_tally_of_step(PG_FUNCTION_ARGS)
+{
+	Tally	   *tally = aggregate_state(fcinfo);
+
+	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2) && !PG_ARGISNULL(3))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
+
+		if (!TIMESTAMP_NOT_FINITE(at))
+			tally_vote(tally, PG_GETARG_INT64(1), at,
+					   cozi_half_life(PG_GETARG_INTERVAL_P(3)), 1);
+		board_progress();
+	}
+	PG_RETURN_POINTER(tally);
+}
+
+Datum
+cozi_tally_final(PG_FUNCTION_ARGS)
+{
+	Tally		none;
+
+	if (!PG_ARGISNULL(0))
+		PG_RETURN_BYTEA_P(tally_encode((Tally *) PG_GETARG_POINTER(0)));
+	tally_init(&none);
+	PG_RETURN_BYTEA_P(tally_encode(&none));
+}
+
+static void
+read_argument(FunctionCallInfo fcinfo, Tally *tally)
+{
+	tally_init(tally);
+	tally_add_encoded(tally, PG_GETARG_BYTEA_PP(0));
+}
+
+/* tally_ups(bytea) -> bigint */
+Datum
+cozi_tally_ups(PG_FUNCTION_ARGS)
+{
+	Tally		tally;
+
+	read_argument(fcinfo, &tally);
+	PG_RETURN_INT64(saturate(tally.ups));
+}
+
+/* tally_downs(bytea) -> bigint */
+Datum
+cozi_tally_downs(PG_FUNCTION_ARGS)
+{
+	Tally		tally;
+
+	read_argument(fcinfo, &tally);
+	PG_RETURN_INT64(saturate(tally.downs));
+}
+
+/* tally_heat(tally bytea, down_weight float8) -> float8 */
+Datum
+cozi_tally_heat(PG_FUNCTION_ARGS)
+{
+	Tally		tally;
+
+	read_argument(fcinfo, &tally);
+	PG_RETURN_FLOAT8(tally_to_heat(&tally, PG_GETARG_FLOAT8(1)));
+}
