@@ -91,7 +91,7 @@ become_owner(Oid relid, SavedUser *saved)
 void
 become_again(const SavedUser *saved)
 {
-	AtEOXact_GUC(true, saved->nestlevel);
+	AtEOXact_GUC(false, saved->nestlevel);
 	SetUserIdAndSecContext(saved->userid, saved->context);
 }
 

@@ -301,7 +301,7 @@ open_cursor(const TopRanked *top, int by, bool nulls_first)
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	portal = SPI_cursor_open_with_args(NULL, query.data, 0, NULL, NULL, NULL, true,
 									   CURSOR_OPT_NO_SCROLL | CURSOR_OPT_FAST_PLAN);
-	AtEOXact_GUC(true, level);
+	AtEOXact_GUC(false, level);
 	pfree(query.data);
 	return portal;
 }
