@@ -96,11 +96,15 @@ become(Oid userid, int context, SavedUser *saved)
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* An error needs none of this: the abort restores both. */
+/*
+ * Back to the caller, whose settings are what they were: a plain SET by code
+ * of the table's owner ends here, too.  An error needs none of this: the
+ * abort restores both.
+ */
 static void
 become_again(SavedUser *saved)
 {
-	AtEOXact_GUC(true, saved->nestlevel);
+	AtEOXact_GUC(false, saved->nestlevel);
 	SetUserIdAndSecContext(saved->userid, saved->context);
 }
 
@@ -592,7 +596,7 @@ cozi_create_shards(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has shards already", job.relname),
-				 errhint("Use cozi.split_plan() to split them further.")));
+				 errhint("To change their number, use cozi.unshard_table() and then cozi.shard_table().")));
 
 	job.key = "";
 	plan = read_catalogs(&job, "SELECT p FROM cozi.sharding_partitions($1, $3, NULL) WITH ORDINALITY AS x (p, n)"

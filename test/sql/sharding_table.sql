@@ -231,17 +231,25 @@ BEGIN
         NULL;
     END;
     INSERT INTO shards.seen SELECT current_user, rolcreaterole FROM pg_roles WHERE rolname = current_user;
+    PERFORM set_config('search_path', 'shards, pg_catalog', false), set_config('row_security', 'off', false),
+            set_config('work_mem', '64kB', false), set_config('regress.spy', 'was here', false);
     RETURN true;
 END
 $$;
 CREATE TABLE trap (author_id int NOT NULL CHECK (shards.spy(author_id)));
 INSERT INTO trap VALUES (1), (2);
-DELETE FROM seen;
+DELETE FROM shards.seen;
 RESET ROLE;
+-- what it set when the rows were inserted
+SET search_path = shards;
+SET row_security = on;
+RESET work_mem;
+RESET regress.spy;
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('trap', 'author_id', 2);
 SELECT DISTINCT * FROM seen;
 SELECT relname, relowner::regrole FROM pg_class WHERE relname ~ '^trap' AND relnamespace = 'shards'::regnamespace ORDER BY 1;
-SELECT current_user = session_user AS back, current_setting('search_path') AS path, current_setting('row_security') AS rls;
+SELECT current_user = session_user AS back, current_setting('search_path') AS path, current_setting('row_security') AS rls,
+       current_setting('work_mem') AS work_mem, current_setting('regress.spy', true) AS planted;
 
 -- nor does the caller's search_path lend the extension's owner an operator
 SET ROLE regress_shard_owner;
