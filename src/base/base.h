@@ -7,6 +7,10 @@
 #ifndef COZI_BASE_H
 #define COZI_BASE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "utils/relcache.h"
+
 #include "base/compat.h"
 
 /*
@@ -37,6 +41,74 @@ extern bool cozi_preloaded(void);
 extern void cozi_shmem_init(void);
 extern void cozi_shmem_request(CoziShmem *shmem);
 extern CoziShmemHeader *cozi_shmem_attach(CoziShmem *shmem, bool create);
+
+/*
+ * user.c: acting as another user.  The settings of the code that runs there
+ * never survive it.
+ */
+typedef struct CoziSavedUser
+{
+	Oid			userid;
+	int			context;
+	int			nestlevel;
+} CoziSavedUser;
+
+extern Oid	cozi_relation_owner(Oid relid);
+extern void cozi_switch_user(Oid userid, int context, CoziSavedUser *saved);
+extern void cozi_switch_to_owner(Oid relid, CoziSavedUser *saved);
+extern void cozi_restore_user(const CoziSavedUser *saved);
+extern void cozi_set_locally(const char *setting, const char *value);
+
+/* argument.c: one wording for one mistake */
+struct FunctionCallInfoBaseData;
+extern void cozi_require_argument(struct FunctionCallInfoBaseData *fcinfo, int n, const char *name);
+extern void cozi_no_such_relation(Oid relid) pg_attribute_noreturn();
+extern void cozi_no_such_column(const char *relation, const char *column) pg_attribute_noreturn();
+extern void cozi_wrong_kind(const char *relation, const char *wanted) pg_attribute_noreturn();
+extern char *cozi_relation_name(Oid relid);
+extern char *cozi_qualified_name(Oid relid);
+extern void cozi_require_owner(Oid relid);
+
+/* column.c: a column of a user's table */
+typedef struct CoziColumn
+{
+	NameData	name;			/* empty: none was given */
+	AttrNumber	attnum;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+} CoziColumn;
+
+extern void cozi_find_column(Relation rel, const char *name, CoziColumn *column);
+extern bool cozi_column_is_same(Relation rel, const CoziColumn *column);
+
+/* row.c: what SPI has selected, as the function's result */
+extern void cozi_return_rows(struct FunctionCallInfoBaseData *fcinfo);
+
+/* statement.c: SQL from a template with named parts */
+extern char *cozi_statement(const char *template,...);
+extern void cozi_run(const char *statement, int expected);
+
+/*
+ * registry.c: the tables of the extension, and what sessions cache of them.
+ * A room declares a CoziRegistry for each table that it caches, fills its
+ * cache when cozi_registry_generation() differs from the generation that the
+ * cache was filled at, and asks before each use.
+ */
+typedef struct CoziRegistry
+{
+	const char *table;			/* in the extension's schema */
+	Oid			relid;			/* as last seen; invalid when there is none */
+	uint64		generation;		/* 0: never looked at */
+	struct CoziRegistry *next;
+} CoziRegistry;
+
+typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
+
+extern Oid	cozi_schema(void);
+extern Oid	cozi_table(const char *name);
+extern void cozi_read_table(const char *name, CoziRowReader reader, void *arg);
+extern uint64 cozi_registry_generation(CoziRegistry *registry);
 
 /* expression.c: expressions in plans */
 struct Node;

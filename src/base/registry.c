@@ -1,0 +1,160 @@
+/*
+ * base/registry.c
+ *		The extension's own tables, and what sessions cache of them.
+ *
+ * Configuration that sessions cache (keys, revocations, edges, limits, shard
+ * maps) has a trigger cozi.config_changed(), ENABLE ALWAYS, for each statement
+ * and for TRUNCATE.  The trigger sends a relcache invalidation of its table at
+ * commit, to all sessions and, by the WAL, to standbys; in its own session it
+ * acts at the end of the command.  A COMMIT returns after the message was sent,
+ * so that what starts later sees the change.
+ *
+ * The law: a lookup asks cozi_registry_generation() and nothing else: no scan
+ * and no system call as long as nothing has changed.
+ *
+ * The schema is found by the extension's membership, never by its name.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "base/base.h"
+
+static CoziRegistry *watched = NULL;
+
+static Oid
+find_schema(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			schema = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("cozi"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return schema;
+}
+
+/*
+ * The schema of the extension; invalid where it is not installed.  It cannot
+ * be moved to another schema, so an OID that was right stays right for as long
+ * as there is a schema of that OID.
+ */
+Oid
+cozi_schema(void)
+{
+	static Oid	schema = InvalidOid;
+
+	if (!OidIsValid(schema) || !SearchSysCacheExists1(NAMESPACEOID, ObjectIdGetDatum(schema)))
+		schema = find_schema();
+	return schema;
+}
+
+/* A table of the extension, or an index; invalid where there is none. */
+Oid
+cozi_table(const char *name)
+{
+	Oid			schema = cozi_schema();
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/*
+ * Call reader for each row of a table of the extension, as committed now: a
+ * transaction above READ COMMITTED must see what changed since its snapshot.
+ */
+void
+cozi_read_table(const char *name, CoziRowReader reader, void *arg)
+{
+	Oid			relid = cozi_table(name);
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(relid))
+		return;
+	rel = table_open(relid, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		reader(tuple, RelationGetDescr(rel), arg);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+registry_changed(Datum arg, Oid relid)
+{
+	for (CoziRegistry *each = watched; each != NULL; each = each->next)
+		if (!OidIsValid(relid) || !OidIsValid(each->relid) || each->relid == relid)
+			each->generation++;
+}
+
+static void
+watch(CoziRegistry *registry)
+{
+	if (watched == NULL)
+		CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+	registry->next = watched;
+	watched = registry;
+	registry->generation = 1;
+}
+
+/*
+ * A number that grows whenever the table may have changed, never 0.  What a
+ * session fills its cache with must be read after this call, and kept only if
+ * a second call returns the same number.
+ */
+uint64
+cozi_registry_generation(CoziRegistry *registry)
+{
+	if (registry->generation == 0)
+		watch(registry);
+	/* what others have committed; free where there is nothing */
+	AcceptInvalidationMessages();
+	if (!OidIsValid(registry->relid) ||
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(registry->relid)))
+	{
+		Oid			relid = cozi_table(registry->table);
+
+		if (relid != registry->relid)
+		{
+			registry->relid = relid;
+			registry->generation++;
+		}
+	}
+	return registry->generation;
+}
+
+PG_FUNCTION_INFO_V1(cozi_config_changed);
+
+/*
+ * config_changed() -> trigger: tells all sessions to read the table again
+ */
+Datum
+cozi_config_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"config_changed\" was not called as a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}
