@@ -2,15 +2,15 @@
 
 -- cozi: the content logic of a social platform, inside PostgreSQL.
 --
--- This script is made of one part a domain, in the order of the Makefile.
--- Functions named in a policy or a query of any role may be executed by
--- PUBLIC; everything else is revoked where it is created.  Nobody but its
--- owner may use schema cozi until the administrator says
+-- This script is built from the parts that sql/order lists.  The last one,
+-- grants, revokes every object from PUBLIC and grants it again by a list.  Only
+-- the owner of schema cozi and pg_monitor may use the schema, until the
+-- administrator calls cozi.grant_owner(), cozi.grant_app(), or says
 --
 --     GRANT USAGE ON SCHEMA cozi TO ...;
 
--- A schema that existed before belongs to somebody: objects planted in it
--- would be called by ours.
+-- The functions of the extension would call objects that other roles have put
+-- into the schema, or still can.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
@@ -20,6 +20,15 @@ BEGIN
         RAISE EXCEPTION 'schema "cozi" belongs to another role'
             USING ERRCODE = 'insufficient_privilege',
                   HINT = 'Drop the schema, or make the role that creates the extension its owner.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace n,
+                           pg_catalog.aclexplode(n.nspacl) a
+               WHERE n.nspname OPERATOR(pg_catalog.=) 'cozi'
+                 AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+                 AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner) THEN
+        RAISE EXCEPTION 'other roles may create objects in schema "cozi"'
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'Drop the schema, or revoke CREATE on it before CREATE EXTENSION cozi.';
     END IF;
     IF EXISTS (SELECT FROM pg_catalog.pg_depend d
                WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
@@ -33,4 +42,5 @@ END
 $$;
 
 REVOKE ALL ON SCHEMA cozi FROM PUBLIC;
+GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 COMMENT ON SCHEMA cozi IS 'the content logic of a social platform (extension cozi)';

@@ -2,7 +2,7 @@
 
 -- Boards go by drop_board.  Everything else is found in pg_depend: policies,
 -- defaults, constraints, indexes, views and functions that call ours.
-CREATE FUNCTION uninstall_plan() RETURNS SETOF text
+CREATE OR REPLACE FUNCTION uninstall_plan() RETURNS SETOF text
     LANGUAGE sql STABLE PARALLEL RESTRICTED COST 1000 ROWS 10
 BEGIN ATOMIC
     WITH ours AS (
@@ -60,4 +60,3 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION uninstall_plan() IS
 'the statements, in order, that remove every use of cozi in this database and then the extension; executes nothing';
-REVOKE ALL ON FUNCTION uninstall_plan() FROM PUBLIC;

@@ -7,235 +7,179 @@
 --
 -- the ones that read raise object_not_in_prerequisite_state, unless they are
 -- told that it may be missing, as the views do.
-GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 
 -- Histograms as values: the counts of log-linear buckets, eight an octave.
 
-CREATE FUNCTION histogram_add(state internal, ms float8) RETURNS internal
-LANGUAGE c IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION histogram_add(state internal, ms float8) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_add';
 COMMENT ON FUNCTION histogram_add(internal, float8) IS 'transition function of histogram(float8)';
-REVOKE ALL ON FUNCTION histogram_add(internal, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_add(internal, float8) TO pg_monitor;
 
-CREATE FUNCTION histogram_merge(state internal, histogram bigint[]) RETURNS internal
-LANGUAGE c IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION histogram_merge(state internal, histogram bigint[]) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_merge';
 COMMENT ON FUNCTION histogram_merge(internal, bigint[]) IS 'transition function of histogram_sum(bigint[])';
-REVOKE ALL ON FUNCTION histogram_merge(internal, bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_merge(internal, bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_final(state internal) RETURNS bigint[]
-LANGUAGE c IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION histogram_final(state internal) RETURNS bigint[]
+LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_final';
 COMMENT ON FUNCTION histogram_final(internal) IS 'final function of histogram(float8) and histogram_sum(bigint[])';
-REVOKE ALL ON FUNCTION histogram_final(internal) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_final(internal) TO pg_monitor;
 
-CREATE AGGREGATE histogram(ms float8) (
+CREATE OR REPLACE AGGREGATE histogram(ms float8) (
     SFUNC = histogram_add, STYPE = internal, SSPACE = 2112,
     FINALFUNC = histogram_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE histogram(float8) IS 'the histogram of durations in ms; NULLs are passed over';
-REVOKE ALL ON FUNCTION histogram(float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram(float8) TO pg_monitor;
 
-CREATE AGGREGATE histogram_sum(histogram bigint[]) (
+CREATE OR REPLACE AGGREGATE histogram_sum(histogram bigint[]) (
     SFUNC = histogram_merge, STYPE = internal, SSPACE = 2112,
     FINALFUNC = histogram_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE histogram_sum(bigint[]) IS 'the histogram of all durations of several histograms, exactly';
-REVOKE ALL ON FUNCTION histogram_sum(bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_sum(bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_minus(newer bigint[], older bigint[]) RETURNS bigint[]
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+CREATE OR REPLACE FUNCTION histogram_minus(newer bigint[], older bigint[]) RETURNS bigint[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_minus';
 COMMENT ON FUNCTION histogram_minus(bigint[], bigint[]) IS 'what came between two snapshots of a histogram; all of the newer one if a reset came between';
-REVOKE ALL ON FUNCTION histogram_minus(bigint[], bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_minus(bigint[], bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_pack(histogram bigint[]) RETURNS bigint[]
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+CREATE OR REPLACE FUNCTION histogram_pack(histogram bigint[]) RETURNS bigint[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_pack';
 COMMENT ON FUNCTION histogram_pack(bigint[]) IS 'a histogram for storing, without its empty buckets';
-REVOKE ALL ON FUNCTION histogram_pack(bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_pack(bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_unpack(packed bigint[]) RETURNS bigint[]
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+CREATE OR REPLACE FUNCTION histogram_unpack(packed bigint[]) RETURNS bigint[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_unpack';
 COMMENT ON FUNCTION histogram_unpack(bigint[]) IS 'the histogram that histogram_pack() was given';
-REVOKE ALL ON FUNCTION histogram_unpack(bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_unpack(bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_count(histogram bigint[]) RETURNS bigint
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+CREATE OR REPLACE FUNCTION histogram_count(histogram bigint[]) RETURNS bigint
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_count_sql';
 COMMENT ON FUNCTION histogram_count(bigint[]) IS 'how many durations a histogram holds';
-REVOKE ALL ON FUNCTION histogram_count(bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_count(bigint[]) TO pg_monitor;
 
-CREATE FUNCTION histogram_quantile(histogram bigint[], quantile float8) RETURNS float8
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+CREATE OR REPLACE FUNCTION histogram_quantile(histogram bigint[], quantile float8) RETURNS float8
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_quantile_sql';
 COMMENT ON FUNCTION histogram_quantile(bigint[], float8) IS 'the quantile in ms, at most 12.5 % off percentile_disc; NULL of an empty histogram';
-REVOKE ALL ON FUNCTION histogram_quantile(bigint[], float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_quantile(bigint[], float8) TO pg_monitor;
 
-CREATE FUNCTION histogram_buckets(histogram bigint[],
+CREATE OR REPLACE FUNCTION histogram_buckets(histogram bigint[],
     OUT lower_ms float8, OUT upper_ms float8, OUT count bigint)
 RETURNS SETOF record
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_histogram_buckets';
 COMMENT ON FUNCTION histogram_buckets(bigint[]) IS 'the buckets that hold something: from lower_ms on, below upper_ms';
-REVOKE ALL ON FUNCTION histogram_buckets(bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION histogram_buckets(bigint[]) TO pg_monitor;
 
 -- What is in shared memory.
 
-CREATE FUNCTION latency_stats(OUT preloaded boolean, OUT stats_since timestamptz, OUT reset_reason text,
+CREATE OR REPLACE FUNCTION latency_stats(OUT preloaded boolean, OUT stats_since timestamptz, OUT reset_reason text,
     OUT max_statements int, OUT statements bigint, OUT statements_dropped bigint,
     OUT transactions_dropped bigint, OUT errors_dropped bigint, OUT plans bigint,
     OUT snapshots bigint, OUT snapshot_failures bigint, OUT memory bigint)
 RETURNS record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_stats';
 COMMENT ON FUNCTION latency_stats() IS 'since when and why latencies, errors and plans count, and what found no room';
-REVOKE ALL ON FUNCTION latency_stats() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_stats() TO pg_monitor;
 
-CREATE FUNCTION latency_reset() RETURNS void
-LANGUAGE c VOLATILE PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION latency_reset() RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_reset';
 COMMENT ON FUNCTION latency_reset() IS 'forget all latencies, errors and plans, and free their room';
-REVOKE ALL ON FUNCTION latency_reset() FROM PUBLIC;
 
-CREATE FUNCTION latency(with_histogram boolean DEFAULT false, missing_ok boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION latency(with_histogram boolean = false, missing_ok boolean = false,
     OUT dbid oid, OUT userid oid, OUT queryid bigint,
     OUT calls bigint, OUT failed bigint, OUT timeouts bigint,
     OUT mean_ms float8, OUT p50_ms float8, OUT p95_ms float8, OUT p99_ms float8, OUT p999_ms float8,
     OUT max_ms float8, OUT total_ms float8, OUT stats_since timestamptz, OUT histogram bigint[])
 RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1000
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1000
 AS 'MODULE_PATHNAME', 'cozi_latency';
 COMMENT ON FUNCTION latency(boolean, boolean) IS 'the latencies of every top-level statement, by database, role and query identifier';
-REVOKE ALL ON FUNCTION latency(boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency(boolean, boolean) TO pg_monitor;
 
-CREATE FUNCTION transaction_latency(with_histogram boolean DEFAULT false, missing_ok boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION transaction_latency(with_histogram boolean = false, missing_ok boolean = false,
     OUT dbid oid, OUT userid oid,
     OUT calls bigint, OUT failed bigint, OUT timeouts bigint,
     OUT mean_ms float8, OUT p50_ms float8, OUT p95_ms float8, OUT p99_ms float8, OUT p999_ms float8,
     OUT max_ms float8, OUT total_ms float8, OUT stats_since timestamptz, OUT histogram bigint[])
 RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 50
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_transaction_latency';
 COMMENT ON FUNCTION transaction_latency(boolean, boolean) IS 'the durations of client transactions, by database and the role that logged in';
-REVOKE ALL ON FUNCTION transaction_latency(boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION transaction_latency(boolean, boolean) TO pg_monitor;
 
-CREATE FUNCTION errors(missing_ok boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION errors(missing_ok boolean = false,
     OUT dbid oid, OUT sqlstate text, OUT count bigint)
 RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 50
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_errors';
 COMMENT ON FUNCTION errors(boolean) IS 'the errors reported to the server log, by database and SQLSTATE';
-REVOKE ALL ON FUNCTION errors(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION errors(boolean) TO pg_monitor;
 
-CREATE FUNCTION plans(missing_ok boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION plans(missing_ok boolean = false,
     OUT number bigint, OUT ended_at timestamptz, OUT dbid oid, OUT userid oid, OUT queryid bigint,
     OUT ms float8, OUT row_count bigint, OUT timed_out boolean, OUT query text, OUT plan text)
 RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 128
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 128
 AS 'MODULE_PATHNAME', 'cozi_plans';
 COMMENT ON FUNCTION plans(boolean) IS 'the last executions that took cozi.slow_plan_ms, with their plans, or timed out, without';
-REVOKE ALL ON FUNCTION plans(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION plans(boolean) TO pg_monitor;
 
-CREATE FUNCTION unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
+CREATE OR REPLACE FUNCTION unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
     OUT calls bigint, OUT total_ms float8, OUT max_ms float8, OUT stats_since timestamptz)
 RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10
 AS 'MODULE_PATHNAME', 'cozi_unfinished';
 COMMENT ON FUNCTION unfinished() IS 'the statements that were executed and never completed, which pg_stat_statements does not show';
-REVOKE ALL ON FUNCTION unfinished() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION unfinished() TO pg_monitor;
 
 -- One figure each, for the lists of other views: NULL where it is not measured.
 
-CREATE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quantile float8) RETURNS float8
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 10
+CREATE OR REPLACE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quantile float8) RETURNS float8
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_latency_of';
 COMMENT ON FUNCTION latency_of(oid, oid, bigint, float8) IS 'the quantile of a statement''s latency in ms, 1 its maximum; NULL when not measured';
-REVOKE ALL ON FUNCTION latency_of(oid, oid, bigint, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_of(oid, oid, bigint, float8) TO pg_monitor;
 
-CREATE FUNCTION latency_histogram(dbid oid, userid oid, queryid bigint) RETURNS bigint[]
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 10
+CREATE OR REPLACE FUNCTION latency_histogram(dbid oid, userid oid, queryid bigint) RETURNS bigint[]
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_latency_histogram';
 COMMENT ON FUNCTION latency_histogram(oid, oid, bigint) IS 'the histogram of a statement''s latency; NULL when not measured';
-REVOKE ALL ON FUNCTION latency_histogram(oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_histogram(oid, oid, bigint) TO pg_monitor;
 
-CREATE FUNCTION timeouts_of(dbid oid, userid oid, queryid bigint) RETURNS bigint
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 10
+CREATE OR REPLACE FUNCTION timeouts_of(dbid oid, userid oid, queryid bigint) RETURNS bigint
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_timeouts_of';
 COMMENT ON FUNCTION timeouts_of(oid, oid, bigint) IS 'how often a statement timed out or was cancelled; NULL when not measured';
-REVOKE ALL ON FUNCTION timeouts_of(oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION timeouts_of(oid, oid, bigint) TO pg_monitor;
 
-CREATE FUNCTION transaction_time(dbid oid, quantile float8) RETURNS float8
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 100
+CREATE OR REPLACE FUNCTION transaction_time(dbid oid, quantile float8) RETURNS float8
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_transaction_time';
 COMMENT ON FUNCTION transaction_time(oid, float8) IS 'the quantile of a database''s transaction durations in ms; NULL when not measured';
-REVOKE ALL ON FUNCTION transaction_time(oid, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION transaction_time(oid, float8) TO pg_monitor;
 
-CREATE FUNCTION captured_text(dbid oid, userid oid, queryid bigint) RETURNS text
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10
+CREATE OR REPLACE FUNCTION captured_text(dbid oid, userid oid, queryid bigint) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_captured_text';
 COMMENT ON FUNCTION captured_text(oid, oid, bigint) IS 'the text of a statement''s last slow execution, NULL if it is not among the last 128';
-REVOKE ALL ON FUNCTION captured_text(oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION captured_text(oid, oid, bigint) TO pg_monitor;
 
-CREATE FUNCTION error_ratio(dbid oid) RETURNS float8
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+CREATE OR REPLACE FUNCTION error_ratio(dbid oid) RETURNS float8
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'cozi_error_ratio';
 COMMENT ON FUNCTION error_ratio(oid) IS 'errors of the server''s making for each statement that completed or failed; NULL when not counted';
-REVOKE ALL ON FUNCTION error_ratio(oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION error_ratio(oid) TO pg_monitor;
 
-CREATE FUNCTION latency_reason() RETURNS text
-LANGUAGE c STABLE PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION latency_reason() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_reason';
 COMMENT ON FUNCTION latency_reason() IS 'why latencies and errors are NULL; NULL when they are measured';
-REVOKE ALL ON FUNCTION latency_reason() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_reason() TO pg_monitor;
 
-CREATE FUNCTION error_name(sqlstate text) RETURNS text
-LANGUAGE c STABLE STRICT PARALLEL SAFE
+CREATE OR REPLACE FUNCTION error_name(sqlstate text) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_error_name';
 COMMENT ON FUNCTION error_name(text) IS 'the condition name of an SQLSTATE, as PL/pgSQL and the manual have it; NULL if it has none';
-REVOKE ALL ON FUNCTION error_name(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION error_name(text) TO pg_monitor;
 
-CREATE FUNCTION error_blame(sqlstate text) RETURNS text
+CREATE OR REPLACE FUNCTION error_blame(sqlstate text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN CASE WHEN left(sqlstate, 2) IN ('40', '53', '54', '55', '57', '58', 'F0', 'HV', 'XX') THEN 'server' ELSE 'client' END;
 COMMENT ON FUNCTION error_blame(text) IS 'who makes an error of this class: server (conflicts, limits, cancellation, I/O, internal) or client (all others)';
-REVOKE ALL ON FUNCTION error_blame(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION error_blame(text) TO pg_monitor;
 
-CREATE FUNCTION statements_completed(dbid oid) RETURNS bigint
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+CREATE OR REPLACE FUNCTION statements_completed(dbid oid) RETURNS bigint
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'cozi_statements_completed';
 COMMENT ON FUNCTION statements_completed(oid) IS 'how many top-level statements of a database, of all if NULL, ended without an error; NULL when not counted';
-REVOKE ALL ON FUNCTION statements_completed(oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements_completed(oid) TO pg_monitor;
 
-CREATE VIEW error_rate AS
+CREATE OR REPLACE VIEW error_rate AS
 SELECT d.datname, cozi.error_blame(e.sqlstate) AS class, e.sqlstate, cozi.error_name(e.sqlstate) AS name, e.count,
        e.count / nullif(extract(epoch FROM clock_timestamp() - s.stats_since), 0)::float8 * 60 AS per_minute,
        e.count / nullif(t.errors + cozi.statements_completed(e.dbid), 0)::float8 AS rate,
@@ -247,10 +191,8 @@ LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid
 WHERE e.sqlstate IS NOT NULL OR NOT s.preloaded
 ORDER BY e.count DESC, e.sqlstate, d.datname;
 COMMENT ON VIEW error_rate IS 'the errors of each database by SQLSTATE, most frequent first; rate is a share of the statements; one row with the reason when they are not counted';
-REVOKE ALL ON error_rate FROM PUBLIC;
-GRANT SELECT ON error_rate TO pg_monitor;
 
-CREATE VIEW slow_plans AS
+CREATE OR REPLACE VIEW slow_plans AS
 SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out, p.query, p.plan,
        CASE WHEN NOT s.preloaded THEN cozi.latency_reason() END AS reason
 FROM cozi.latency_stats() s
@@ -260,5 +202,3 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.userid
 WHERE p.number IS NOT NULL OR NOT s.preloaded
 ORDER BY p.number DESC;
 COMMENT ON VIEW slow_plans IS 'the last 128 executions that took cozi.slow_plan_ms or timed out, newest first; one row with the reason when cozi is not preloaded';
-REVOKE ALL ON slow_plans FROM PUBLIC;
-GRANT SELECT ON slow_plans TO pg_monitor;

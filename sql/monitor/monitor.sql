@@ -3,11 +3,10 @@
 -- Everything here is for members of pg_monitor and nothing for PUBLIC.  The
 -- views run their functions as whoever reads them, so a role that a DBA
 -- grants more sees what pg_stat_statements and pg_stat_activity show it.
-GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 
 -- The reader of pg_stat_statements, under every view.
 
-CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT false, timeouts boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION statements(showtext boolean = false, quiet boolean = false, timeouts boolean = false,
     OUT userid oid, OUT dbid oid, OUT toplevel boolean, OUT queryid bigint, OUT query text,
     OUT plans bigint, OUT total_plan_time float8,
     OUT calls bigint, OUT total_exec_time float8, OUT min_exec_time float8, OUT max_exec_time float8,
@@ -22,75 +21,57 @@ CREATE FUNCTION statements(showtext boolean DEFAULT false, quiet boolean DEFAULT
     OUT jit_optimization_time float8, OUT jit_emission_time float8,
     OUT stats_since timestamptz)
 RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 5000 ROWS 1000
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 5000 ROWS 1000
 AS 'MODULE_PATHNAME', 'cozi_statements';
 COMMENT ON FUNCTION statements(boolean, boolean, boolean) IS 'the rows of pg_stat_statements, of any version in any schema; none and a warning without it';
-REVOKE ALL ON FUNCTION statements(boolean, boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements(boolean, boolean, boolean) TO pg_monitor;
 
 -- The cost lets the planner fetch texts after ORDER BY and LIMIT.
-CREATE FUNCTION query_text(dbid oid, userid oid, queryid bigint) RETURNS text
-LANGUAGE c STABLE PARALLEL RESTRICTED COST 10000
+CREATE OR REPLACE FUNCTION query_text(dbid oid, userid oid, queryid bigint) RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000
 AS 'MODULE_PATHNAME', 'cozi_query_text';
 COMMENT ON FUNCTION query_text(oid, oid, bigint) IS 'the text of a statement, masked as pg_stat_statements masks it';
-REVOKE ALL ON FUNCTION query_text(oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION query_text(oid, oid, bigint) TO pg_monitor;
 
-CREATE FUNCTION statements_info(OUT dealloc bigint, OUT stats_reset timestamptz) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1
+CREATE OR REPLACE FUNCTION statements_info(OUT dealloc bigint, OUT stats_reset timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
 AS 'MODULE_PATHNAME', 'cozi_statements_info';
 COMMENT ON FUNCTION statements_info() IS 'evictions and last reset of pg_stat_statements; no row before its version 1.9';
-REVOKE ALL ON FUNCTION statements_info() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements_info() TO pg_monitor;
 
-CREATE FUNCTION statements_state() RETURNS text
-LANGUAGE c STABLE PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION statements_state() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_statements_state';
 COMMENT ON FUNCTION statements_state() IS 'whether pg_stat_statements can be read: ok, absent, not loaded or denied';
-REVOKE ALL ON FUNCTION statements_state() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements_state() TO pg_monitor;
 
-CREATE FUNCTION statements_fix() RETURNS text
-LANGUAGE c STABLE PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION statements_fix() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_statements_fix';
 COMMENT ON FUNCTION statements_fix() IS 'the commands that make pg_stat_statements readable, NULL if it is';
-REVOKE ALL ON FUNCTION statements_fix() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statements_fix() TO pg_monitor;
 
-CREATE FUNCTION preload_fix(library text) RETURNS text
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION preload_fix(library text) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_preload_fix';
 COMMENT ON FUNCTION preload_fix(text) IS 'the command that adds a library to those the server loads at start';
-REVOKE ALL ON FUNCTION preload_fix(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION preload_fix(text) TO pg_monitor;
 
-CREATE FUNCTION is_preloaded() RETURNS boolean
-LANGUAGE c STABLE PARALLEL RESTRICTED
+CREATE OR REPLACE FUNCTION is_preloaded() RETURNS boolean
+LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_is_preloaded';
 COMMENT ON FUNCTION is_preloaded() IS 'whether the server loaded cozi at its start';
-REVOKE ALL ON FUNCTION is_preloaded() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION is_preloaded() TO pg_monitor;
 
 -- Slow queries.  The numbers are sorted in the inner query; what costs more,
 -- names, shares, percentiles and texts, is in the outer list and so evaluated
 -- only for the rows that a LIMIT leaves.  A nested statement's time is in its
 -- caller's.
 
-CREATE FUNCTION database_time(dbid oid) RETURNS float8
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
+CREATE OR REPLACE FUNCTION database_time(dbid oid) RETURNS float8
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_database_time';
 COMMENT ON FUNCTION database_time(oid) IS 'the total time in ms of a database''s top-level statements, as statements() last read them in this session';
-REVOKE ALL ON FUNCTION database_time(oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION database_time(oid) TO pg_monitor;
 
-CREATE FUNCTION timed_io(ms float8) RETURNS float8
+CREATE OR REPLACE FUNCTION timed_io(ms float8) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE COST 1
 RETURN CASE WHEN ms > 0 OR current_setting('track_io_timing')::boolean THEN ms END;
 COMMENT ON FUNCTION timed_io(float8) IS 'a time of reading and writing, NULL rather than 0 where nothing measures it';
-REVOKE ALL ON FUNCTION timed_io(float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION timed_io(float8) TO pg_monitor;
 
-CREATE VIEW slow_queries AS
+CREATE OR REPLACE VIEW slow_queries AS
 SELECT s.queryid,
        (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
        (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
@@ -117,10 +98,8 @@ SELECT s.queryid,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
 FROM (SELECT * FROM cozi.statements(timeouts => true) t WHERE t.toplevel IS NOT FALSE ORDER BY mean_exec_time DESC) s;
 COMMENT ON VIEW slow_queries IS 'the statements by mean time, slowest first; since each was first seen';
-REVOKE ALL ON slow_queries FROM PUBLIC;
-GRANT SELECT ON slow_queries TO pg_monitor;
 
-CREATE VIEW slow_queries_by_total AS
+CREATE OR REPLACE VIEW slow_queries_by_total AS
 SELECT s.queryid,
        (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
        (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
@@ -147,10 +126,8 @@ SELECT s.queryid,
        cozi.query_text(s.dbid, s.userid, s.queryid) AS query
 FROM (SELECT * FROM cozi.statements(timeouts => true) t WHERE t.toplevel IS NOT FALSE ORDER BY total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_total IS 'the statements by total time, costliest first; since each was first seen';
-REVOKE ALL ON slow_queries_by_total FROM PUBLIC;
-GRANT SELECT ON slow_queries_by_total TO pg_monitor;
 
-CREATE VIEW slow_queries_by_p99 AS
+CREATE OR REPLACE VIEW slow_queries_by_p99 AS
 SELECT s.queryid,
        (SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = s.dbid) AS datname,
        (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = s.userid) AS rolname,
@@ -180,19 +157,15 @@ FROM (SELECT t.*, cozi.latency_of(t.dbid, t.userid, t.queryid, 0.99) AS p99
       WHERE t.toplevel IS NOT FALSE
       ORDER BY p99 DESC NULLS LAST, total_exec_time DESC) s;
 COMMENT ON VIEW slow_queries_by_p99 IS 'the statements by their 99th percentile, slowest first; since each was first seen';
-REVOKE ALL ON slow_queries_by_p99 FROM PUBLIC;
-GRANT SELECT ON slow_queries_by_p99 TO pg_monitor;
 
 -- Tables.
 
-CREATE FUNCTION relation_bytes(relation oid) RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100
+CREATE OR REPLACE FUNCTION relation_bytes(relation oid) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_relation_bytes';
 COMMENT ON FUNCTION relation_bytes(oid) IS 'the bytes of all forks of one relation; NULL, without waiting, if it is locked or gone';
-REVOKE ALL ON FUNCTION relation_bytes(oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION relation_bytes(oid) TO pg_monitor;
 
-CREATE VIEW table_sizes AS
+CREATE OR REPLACE VIEW table_sizes AS
 WITH tables AS (
     SELECT c.oid, c.relkind, c.relispartition, c.reltoastrelid, c.reloptions, greatest(c.reltuples, 0) AS reltuples,
            c.reltuples >= 0 AS analyzed, coalesce(pg_partition_root(c.oid), c.oid)::oid AS root
@@ -246,10 +219,8 @@ JOIN trees t ON t.root = r.oid
 LEFT JOIN sizes s ON s.root = r.oid
 ORDER BY total_bytes DESC;
 COMMENT ON VIEW table_sizes IS 'the size of each table and partition tree, in all schemas, largest first';
-REVOKE ALL ON table_sizes FROM PUBLIC;
-GRANT SELECT ON table_sizes TO pg_monitor;
 
-CREATE VIEW cache_hit AS
+CREATE OR REPLACE VIEW cache_hit AS
 WITH tables AS (
     SELECT coalesce(pg_partition_root(t.relid), t.relid)::oid AS root,
            sum(t.heap_blks_hit + coalesce(t.toast_blks_hit, 0)) AS table_hit,
@@ -272,12 +243,10 @@ SELECT c.scope, c.relation::regclass AS relation, c.hit::bigint AS hit, c.read::
 FROM counted c
 ORDER BY c.rank, c.read DESC, c.hit DESC;
 COMMENT ON VIEW cache_hit IS 'how much was found in shared buffers: the database, its tables and indexes, each table';
-REVOKE ALL ON cache_hit FROM PUBLIC;
-GRANT SELECT ON cache_hit TO pg_monitor;
 
 -- Sessions, as pg_stat_activity shows them to whoever asks.
 
-CREATE VIEW connections AS
+CREATE OR REPLACE VIEW connections AS
 WITH room AS (
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
            - coalesce(current_setting('reserved_connections', true)::int, 0) AS available
@@ -294,10 +263,8 @@ WHERE a.backend_type = 'client backend'
 GROUP BY GROUPING SETS ((r.available), (r.available, a.datname, a.usename, a.application_name))
 ORDER BY grouping(a.datname) DESC, count(*) DESC;
 COMMENT ON VIEW connections IS 'client connections against the limit: one row for all, one for each database, role and application';
-REVOKE ALL ON connections FROM PUBLIC;
-GRANT SELECT ON connections TO pg_monitor;
 
-CREATE VIEW activity_now AS
+CREATE OR REPLACE VIEW activity_now AS
 SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name, a.client_addr, a.backend_type, a.state,
        a.wait_event_type, a.wait_event,
        CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END AS blocked_by,
@@ -310,10 +277,8 @@ WHERE a.pid <> pg_backend_pid()
   AND (a.state <> 'idle' OR a.backend_type IN ('autovacuum worker', 'parallel worker'))
 ORDER BY a.xact_start;
 COMMENT ON VIEW activity_now IS 'what runs or holds a transaction open right now, longest first';
-REVOKE ALL ON activity_now FROM PUBLIC;
-GRANT SELECT ON activity_now TO pg_monitor;
 
-CREATE VIEW blocking_tree AS
+CREATE OR REPLACE VIEW blocking_tree AS
 WITH RECURSIVE waiting AS MATERIALIZED (
     SELECT a.pid, pg_blocking_pids(a.pid) AS blocked_by
     FROM pg_catalog.pg_stat_activity a WHERE a.wait_event_type = 'Lock'
@@ -359,10 +324,8 @@ LEFT JOIN wanted l ON l.pid = t.pid
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = t.pid
 ORDER BY t.path;
 COMMENT ON VIEW blocking_tree IS 'who waits for whom: each chain of locks from its root, the session that waits for none';
-REVOKE ALL ON blocking_tree FROM PUBLIC;
-GRANT SELECT ON blocking_tree TO pg_monitor;
 
-CREATE VIEW long_transactions AS
+CREATE OR REPLACE VIEW long_transactions AS
 WITH held AS (
     SELECT 'session' AS source, a.pid, a.application_name AS name, a.datname, a.usename AS rolname, a.state AS activity,
            a.xact_start AS started, a.state_change,
@@ -392,10 +355,8 @@ FROM held h
 CROSS JOIN LATERAL (SELECT clock_timestamp() - h.started AS age) d
 ORDER BY h.started, h.xid_age DESC NULLS LAST;
 COMMENT ON VIEW long_transactions IS 'what keeps vacuum from removing dead rows: transactions, prepared ones, slots, standbys; oldest first';
-REVOKE ALL ON long_transactions FROM PUBLIC;
-GRANT SELECT ON long_transactions TO pg_monitor;
 
-CREATE VIEW replication_lag AS
+CREATE OR REPLACE VIEW replication_lag AS
 WITH here AS (
     -- what this server can have sent: the end of its own WAL, or of what it received
     SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
@@ -428,10 +389,8 @@ SELECT 'this server', current_setting('cluster_name'), NULL,
        NULL, NULL, NULL, NULL
 FROM (SELECT) standby WHERE pg_is_in_recovery();
 COMMENT ON VIEW replication_lag IS 'how far behind standbys, slots and, on a standby, this server are';
-REVOKE ALL ON replication_lag FROM PUBLIC;
-GRANT SELECT ON replication_lag TO pg_monitor;
 
-CREATE VIEW vacuum_health AS
+CREATE OR REPLACE VIEW vacuum_health AS
 WITH tables AS (
     SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::oid AS root, greatest(c.reltuples, 0) AS rows,
            greatest(age(c.relfrozenxid), age(t.relfrozenxid)) AS xid_age,
@@ -480,19 +439,15 @@ FROM settings s
 LEFT JOIN pg_catalog.pg_stat_progress_vacuum p ON p.relid = s.oid AND p.datname = current_database()
 ORDER BY freeze_share DESC;
 COMMENT ON VIEW vacuum_health IS 'what autovacuum will do and how far each table is from wraparound, oldest first';
-REVOKE ALL ON vacuum_health FROM PUBLIC;
-GRANT SELECT ON vacuum_health TO pg_monitor;
 
 -- The machine.
 
-CREATE FUNCTION os_load(root text DEFAULT '',
+CREATE OR REPLACE FUNCTION os_load(root text = '',
     OUT cpu float8, OUT cpu_period interval, OUT cpus float8,
     OUT memory float8, OUT memory_used bigint, OUT memory_total bigint, OUT source text)
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 10000
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000
 AS 'MODULE_PATHNAME', 'cozi_os_load';
 COMMENT ON FUNCTION os_load(text) IS 'the shares of CPU and memory in use, on Linux; NULL elsewhere';
-REVOKE ALL ON FUNCTION os_load(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION os_load(text) TO pg_monitor;
 
 -- Snapshots of the counters, so that a window is a subtraction.
 
@@ -563,24 +518,20 @@ CREATE TABLE snapshot_errors (
 CREATE INDEX ON snapshot_errors (snapshot);
 COMMENT ON TABLE snapshot_errors IS 'the counts of errors that changed until a snapshot; dbid 0: in no database';
 
-REVOKE ALL ON snapshots, snapshot_databases, snapshot_statements, snapshot_latencies, snapshot_errors FROM PUBLIC;
-GRANT SELECT ON snapshots, snapshot_databases, snapshot_statements, snapshot_latencies, snapshot_errors TO pg_monitor;
 
 -- Counters can be subtracted within one epoch: one timeline of the server
 -- and one life of pg_stat_statements.  A standby counts for itself and sees
 -- its primary's snapshots: it has no epoch, and no windows.
-CREATE FUNCTION stats_epoch() RETURNS text
+CREATE OR REPLACE FUNCTION stats_epoch() RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 RETURN CASE WHEN NOT pg_is_in_recovery()
             THEN left(pg_walfile_name(pg_current_wal_lsn()), 8)
                  || coalesce((SELECT '/' || extract(epoch FROM i.stats_reset) FROM cozi.statements_info() i), '') END;
 COMMENT ON FUNCTION stats_epoch() IS 'names the life of the server''s counters; NULL on a standby';
-REVOKE ALL ON FUNCTION stats_epoch() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION stats_epoch() TO pg_monitor;
 
 -- As its owner: whoever schedules it need not be allowed to write, nor to see
 -- the statements of others.
-CREATE FUNCTION snapshot(retention interval DEFAULT NULL) RETURNS bigint
+CREATE OR REPLACE FUNCTION snapshot(retention interval = NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -649,10 +600,8 @@ BEGIN
     RETURN this;
 END $$;
 COMMENT ON FUNCTION snapshot(interval) IS 'writes the counters down and drops snapshots older than the retention; returns its number';
-REVOKE ALL ON FUNCTION snapshot(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION snapshot(interval) TO pg_monitor;
 
-CREATE FUNCTION snapshot_at(at timestamptz) RETURNS bigint
+CREATE OR REPLACE FUNCTION snapshot_at(at timestamptz) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
 BEGIN ATOMIC
     WITH comparable AS (SELECT s.snapshot, s.taken_at FROM cozi.snapshots s WHERE s.epoch = (SELECT cozi.stats_epoch()))
@@ -660,12 +609,10 @@ BEGIN ATOMIC
                     (SELECT c.snapshot FROM comparable c ORDER BY c.taken_at LIMIT 1));
 END;
 COMMENT ON FUNCTION snapshot_at(timestamptz) IS 'the last snapshot not after that instant, else the first one; NULL if none can be compared with the present';
-REVOKE ALL ON FUNCTION snapshot_at(timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION snapshot_at(timestamptz) TO pg_monitor;
 
 -- A counter that went down, or began after the snapshot, was restarted by a
 -- reset or an eviction: all of it is within the window.
-CREATE FUNCTION statement_deltas(since timestamptz, until timestamptz DEFAULT NULL)
+CREATE OR REPLACE FUNCTION statement_deltas(since timestamptz, until timestamptz = NULL)
 RETURNS TABLE (dbid oid, userid oid, queryid bigint, calls bigint, total_ms float8, mean_ms float8,
                rows bigint, shared_blks_hit bigint, shared_blks_read bigint, restarted boolean, period interval)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
@@ -705,12 +652,10 @@ BEGIN ATOMIC
     WHERE d.calls - d.less * d.calls0 > 0;
 END;
 COMMENT ON FUNCTION statement_deltas(timestamptz, timestamptz) IS 'what each top-level statement did between two instants, or since one; never negative';
-REVOKE ALL ON FUNCTION statement_deltas(timestamptz, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION statement_deltas(timestamptz, timestamptz) TO pg_monitor;
 
 -- The same of a statement's histogram.  One key at a time, so that a list asks
 -- for the rows it shows.
-CREATE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint) RETURNS bigint[]
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED COST 1000
 RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapshot_latencies l
                          WHERE (l.dbid, l.userid, l.queryid) = (latency_at.dbid, latency_at.userid, latency_at.queryid)
@@ -718,12 +663,10 @@ RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapsh
                          ORDER BY l.snapshot DESC LIMIT 1), '{}')
         FROM cozi.snapshots s WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
 COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS 'a statement''s histogram, or with queryid 0 that of a role''s transactions, at a snapshot; NULL if none was measured then';
-REVOKE ALL ON FUNCTION latency_at(bigint, oid, oid, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_at(bigint, oid, oid, bigint) TO pg_monitor;
 
 -- Counters that began within the window were all within it; ones that began
 -- before but were not written down at its start are not known.
-CREATE FUNCTION latency_window(dbid oid, userid oid, queryid bigint, since timestamptz, until timestamptz DEFAULT NULL) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION latency_window(dbid oid, userid oid, queryid bigint, since timestamptz, until timestamptz = NULL) RETURNS bigint[]
 LANGUAGE sql STABLE PARALLEL RESTRICTED COST 2000
 BEGIN ATOMIC
     SELECT CASE WHEN b.latency_since = p.latency_since
@@ -740,8 +683,6 @@ BEGIN ATOMIC
     WHERE b.snapshot = cozi.snapshot_at(latency_window.since);
 END;
 COMMENT ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) IS 'the histogram of a statement in the window of statement_deltas(); NULL if it was not measured';
-REVOKE ALL ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) TO pg_monitor;
 
 -- Health: one row a target.
 
@@ -764,33 +705,28 @@ INSERT INTO targets (metric, op, target, warn, unit) VALUES
     ('memory',          '<',  80,   70,   '%'),
     ('replication_lag', '<',  10,    5,   's'),
     ('wraparound',      '<',  50,   25,   '%');
-REVOKE ALL ON targets FROM PUBLIC;
-GRANT SELECT ON targets TO pg_monitor;
 
 -- pg_dump keeps the rows; CREATE EXTENSION has put the same metrics in before
 -- they are restored.
-CREATE FUNCTION targets_replace() RETURNS trigger
+CREATE OR REPLACE FUNCTION targets_replace() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM cozi.targets t WHERE t.metric = NEW.metric;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION targets_replace() IS 'lets a new row of targets replace the one of the same metric';
-REVOKE ALL ON FUNCTION targets_replace() FROM PUBLIC;
-CREATE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE FUNCTION targets_replace();
+CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE FUNCTION targets_replace();
 COMMENT ON TRIGGER replace ON targets IS 'a new row replaces the one of the same metric';
 SELECT pg_extension_config_dump('targets', '');
 
 -- A window much shorter than asked for says nothing: then it is since the reset.
-CREATE FUNCTION window_start(span interval) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION window_start(span interval) RETURNS timestamptz
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
 RETURN (SELECT s.taken_at FROM cozi.snapshots s
         WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
 COMMENT ON FUNCTION window_start(interval) IS 'when the snapshot was taken that a window of that length begins with; NULL if there is none';
-REVOKE ALL ON FUNCTION window_start(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION window_start(interval) TO pg_monitor;
 
-CREATE FUNCTION recent_query_time(span interval, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_query_time(span interval, OUT value float8, OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT q.total_ms / nullif(q.calls, 0)::float8, q.period, q.source
@@ -807,10 +743,8 @@ BEGIN ATOMIC
     WHERE (w.start IS NOT NULL) = (q.source = 'snapshots');
 END;
 COMMENT ON FUNCTION recent_query_time(interval) IS 'the mean time in ms of this database''s statements since that long ago, or since the reset';
-REVOKE ALL ON FUNCTION recent_query_time(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION recent_query_time(interval) TO pg_monitor;
 
-CREATE FUNCTION recent_cache_hit(span interval, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_cache_hit(span interval, OUT value float8, OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT 100 * c.hit / nullif(c.hit + c.read, 0)::float8, c.period, c.source
@@ -826,12 +760,10 @@ BEGIN ATOMIC
           WHERE d.datname = current_database()) c;
 END;
 COMMENT ON FUNCTION recent_cache_hit(interval) IS 'this database''s cache hit ratio in percent since that long ago, or since the reset';
-REVOKE ALL ON FUNCTION recent_cache_hit(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION recent_cache_hit(interval) TO pg_monitor;
 
 -- The life of cozi's own counters is not that of pg_stat_statements: the
 -- snapshot that a window of them begins with is their own, too.
-CREATE FUNCTION latency_start(span interval, OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
+CREATE OR REPLACE FUNCTION latency_start(span interval, OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT b.snapshot, b.taken_at, l.stats_since
@@ -845,10 +777,8 @@ BEGIN ATOMIC
          ORDER BY s.taken_at LIMIT 1));
 END;
 COMMENT ON FUNCTION latency_start(interval) IS 'the snapshot that a window of latencies and errors of that length begins with, NULL if there is none, and since when they count';
-REVOKE ALL ON FUNCTION latency_start(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latency_start(interval) TO pg_monitor;
 
-CREATE FUNCTION recent_transaction_time(span interval, quantile float8, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8, OUT value float8, OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT (SELECT cozi.histogram_quantile(cozi.histogram_sum(
@@ -861,12 +791,10 @@ BEGIN ATOMIC
     FROM cozi.latency_start(recent_transaction_time.span) w;
 END;
 COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile in ms of this database''s transactions since that long ago, or since the reset';
-REVOKE ALL ON FUNCTION recent_transaction_time(interval, float8) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION recent_transaction_time(interval, float8) TO pg_monitor;
 
 -- A statement is counted before it is known that it failed: while one does, a
 -- snapshot may hold one too many.
-CREATE FUNCTION recent_error_ratio(span interval, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_error_ratio(span interval, OUT value float8, OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT coalesce(e.servers, 0) / nullif(coalesce(e.errors, 0) + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0), 0)::float8,
@@ -885,10 +813,8 @@ BEGIN ATOMIC
     ) e(errors, servers);
 END;
 COMMENT ON FUNCTION recent_error_ratio(interval) IS 'errors of the server''s making for each statement of this database since that long ago, or since the reset';
-REVOKE ALL ON FUNCTION recent_error_ratio(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION recent_error_ratio(interval) TO pg_monitor;
 
-CREATE VIEW health AS
+CREATE OR REPLACE VIEW health AS
 WITH period AS (
     SELECT (SELECT t.period FROM cozi.targets t WHERE t.metric = 'query_time') AS query_time,
            (SELECT t.period FROM cozi.targets t WHERE t.metric = 'api_response') AS api_response,
@@ -953,12 +879,10 @@ FROM cozi.targets t
 LEFT JOIN measured m ON m.metric = t.metric
 ORDER BY m.rank;
 COMMENT ON VIEW health IS 'one row a target: what is measured, against what, and ok, warn, breach or unknown';
-REVOKE ALL ON health FROM PUBLIC;
-GRANT SELECT ON health TO pg_monitor;
 
 -- Slower than before: the last period of query_time against all before it
 -- that the snapshots cover.
-CREATE VIEW regressions AS
+CREATE OR REPLACE VIEW regressions AS
 WITH bounds AS (
     SELECT b.taken_at AS began,
            coalesce(max(s.taken_at) FILTER (WHERE s.taken_at <= now() - coalesce(t.period, interval '15 min')), max(s.taken_at)) AS split
@@ -987,12 +911,10 @@ FROM (SELECT n.dbid, n.userid, n.queryid, o.calls AS calls_before, n.calls, o.me
 LEFT JOIN pg_catalog.pg_database d ON d.oid = r.dbid
 LEFT JOIN pg_catalog.pg_roles u ON u.oid = r.userid;
 COMMENT ON VIEW regressions IS 'statements whose mean time at least doubled and grew by 5 ms, costliest first';
-REVOKE ALL ON regressions FROM PUBLIC;
-GRANT SELECT ON regressions TO pg_monitor;
 
 -- What can be measured here, what not, why, and what to do about it.
 
-CREATE VIEW monitor_status AS
+CREATE OR REPLACE VIEW monitor_status AS
 WITH pgss AS (
     SELECT cozi.statements_state() AS state, e.extversion AS version, n.nspname AS schema, a.default_version,
            (SELECT i.dealloc FROM cozi.statements_info() i) AS dealloc
@@ -1059,5 +981,3 @@ FROM pgss, LATERAL (VALUES
      format('ALTER DATABASE %I SET cozi.jwt_audience = ''...'';', current_database()))
 ) c(capability, good, otherwise, why, fix);
 COMMENT ON VIEW monitor_status IS 'what can be measured here, what not and why, and the command that mends it';
-REVOKE ALL ON monitor_status FROM PUBLIC;
-GRANT SELECT ON monitor_status TO pg_monitor;

@@ -1,7 +1,7 @@
 -- policy: protect(), unprotect()
 
-CREATE FUNCTION protect(rel regclass, owner name, visibility name = NULL, grp name = NULL,
-                        force boolean = false, dry_run boolean = false)
+CREATE OR REPLACE FUNCTION protect(rel regclass, owner name, visibility name = NULL, grp name = NULL,
+                                   force boolean = false, dry_run boolean = false)
     RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -116,9 +116,8 @@ END
 $$;
 COMMENT ON FUNCTION protect(regclass, name, name, name, boolean, boolean) IS
 'row-level security for a table of the caller: its rows are their owner''s to write, and to read as can_view() says; returns what it ran, or with dry_run what it would; locks the table until the end of the transaction';
-REVOKE ALL ON FUNCTION protect(regclass, name, name, name, boolean, boolean) FROM PUBLIC;
 
-CREATE FUNCTION unprotect(rel regclass) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION unprotect(rel regclass) RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -154,4 +153,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION unprotect(regclass) IS 'drops the policies that protect() made, and sets row security as it was before; indexes stay';
-REVOKE ALL ON FUNCTION unprotect(regclass) FROM PUBLIC;

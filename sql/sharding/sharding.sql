@@ -3,62 +3,62 @@
 
 -- Routing
 
-CREATE FUNCTION shard_of(user_id smallint, modulus int) RETURNS int
+CREATE OR REPLACE FUNCTION shard_of(user_id smallint, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_int2'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of(smallint, int) IS
 'shard of a key, 0 .. modulus - 1: the remainder of PostgreSQL''s HASH partitioning';
 
-CREATE FUNCTION shard_of(user_id int, modulus int) RETURNS int
+CREATE OR REPLACE FUNCTION shard_of(user_id int, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_int4'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of(int, int) IS
 'shard of a key, 0 .. modulus - 1: the remainder of PostgreSQL''s HASH partitioning';
 
-CREATE FUNCTION shard_of(user_id bigint, modulus int) RETURNS int
+CREATE OR REPLACE FUNCTION shard_of(user_id bigint, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_int8'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of(bigint, int) IS
 'shard of a key, 0 .. modulus - 1: the remainder of PostgreSQL''s HASH partitioning';
 
-CREATE FUNCTION shard_of(user_id uuid, modulus int) RETURNS int
+CREATE OR REPLACE FUNCTION shard_of(user_id uuid, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_uuid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of(uuid, int) IS
 'shard of a key, 0 .. modulus - 1: the remainder of PostgreSQL''s HASH partitioning';
 
 -- A name of its own: an untyped literal prefers text, and '1' hashes unlike 1.
-CREATE FUNCTION shard_of_text(user_id text, modulus int) RETURNS int
+CREATE OR REPLACE FUNCTION shard_of_text(user_id text, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_text'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of_text(text, int) IS
 'shard of a text key, by its bytes: agrees with HASH partitions under any deterministic collation';
 
-CREATE FUNCTION shard_hash(user_id smallint) RETURNS bigint
+CREATE OR REPLACE FUNCTION shard_hash(user_id smallint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_int2'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash(smallint) IS
 'the 64-bit hash that shard_of divides, to be read as unsigned';
 
-CREATE FUNCTION shard_hash(user_id int) RETURNS bigint
+CREATE OR REPLACE FUNCTION shard_hash(user_id int) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_int4'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash(int) IS
 'the 64-bit hash that shard_of divides, to be read as unsigned';
 
-CREATE FUNCTION shard_hash(user_id bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION shard_hash(user_id bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_int8'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash(bigint) IS
 'the 64-bit hash that shard_of divides, to be read as unsigned';
 
-CREATE FUNCTION shard_hash(user_id uuid) RETURNS bigint
+CREATE OR REPLACE FUNCTION shard_hash(user_id uuid) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_uuid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash(uuid) IS
 'the 64-bit hash that shard_of divides, to be read as unsigned';
 
-CREATE FUNCTION shard_hash_text(user_id text) RETURNS bigint
+CREATE OR REPLACE FUNCTION shard_hash_text(user_id text) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_text'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash_text(text) IS
@@ -66,34 +66,34 @@ COMMENT ON FUNCTION shard_hash_text(text) IS
 
 -- Ids that know their shard
 
-CREATE FUNCTION next_id(seq regclass, bucket int = 0) RETURNS bigint
+CREATE OR REPLACE FUNCTION next_id(seq regclass, bucket int = 0) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_next_id'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION next_id(regclass, int) IS
 'next id of a sequence: 41 bits milliseconds since 2024, 12 bits count, 10 bits bucket; needs USAGE on the sequence';
 
-CREATE FUNCTION uuid7(bucket int = 0) RETURNS uuid
+CREATE OR REPLACE FUNCTION uuid7(bucket int = 0) RETURNS uuid
 AS 'MODULE_PATHNAME', 'cozi_uuid7'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION uuid7(int) IS
 'uuid of version 7 that sorts by time, rises within a session and holds a bucket, 0 .. 1023';
 
-CREATE FUNCTION id_bucket(id bigint) RETURNS int
+CREATE OR REPLACE FUNCTION id_bucket(id bigint) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_id_bucket_int8'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION id_bucket(bigint) IS 'bucket of an id made by next_id';
 
-CREATE FUNCTION id_bucket(id uuid) RETURNS int
+CREATE OR REPLACE FUNCTION id_bucket(id uuid) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_id_bucket_uuid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION id_bucket(uuid) IS 'bucket of a uuid made by uuid7';
 
-CREATE FUNCTION id_time(id bigint) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION id_time(id bigint) RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'cozi_id_time_int8'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION id_time(bigint) IS 'when next_id made this id, to the millisecond';
 
-CREATE FUNCTION id_time(id uuid) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION id_time(id uuid) RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'cozi_id_time_uuid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION id_time(uuid) IS 'when this uuid of version 7 was made, to the millisecond';
@@ -108,7 +108,7 @@ COMMENT ON FUNCTION id_time(uuid) IS 'when this uuid of version 7 was made, to t
 -- it.  Each pins its search_path, so that the server's own deparsing
 -- qualifies every name and nobody's function is found instead of pg_catalog's.
 
-CREATE FUNCTION sharding_name(base name, suffix text) RETURNS name
+CREATE OR REPLACE FUNCTION sharding_name(base name, suffix text) RETURNS name
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 RETURN CASE
@@ -119,9 +119,8 @@ RETURN CASE
 END;
 COMMENT ON FUNCTION sharding_name(name, text) IS
 'base and suffix; where that passes 63 bytes base is clipped, and its hash keeps it apart (internal)';
-REVOKE ALL ON FUNCTION sharding_name(name, text) FROM PUBLIC;
 
-CREATE FUNCTION sharding_shards(parent oid)
+CREATE OR REPLACE FUNCTION sharding_shards(parent oid)
 RETURNS TABLE (shard oid, modulus int, remainder int)
 LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 64
 SET search_path = pg_catalog, pg_temp
@@ -135,7 +134,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION sharding_shards(oid) IS
 'the hash partitions of a table and their bounds (internal)';
-REVOKE ALL ON FUNCTION sharding_shards(oid) FROM PUBLIC;
 
 -- What a table is, as the statements that make it so.  A partitioned table
 -- and an ordinary one that are alike have equal facts: shard_table compares
@@ -147,7 +145,7 @@ REVOKE ALL ON FUNCTION sharding_shards(oid) FROM PUBLIC;
 --          the table, %2$I the index.  'columns', 'storage': clauses of
 --          CREATE TABLE
 --   spc    the tablespace, if it is not the database's
-CREATE FUNCTION sharding_facts(rel oid)
+CREATE OR REPLACE FUNCTION sharding_facts(rel oid)
 RETURNS TABLE (step int, place text, fact text, index name, spc name)
 LANGUAGE sql STABLE STRICT ROWS 100
 SET search_path = pg_catalog, pg_temp
@@ -416,12 +414,11 @@ WHERE idx.indisclustered
 $$;
 COMMENT ON FUNCTION sharding_facts(oid) IS
 'everything a table is and has, as the statements that make it so (internal)';
-REVOKE ALL ON FUNCTION sharding_facts(oid) FROM PUBLIC;
 
 -- Where cozi itself has registered a relation: any regclass column of any of
 -- its tables.  A table THING_config has the function drop_THING(THING); what
 -- follows another rule is left to uninstall_plan().
-CREATE FUNCTION sharding_registrations(rel oid) RETURNS TABLE (registry name, mend text)
+CREATE OR REPLACE FUNCTION sharding_registrations(rel oid) RETURNS TABLE (registry name, mend text)
 LANGUAGE plpgsql STABLE STRICT ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -455,11 +452,10 @@ END
 $$;
 COMMENT ON FUNCTION sharding_registrations(oid) IS
 'the tables of cozi in which a relation is registered, and the SQL that takes it out (internal)';
-REVOKE ALL ON FUNCTION sharding_registrations(oid) FROM PUBLIC;
 
 -- What shard_table (key and modulus given) or unshard_table (both null)
 -- cannot carry, and the SQL that mends it, in the order in which to run it.
-CREATE FUNCTION sharding_blockers(rel oid, key name, modulus int)
+CREATE OR REPLACE FUNCTION sharding_blockers(rel oid, key name, modulus int)
 RETURNS TABLE (step int, object text, mend text)
 LANGUAGE sql STABLE ROWS 10
 SET search_path = pg_catalog, pg_temp
@@ -773,12 +769,11 @@ WHERE NOT rels.top AND own_storage.clause IS DISTINCT FROM first.clause
 $$;
 COMMENT ON FUNCTION sharding_blockers(oid, name, int) IS
 'what keeps a table from being sharded or unsharded, and the SQL that mends it (internal)';
-REVOKE ALL ON FUNCTION sharding_blockers(oid, name, int) FROM PUBLIC;
 
 -- The shards of a table: named after it, guarded as it is.  A shard gets no
 -- privileges, not even those ALTER DEFAULT PRIVILEGES would give it: whoever
 -- may read the table reads it through the table, under its policies.
-CREATE FUNCTION sharding_partitions(rel oid, modulus int, storage text) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION sharding_partitions(rel oid, modulus int, storage text) RETURNS SETOF text
 LANGUAGE sql STABLE ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -802,10 +797,9 @@ ORDER BY r, x.n
 $$;
 COMMENT ON FUNCTION sharding_partitions(oid, int, text) IS
 'the statements that make the shards of a table (internal)';
-REVOKE ALL ON FUNCTION sharding_partitions(oid, int, text) FROM PUBLIC;
 
 -- The statements of shard_table, or with no key those of unshard_table.
-CREATE FUNCTION sharding_plan(rel oid, key name, modulus int) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION sharding_plan(rel oid, key name, modulus int) RETURNS SETOF text
 LANGUAGE sql STABLE ROWS 200
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -912,10 +906,9 @@ ORDER BY x.a, x.b, x.c, x.statement COLLATE "C"
 $$;
 COMMENT ON FUNCTION sharding_plan(oid, name, int) IS
 'the statements of shard_table, or with no key those of unshard_table (internal)';
-REVOKE ALL ON FUNCTION sharding_plan(oid, name, int) FROM PUBLIC;
 
 -- One query a shard, for its rows whose key says another shard.
-CREATE FUNCTION sharding_check(parent oid) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION sharding_check(parent oid) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT ROWS 64
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -937,40 +930,35 @@ ORDER BY s.shard
 $$;
 COMMENT ON FUNCTION sharding_check(oid) IS
 'the queries of shard_check, one a shard (internal)';
-REVOKE ALL ON FUNCTION sharding_check(oid) FROM PUBLIC;
 
-CREATE FUNCTION create_shards(parent regclass, modulus int) RETURNS SETOF regclass
+CREATE OR REPLACE FUNCTION create_shards(parent regclass, modulus int) RETURNS SETOF regclass
 AS 'MODULE_PATHNAME', 'cozi_create_shards'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 64;
 COMMENT ON FUNCTION create_shards(regclass, int) IS
 'makes the hash partitions PARENT_shard_0 .. of a hash-partitioned table that has none, and returns them; for its owner';
-REVOKE ALL ON FUNCTION create_shards(regclass, int) FROM PUBLIC;
 
-CREATE FUNCTION shard_table(rel regclass, key name, modulus int, dry_run boolean = false) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION shard_table(rel regclass, key name, modulus int, dry_run boolean = false) RETURNS SETOF text
 AS 'MODULE_PATHNAME', 'cozi_shard_table'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 200;
 COMMENT ON FUNCTION shard_table(regclass, name, int, boolean) IS
 'turns a table into one with hash partitions on key, rows, indexes, grants and all; returns the statements it ran, or with dry_run would run; locks the table until the transaction ends';
-REVOKE ALL ON FUNCTION shard_table(regclass, name, int, boolean) FROM PUBLIC;
 
-CREATE FUNCTION unshard_table(rel regclass, dry_run boolean = false) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION unshard_table(rel regclass, dry_run boolean = false) RETURNS SETOF text
 AS 'MODULE_PATHNAME', 'cozi_unshard_table'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 200;
 COMMENT ON FUNCTION unshard_table(regclass, boolean) IS
 'turns a table with hash partitions back into an ordinary one; returns the statements it ran, or with dry_run would run; locks the table until the transaction ends';
-REVOKE ALL ON FUNCTION unshard_table(regclass, boolean) FROM PUBLIC;
 
-CREATE FUNCTION shard_check(parent regclass)
+CREATE OR REPLACE FUNCTION shard_check(parent regclass)
 RETURNS TABLE (shard regclass, row_id tid, key text, belongs_in regclass)
 AS 'MODULE_PATHNAME', 'cozi_shard_check'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1;
 COMMENT ON FUNCTION shard_check(regclass) IS
 'the rows that sit in another shard than their key says: none; reads every shard; for the table''s owner';
-REVOKE ALL ON FUNCTION shard_check(regclass) FROM PUBLIC;
 
 -- Reads as the caller; row_security = off makes a policy that would hide rows
 -- an error instead of a smaller number.
-CREATE FUNCTION shard_report(parent regclass, exact boolean = true)
+CREATE OR REPLACE FUNCTION shard_report(parent regclass, exact boolean = true)
 RETURNS TABLE (shard regclass, modulus int, remainder int, rows bigint, counted boolean,
                bytes bigint, share float8, skew float8, heaviest_users jsonb)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 1000000 ROWS 64
@@ -1028,4 +1016,3 @@ END
 $$;
 COMMENT ON FUNCTION shard_report(regclass, boolean) IS
 'rows, bytes, share, skew (1 is even) and heaviest users of each shard; counted by reading the table, or with exact => false estimated from its statistics';
-REVOKE ALL ON FUNCTION shard_report(regclass, boolean) FROM PUBLIC;

@@ -3,51 +3,48 @@
 -- Tallies: what votes add up to, exactly (src/trending/tally.c).  The
 -- functions are pure; the views of boards call them for whoever reads.
 
-CREATE FUNCTION tally_add(bytea, bytea) RETURNS bytea
+CREATE OR REPLACE FUNCTION tally_add(bytea, bytea) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_tally_add'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_add(bytea, bytea) IS 'two tallies added up; NULL is the tally of no votes';
 
-CREATE FUNCTION tally_ups(tally bytea) RETURNS bigint
+CREATE OR REPLACE FUNCTION tally_ups(tally bytea) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_tally_ups'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_ups(bytea) IS 'the sum of the up-weights of a tally';
 
-CREATE FUNCTION tally_downs(tally bytea) RETURNS bigint
+CREATE OR REPLACE FUNCTION tally_downs(tally bytea) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_tally_downs'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_downs(bytea) IS 'the sum of the down-weights of a tally, as a positive number';
 
-CREATE FUNCTION tally_heat(tally bytea, down_weight float8) RETURNS float8
+CREATE OR REPLACE FUNCTION tally_heat(tally bytea, down_weight float8) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_tally_heat'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 4;
 COMMENT ON FUNCTION tally_heat(bytea, float8) IS
 'the heat of a tally: heat_agg of its up-votes plus log2(ups / (ups + down_weight * downs)); 0 without up-votes';
 
-CREATE FUNCTION tally_sum_step(internal, bytea) RETURNS internal
+CREATE OR REPLACE FUNCTION tally_sum_step(internal, bytea) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_tally_sum_step'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_sum_step(internal, bytea) IS 'tally_sum: one more tally';
-REVOKE ALL ON FUNCTION tally_sum_step(internal, bytea) FROM PUBLIC;
 
-CREATE FUNCTION tally_of_step(internal, bigint, timestamptz, interval) RETURNS internal
+CREATE OR REPLACE FUNCTION tally_of_step(internal, bigint, timestamptz, interval) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_tally_of_step'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_of_step(internal, bigint, timestamptz, interval) IS 'tally_of: one more vote';
-REVOKE ALL ON FUNCTION tally_of_step(internal, bigint, timestamptz, interval) FROM PUBLIC;
 
-CREATE FUNCTION tally_final(internal) RETURNS bytea
+CREATE OR REPLACE FUNCTION tally_final(internal) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_tally_final'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION tally_final(internal) IS 'tally_sum and tally_of: the tally';
-REVOKE ALL ON FUNCTION tally_final(internal) FROM PUBLIC;
 
-CREATE AGGREGATE tally_sum(tally bytea) (
+CREATE OR REPLACE AGGREGATE tally_sum(tally bytea) (
     SFUNC = tally_sum_step, STYPE = internal, FINALFUNC = tally_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE tally_sum(bytea) IS 'tallies added up';
 
-CREATE AGGREGATE tally_of(weight bigint, voted_at timestamptz, half_life interval) (
+CREATE OR REPLACE AGGREGATE tally_of(weight bigint, voted_at timestamptz, half_life interval) (
     SFUNC = tally_of_step, STYPE = internal, FINALFUNC = tally_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE tally_of(bigint, timestamptz, interval) IS 'the tally of votes';
@@ -68,7 +65,6 @@ CREATE TABLE board_config (
     down_weight float8   NOT NULL
 );
 COMMENT ON TABLE board_config IS 'what each board counts, and where it keeps it: see the view boards';
-REVOKE ALL ON board_config FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('cozi.board_config', '');
 
 -- Apart, because every fold writes it.
@@ -77,16 +73,15 @@ CREATE TABLE board_fold (
     last_fold timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE board_fold IS 'when each board was last folded: see the view boards';
-REVOKE ALL ON board_fold FROM PUBLIC;
 
-CREATE FUNCTION board_pending(board regclass, OUT pending bigint, OUT oldest_pending timestamptz, OUT future bigint)
+CREATE OR REPLACE FUNCTION board_pending(board regclass, OUT pending bigint, OUT oldest_pending timestamptz, OUT future bigint)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cozi_board_pending'
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1;
 COMMENT ON FUNCTION board_pending(regclass) IS
 'delta rows of a board: due, since when, and dated in the future; none for who is neither its owner nor in pg_monitor';
 
-CREATE VIEW boards AS
+CREATE OR REPLACE VIEW boards AS
     SELECT c.board, c.votes, c.item, c.weight, c.voted_at, c.scope, c.half_life, c.down_weight,
            p.pending, p.oldest_pending, f.last_fold, p.future, c.live
     FROM cozi.board_config c
@@ -94,27 +89,24 @@ CREATE VIEW boards AS
     LEFT JOIN cozi.board_fold f ON f.board = c.board::pg_catalog.oid;
 COMMENT ON VIEW boards IS
 'the boards the caller owns (all of them for pg_monitor): what they count, delta rows pending and since when, and the last fold';
-GRANT SELECT ON boards TO PUBLIC;
 
 -- Triggers
 
-CREATE FUNCTION count_votes() RETURNS trigger
+CREATE OR REPLACE FUNCTION count_votes() RETURNS trigger
     AS 'MODULE_PATHNAME', 'cozi_count_votes'
     LANGUAGE C;
 COMMENT ON FUNCTION count_votes() IS
 'statement trigger on a table of votes: appends what changed to the delta of each of its boards; put there by create_board';
 
-CREATE FUNCTION board_ddl() RETURNS event_trigger
+CREATE OR REPLACE FUNCTION board_ddl() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_board_ddl'
     LANGUAGE C;
 COMMENT ON FUNCTION board_ddl() IS 'event trigger: watches new partitions of votes, follows renamed columns';
-REVOKE ALL ON FUNCTION board_ddl() FROM PUBLIC;
 
-CREATE FUNCTION board_dropped() RETURNS event_trigger
+CREATE OR REPLACE FUNCTION board_dropped() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_board_dropped'
     LANGUAGE C;
 COMMENT ON FUNCTION board_dropped() IS 'event trigger: drops a board with its votes, refuses to drop a part of one';
-REVOKE ALL ON FUNCTION board_dropped() FROM PUBLIC;
 
 CREATE EVENT TRIGGER cozi_board_ddl ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
@@ -128,56 +120,50 @@ COMMENT ON EVENT TRIGGER cozi_board_dropped IS 'keeps boards in step with the ta
 
 -- For the owner of a table of votes
 
-CREATE FUNCTION create_board(board text, votes regclass, item name, weight name = NULL,
-                             voted_at name = 'created_at', scope name = NULL,
-                             half_life interval = '6 hours', down_weight float8 = 1)
+CREATE OR REPLACE FUNCTION create_board(board text, votes regclass, item name, weight name = NULL,
+                                        voted_at name = 'created_at', scope name = NULL,
+                                        half_life interval = '6 hours', down_weight float8 = 1)
     RETURNS regclass
     AS 'MODULE_PATHNAME', 'cozi_create_board'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION create_board(text, regclass, name, name, name, name, interval, float8) IS
 'a ranking of the items that a table of votes is about: a table in its schema, filled and from then on kept; locks the votes against writes until the end of the transaction';
-REVOKE ALL ON FUNCTION create_board(text, regclass, name, name, name, name, interval, float8) FROM PUBLIC;
 
-CREATE FUNCTION drop_board(board regclass) RETURNS void
+CREATE OR REPLACE FUNCTION drop_board(board regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_drop_board'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION drop_board(regclass) IS
 'drops a board and stops counting; locks the votes exclusively until the end of the transaction';
-REVOKE ALL ON FUNCTION drop_board(regclass) FROM PUBLIC;
 
-CREATE FUNCTION rebuild_board(board regclass) RETURNS void
+CREATE OR REPLACE FUNCTION rebuild_board(board regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_rebuild_board'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION rebuild_board(regclass) IS
 'counts the votes again; no vote waits, readers see the old board until the commit';
-REVOKE ALL ON FUNCTION rebuild_board(regclass) FROM PUBLIC;
 
-CREATE FUNCTION set_half_life(board regclass, half_life interval) RETURNS void
+CREATE OR REPLACE FUNCTION set_half_life(board regclass, half_life interval) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_set_half_life'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION set_half_life(regclass, interval) IS
 'counts the votes again by another half-life; locks the votes against writes, readers see the old board until the commit';
-REVOKE ALL ON FUNCTION set_half_life(regclass, interval) FROM PUBLIC;
 
-CREATE FUNCTION verify_board(board regclass)
+CREATE OR REPLACE FUNCTION verify_board(board regclass)
     RETURNS TABLE (item text, ups bigint, downs bigint, heat float8,
                    true_ups bigint, true_downs bigint, true_heat float8, scope text)
     AS 'MODULE_PATHNAME', 'cozi_verify_board'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 100000 ROWS 10;
 COMMENT ON FUNCTION verify_board(regclass) IS
 'the items whose counts or heat, pending votes included, differ from a recount of the votes: none';
-REVOKE ALL ON FUNCTION verify_board(regclass) FROM PUBLIC;
 
-CREATE FUNCTION fold(board regclass = NULL, max_rows int = NULL) RETURNS bigint
+CREATE OR REPLACE FUNCTION fold(board regclass = NULL, max_rows int = NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_fold'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION fold(regclass, int) IS
 'moves pending votes into the board, or into all boards; returns how many delta rows went; waits for a fold under way, and makes others wait until the end of the transaction; refused before PREPARE TRANSACTION';
-REVOKE ALL ON FUNCTION fold(regclass, int) FROM PUBLIC;
 
 -- For readers
 
-CREATE FUNCTION top(board regclass, k int, scope text = NULL)
+CREATE OR REPLACE FUNCTION top(board regclass, k int, scope text = NULL)
     RETURNS TABLE (item text, rank int, heat float8)
     AS 'MODULE_PATHNAME', 'cozi_top'
     LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 50;

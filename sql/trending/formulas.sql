@@ -5,49 +5,49 @@
 -- What communities rank by, in float8.  The instant is an argument: with now()
 -- for as_of a query ranks as of now, and an index on hot() stays true.
 
-CREATE FUNCTION hot(ups bigint, downs bigint, created_at timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION hot(ups bigint, downs bigint, created_at timestamptz) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_hot'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS
 'Reddit''s hot, unrounded: log10 of the net score plus 12.5-hour units of age; its order never changes, so it can be indexed';
 
-CREATE FUNCTION gravity(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
+CREATE OR REPLACE FUNCTION gravity(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_gravity'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION gravity(bigint, timestamptz, timestamptz, float8) IS
 'Hacker News: (points - 1) / (hours of age + 2) ^ gravity; for the top k of a large table see top_ranked';
 
-CREATE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_hot_rank'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION hot_rank(bigint, timestamptz, timestamptz) IS
 'Lemmy''s hot_rank: log10(max(2, score + 2)) / (hours of age + 2) ^ 1.8, and 0 from an age of 7 days on or before created_at';
 
-CREATE FUNCTION scaled_rank(score bigint, created_at timestamptz, interactions bigint, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION scaled_rank(score bigint, created_at timestamptz, interactions bigint, as_of timestamptz) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_scaled_rank'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION scaled_rank(bigint, timestamptz, bigint, timestamptz) IS
 'Lemmy''s scaled_rank: hot_rank / log10(2 + interactions), which evens out small and large communities';
 
-CREATE FUNCTION controversy(ups bigint, downs bigint) RETURNS float8
+CREATE OR REPLACE FUNCTION controversy(ups bigint, downs bigint) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_controversy'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION controversy(bigint, bigint) IS
 'Reddit''s controversial: (ups + downs) ^ (smaller / larger), 0 without both; high for many votes evenly split';
 
-CREATE FUNCTION wilson_lower(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
+CREATE OR REPLACE FUNCTION wilson_lower(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_wilson_lower'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION wilson_lower(bigint, bigint, float8) IS
 'the share of up-votes it has at least, at z standard deviations (1.96: 95 %); 0 without votes; ranks by quality, whatever the age';
 
-CREATE FUNCTION wilson_upper(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
+CREATE OR REPLACE FUNCTION wilson_upper(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_wilson_upper'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION wilson_upper(bigint, bigint, float8) IS
 'the share of up-votes it has at most, at z standard deviations (1.96: 95 %); 0 without votes';
 
-CREATE FUNCTION bayesian_average(sum float8, n bigint, prior_mean float8, prior_weight float8) RETURNS float8
+CREATE OR REPLACE FUNCTION bayesian_average(sum float8, n bigint, prior_mean float8, prior_weight float8) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_bayesian_average'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION bayesian_average(float8, bigint, float8, float8) IS
@@ -59,61 +59,56 @@ COMMENT ON FUNCTION bayesian_average(float8, bigint, float8, float8) IS
 -- between 2000-01-01 00:00 UTC and the event).  The order of two heats of one
 -- half-life never changes, so a btree on the column is the ranking for ever.
 
-CREATE FUNCTION heat(weight float8, at timestamptz, half_life interval) RETURNS float8
+CREATE OR REPLACE FUNCTION heat(weight float8, at timestamptz, half_life interval) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat(float8, timestamptz, interval) IS
 'the heat of one event of that weight: rank by it, descending, and add to it with heat_add';
 
-CREATE FUNCTION heat_add(heat float8, weight float8, at timestamptz, half_life interval) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_add(heat float8, weight float8, at timestamptz, half_life interval) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_add'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 4;
 COMMENT ON FUNCTION heat_add(float8, float8, timestamptz, interval) IS
 'the heat after one more event; a negative weight, with the instant of the event, takes one back';
 
-CREATE FUNCTION heat_merge(float8, float8) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_merge(float8, float8) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_merge'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 4;
 COMMENT ON FUNCTION heat_merge(float8, float8) IS
 'the heat of the events of both, of one half-life (two shards, two windows of votes)';
 
-CREATE FUNCTION heat_value(heat float8, half_life interval, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_value(heat float8, half_life interval, as_of timestamptz) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_value'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_value(float8, interval, timestamptz) IS
 'what a heat is worth at an instant: an event of weight 1 is worth 1 then, 1/2 a half-life later; for display, not for ranking';
 
-CREATE FUNCTION heat_agg_add(internal, float8, timestamptz, interval) RETURNS internal
+CREATE OR REPLACE FUNCTION heat_agg_add(internal, float8, timestamptz, interval) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_add'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_agg_add(internal, float8, timestamptz, interval) IS 'heat_agg: one more row';
-REVOKE ALL ON FUNCTION heat_agg_add(internal, float8, timestamptz, interval) FROM PUBLIC;
 
-CREATE FUNCTION heat_agg_combine(internal, internal) RETURNS internal
+CREATE OR REPLACE FUNCTION heat_agg_combine(internal, internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_combine'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_agg_combine(internal, internal) IS 'heat_agg: the rows of two workers';
-REVOKE ALL ON FUNCTION heat_agg_combine(internal, internal) FROM PUBLIC;
 
-CREATE FUNCTION heat_agg_serialize(internal) RETURNS bytea
+CREATE OR REPLACE FUNCTION heat_agg_serialize(internal) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_serialize'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_agg_serialize(internal) IS 'heat_agg: a state on its way to another process';
-REVOKE ALL ON FUNCTION heat_agg_serialize(internal) FROM PUBLIC;
 
-CREATE FUNCTION heat_agg_deserialize(bytea, internal) RETURNS internal
+CREATE OR REPLACE FUNCTION heat_agg_deserialize(bytea, internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_deserialize'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_agg_deserialize(bytea, internal) IS 'heat_agg: a state from another process';
-REVOKE ALL ON FUNCTION heat_agg_deserialize(bytea, internal) FROM PUBLIC;
 
-CREATE FUNCTION heat_agg_heat(internal) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_agg_heat(internal) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_heat'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_agg_heat(internal) IS 'heat_agg: the heat of all rows';
-REVOKE ALL ON FUNCTION heat_agg_heat(internal) FROM PUBLIC;
 
-CREATE AGGREGATE heat_agg(weight float8, at timestamptz, half_life interval) (
+CREATE OR REPLACE AGGREGATE heat_agg(weight float8, at timestamptz, half_life interval) (
     SFUNC = heat_agg_add,
     STYPE = internal,
     SSPACE = 256,
@@ -128,7 +123,7 @@ COMMENT ON AGGREGATE heat_agg(float8, timestamptz, interval) IS
 
 -- The exact top k
 
-CREATE FUNCTION top_ranked(rel regclass, formula text, k int, item name = 'id', points name = 'score',
+CREATE OR REPLACE FUNCTION top_ranked(rel regclass, formula text, k int, item name = 'id', points name = 'score',
     created_at name = 'created_at', interactions name = NULL, as_of timestamptz = now(), gravity float8 = 1.8)
     RETURNS TABLE (item text, rank int, value float8)
     AS 'MODULE_PATHNAME', 'cozi_top_ranked'

@@ -7,17 +7,16 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS cozi;
-SELECT plan(20);
+SELECT plan(24);
 
--- What PUBLIC may do beyond executing immutable functions: one line a domain,
--- names as regular expressions.  Add to it what a query or a policy of any
--- role needs, and nothing else.
-CREATE TEMP TABLE public_may (domain text, privilege text, name text);
-INSERT INTO public_may VALUES
-    ('trending', 'EXECUTE', 'top|top_ranked|board_pending|count_votes'),
-    ('trending', 'SELECT', 'boards'),
-    ('sharding', 'EXECUTE', 'next_id|uuid7|id_bucket|id_time|node_of|node_of_text'),
-    ('rls', 'EXECUTE', 'login|logout|uid|uid_[a-z]+|require_uid(_[a-z]+)?|claims?|is_[a-z_]+|has_[a-z_]+|require_role|can_view|edge_targets_[a-z]+');
+-- What PUBLIC executes although it is volatile, as a regular expression: the
+-- page of grants, sql/grants.sql, says who may do what, and this list says once
+-- more what writes something.
+CREATE TEMP TABLE public_writes (name text, why text);
+INSERT INTO public_writes VALUES
+    ('login|logout', 'the identity of the caller''s own transaction'),
+    ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
+    ('count_votes', 'a trigger, which nothing but a trigger calls');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);
@@ -39,36 +38,57 @@ JOIN pg_class c ON c.oid = m.objid AND m.classid = 'pg_class'::regclass;
 
 SELECT isnt_empty('SELECT * FROM func', 'there are functions to look at');
 
--- Who may do what
+-- Who may do what: the page of grants, and nothing else
+CREATE TEMP VIEW privilege AS
+SELECT m.object, a.privilege_type AS privilege,
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+FROM cozi._members m, aclexplode(m.acl) a WHERE a.grantee <> m.owner;
+SELECT is_empty($$SELECT object FROM cozi._members WHERE acl IS NULL$$,
+    'no object has the privileges that PostgreSQL gives by default');
 SELECT is_empty($$
-    SELECT object FROM func, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-    WHERE a.grantee = 0 AND NOT (provolatile = 'i' AND NOT prosecdef)
-      AND NOT EXISTS (SELECT FROM public_may m WHERE m.privilege = 'EXECUTE' AND proname ~ format('^(%s)$', m.name))$$,
-    'PUBLIC executes what is immutable, and what public_may lists');
-SELECT is_empty($$
-    SELECT r.object, a.privilege_type
-    FROM rel r, aclexplode(coalesce(r.relacl, acldefault(CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", r.relowner))) a
-    WHERE a.grantee = 0
-      AND NOT EXISTS (SELECT FROM public_may m WHERE m.privilege = a.privilege_type AND r.relname ~ format('^(%s)$', m.name))$$,
-    'PUBLIC has no right to a table, view or sequence but what public_may lists');
-SELECT is_empty($$
-    SELECT r.object, t.attname, a.privilege_type
-    FROM rel r JOIN pg_attribute t ON t.attrelid = r.oid, aclexplode(t.attacl) a WHERE a.grantee = 0$$,
-    'nor to a column of one');
-SELECT is_empty($$
-    SELECT 1 FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
-    WHERE nspname = 'cozi' AND a.grantee = 0$$,
-    'nor to schema cozi');
-SELECT is_empty($$
-    SELECT object, grantee::regrole FROM func, aclexplode(proacl) a
-    WHERE a.grantee NOT IN (0, proowner) AND a.grantee::regrole::text !~ '^pg_'
+    (SELECT object, privilege, grantee FROM privilege
+     EXCEPT
+     SELECT object, privilege, grantee FROM cozi._grants)
     UNION ALL
-    SELECT object, grantee::regrole FROM rel, aclexplode(relacl) a
-    WHERE a.grantee NOT IN (0, relowner) AND a.grantee::regrole::text !~ '^pg_'$$,
-    'rights are granted to predefined roles only');
+    (SELECT object, privilege, grantee FROM cozi._grants WHERE grantee IN ('PUBLIC', 'pg_monitor')
+     EXCEPT
+     SELECT object, privilege, grantee FROM privilege)$$,
+    'every object has exactly the privileges that the page of grants lists');
+SELECT is_empty($$
+    SELECT grantee, name, count(*) FROM (SELECT DISTINCT grantee, privilege, name, object FROM cozi._grants) g
+    WHERE object IS NULL OR grantee NOT IN ('PUBLIC', 'pg_monitor', 'owner', 'app')
+       OR grantee IN ('owner', 'app')
+          AND EXISTS (SELECT FROM cozi._grants p WHERE p.grantee = 'PUBLIC' AND p.object = g.object)
+    GROUP BY grantee, name$$,
+    'every name on the page of grants exists, and is granted to no one who has it from PUBLIC');
+SELECT is_empty($$SELECT name FROM cozi._grants GROUP BY grantee, privilege, name, object HAVING count(*) > 1$$,
+    'no name stands twice on the page of grants for the same grantee');
+SELECT is_empty($$
+    SELECT m.object FROM cozi._members m
+    WHERE NOT EXISTS (SELECT FROM pg_init_privs i
+                      WHERE (i.classoid, i.objoid) = (m.classid, m.objid) AND i.privtype = 'e')$$,
+    'every object has initial privileges, by which an update script knows that it is old');
+SELECT is_empty($$
+    SELECT f.object FROM func f JOIN cozi._grants g ON g.objid = f.oid AND g.grantee = 'PUBLIC'
+    WHERE f.prosecdef$$,
+    'PUBLIC executes no SECURITY DEFINER function');
+SELECT is_empty($$
+    SELECT f.object FROM func f JOIN cozi._grants g ON g.objid = f.oid AND g.grantee = 'PUBLIC'
+    WHERE f.provolatile = 'v'
+      AND NOT EXISTS (SELECT FROM public_writes w WHERE f.proname ~ format('^(%s)$', w.name))$$,
+    'PUBLIC executes no volatile function but those that public_writes lists');
+SELECT is_empty($$
+    SELECT r.object, t.attname, a.privilege_type, a.grantee
+    FROM rel r JOIN pg_attribute t ON t.attrelid = r.oid, aclexplode(t.attacl) a WHERE a.grantee <> r.relowner$$,
+    'nothing is granted on a single column');
+SELECT is_empty($$
+    SELECT a.privilege_type, a.grantee FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
+    WHERE nspname = 'cozi'
+      AND (a.grantee = 0 OR a.privilege_type = 'CREATE' AND a.grantee <> nspowner)$$,
+    'schema cozi is closed to PUBLIC, and only its owner may create objects in it');
 SELECT is_empty($$SELECT object FROM func WHERE proname ~ 'reset|^rebuild|^fold|^drop_|^add_|^retire|^protect|^create_'
     AND has_function_privilege('pg_read_all_stats', oid, 'EXECUTE')$$,
-    'who may read statistics may not change anything');
+    'a role that may read statistics may not change anything');
 
 -- Functions
 SELECT is_empty($$
@@ -81,16 +101,16 @@ SELECT is_empty($$
       AND pg_get_functiondef(oid) ~* '\m(now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|current_setting|current_(date|time|timestamp|user|role)|localtime(stamp)?|session_user|nextval)\M'$$,
     'no IMMUTABLE function looks at the clock, a setting or the user');
 SELECT is_empty($$SELECT object FROM func WHERE provolatile = 'i' AND proparallel <> 's'$$,
-    'what is immutable is parallel safe');
+    'every immutable function is parallel safe');
 SELECT is_empty($$SELECT object FROM func WHERE proleakproof AND lanname <> 'c'$$,
-    'nothing but C claims to be leakproof');
+    'only C functions claim to be leakproof');
 SELECT is_empty($$
     SELECT object FROM func WHERE lanname = 'c' AND (probin <> '$libdir/cozi' OR prosrc !~ '^cozi_')$$,
     'C functions are in $libdir/cozi and carry the prefix cozi_');
 SELECT lives_ok($$
     SELECT CASE lanname WHEN 'c' THEN fmgr_c_validator(oid) WHEN 'sql' THEN fmgr_sql_validator(oid) WHEN 'plpgsql' THEN plpgsql_validator(oid) END
     FROM func WHERE prokind IN ('f', 'p')$$,
-    'every symbol and every body is valid, which CREATE EXTENSION does not check');
+    'every C symbol exists and every body is valid, which CREATE EXTENSION does not check');
 
 -- Names
 SELECT is_empty($$
@@ -99,7 +119,7 @@ SELECT is_empty($$
     SELECT object, attname FROM rel JOIN pg_attribute ON attrelid = oid JOIN pg_get_keywords() k ON k.word = attname WHERE k.catcode IN ('R', 'T')$$,
     'no argument or column has to be quoted because it is a keyword');
 SELECT is_empty($$SELECT object FROM func WHERE proname ~ '^cozi' UNION ALL SELECT object FROM rel WHERE relname ~ '^cozi'$$,
-    'the schema says cozi, the name does not');
+    'no function, table or view repeats cozi in its name');
 SELECT is_empty($$
     SELECT object FROM member m
     LEFT JOIN LATERAL pg_identify_object(m.classid, m.objid, 0) i ON true
@@ -114,7 +134,7 @@ SELECT is_empty($$
 SELECT is_empty($$
     SELECT object FROM rel WHERE relkind = 'S' AND NOT EXISTS (SELECT FROM not_dumped WHERE relname ~ format('^(%s)$', name))
       AND oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'cozi' UNION ALL SELECT 0)$$,
-    'and the state of every sequence');
+    'pg_dump keeps the state of every sequence');
 SELECT is_empty($$
     SELECT object, attname, atttypid::regtype FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid
     WHERE relkind IN ('r', 'p') AND attnum > 0

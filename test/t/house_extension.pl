@@ -75,10 +75,30 @@ foreach my $kind (sort keys %planted)
 }
 $node->safe_psql('planted', 'DROP SCHEMA cozi CASCADE; CREATE ROLE planter; CREATE SCHEMA cozi AUTHORIZATION planter');
 like(refusal('planted', 'CREATE EXTENSION cozi'),
-	qr/42501: schema "cozi" belongs to another role.*HINT:  Drop the schema/s, 'so is one of another owner');
-is($node->safe_psql('planted', q{SELECT count(*) FROM pg_extension WHERE extname = 'cozi'}), '0', 'and nothing is installed');
-$node->safe_psql('planted', 'DROP SCHEMA cozi; CREATE SCHEMA cozi; CREATE EXTENSION cozi');
-pass('an empty one of its own is taken');
+	qr/42501: schema "cozi" belongs to another role.*HINT:  Drop the schema/s,
+	'a schema of another owner is refused');
+foreach my $grantee ('planter', 'PUBLIC')
+{
+	$node->safe_psql('planted', "DROP SCHEMA cozi; CREATE SCHEMA cozi; GRANT CREATE ON SCHEMA cozi TO $grantee");
+	like(refusal('planted', 'CREATE EXTENSION cozi'),
+		qr/42501: other roles may create objects in schema "cozi".*HINT:  Drop the schema, or revoke CREATE/s,
+		"a schema in which $grantee may create objects is refused");
+}
+is($node->safe_psql('planted', q{SELECT count(*) FROM pg_extension WHERE extname = 'cozi'}),
+	'0', 'a refused schema gets no extension');
+$node->safe_psql('planted', 'REVOKE CREATE ON SCHEMA cozi FROM PUBLIC; CREATE EXTENSION cozi');
+pass('CREATE EXTENSION takes the schema once the hint is followed');
+$node->safe_psql('planted', 'DROP EXTENSION cozi; DROP SCHEMA cozi; CREATE SCHEMA cozi; CREATE EXTENSION cozi');
+pass('CREATE EXTENSION takes an empty schema of its own role');
+
+# Privileges that a role would have on every new object are revoked as well.
+$node->safe_psql('postgres', 'CREATE DATABASE by_default; CREATE ROLE defaulted');
+$node->safe_psql('by_default', q{
+	ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO defaulted;
+	ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO defaulted, PUBLIC;
+	ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO defaulted WITH GRANT OPTION;
+	CREATE EXTENSION cozi});
+is(House::difference($first, signature('by_default')), '', 'ALTER DEFAULT PRIVILEGES opens nothing of cozi');
 
 $node->safe_psql('planted', 'DROP EXTENSION cozi; DROP SCHEMA cozi; CREATE ROLE owner_of_db; ALTER DATABASE planted OWNER TO owner_of_db');
 like(refusal('planted', 'SET ROLE owner_of_db; CREATE EXTENSION cozi'),

@@ -1,0 +1,166 @@
+-- grants: who may do what.  This page is the last part of the script.
+--
+-- Everything is denied: below, every object that the script has just created
+-- is revoked from PUBLIC, and then granted by the list.  A name stands for all
+-- functions of that name, or for a table or view.  An update script runs this
+-- page too: it touches the objects that are new and no others, because a GRANT
+-- on an old one would overwrite what the administrator granted or revoked, and
+-- pg_dump would take the result for the extension's own.
+
+CREATE OR REPLACE VIEW _members AS
+SELECT d.classid, d.objid, o.name, o.privilege, o.object, o.owner, o.acl
+FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_depend d
+  ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+CROSS JOIN LATERAL (
+    SELECT p.proname, 'EXECUTE', 'ROUTINE ' || p.oid::pg_catalog.regprocedure, p.proowner, p.proacl
+    FROM pg_catalog.pg_proc p
+    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+    UNION ALL
+    SELECT c.relname, CASE c.relkind WHEN 'S' THEN 'USAGE' ELSE 'SELECT' END,
+           CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END
+           || c.oid::pg_catalog.regclass, c.relowner, c.relacl
+    FROM pg_catalog.pg_class c
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+) AS o (name, privilege, object, owner, acl)
+WHERE d.deptype = 'e' AND e.extname = 'cozi';
+COMMENT ON VIEW _members IS
+'One row per function, table, view and sequence of the extension, with the privilege to use it';
+
+CREATE OR REPLACE VIEW _grants AS
+WITH list (grantee, privilege, names) AS (VALUES
+    -- what a query or a policy of any role may need
+    ('PUBLIC', 'EXECUTE', 'hot gravity hot_rank scaled_rank controversy wilson_lower wilson_upper'),
+    ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
+    ('PUBLIC', 'EXECUTE', 'tally_add tally_ups tally_downs tally_heat tally_sum tally_of count_votes'),
+    ('PUBLIC', 'EXECUTE', 'top top_ranked board_pending'),
+    ('PUBLIC', 'SELECT',  'boards'),
+    ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
+    ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
+    ('PUBLIC', 'EXECUTE', 'login logout uid uid_bigint uid_text claims claim has_role require_role'),
+    ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text is_owner can_view'),
+    ('PUBLIC', 'EXECUTE', 'is_edge is_following is_member has_blocked is_blocked_by'),
+    ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
+    ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
+
+    -- what owners of tables need: grant_owner()
+    ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life fold'),
+    ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
+    ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect'),
+    ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
+    ('owner', 'EXECUTE', 'rate_limit_reset'),
+
+    -- what the pooled role of an app needs beside PUBLIC's: grant_app()
+    ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
+
+    -- what is read about others
+    ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),
+    ('pg_monitor', 'EXECUTE', 'rate_limit_stats'),
+    ('pg_monitor', 'SELECT',  'slow_queries slow_queries_by_total slow_queries_by_p99 slow_plans'),
+    ('pg_monitor', 'SELECT',  'health regressions error_rate cache_hit connections table_sizes'),
+    ('pg_monitor', 'SELECT',  'activity_now blocking_tree long_transactions replication_lag'),
+    ('pg_monitor', 'SELECT',  'vacuum_health monitor_status targets snapshots snapshot_databases'),
+    ('pg_monitor', 'SELECT',  'snapshot_statements snapshot_latencies snapshot_errors'),
+    ('pg_monitor', 'EXECUTE', 'snapshot snapshot_at statement_deltas latency_at latency_window'),
+    ('pg_monitor', 'EXECUTE', 'window_start latency_start recent_query_time recent_cache_hit'),
+    ('pg_monitor', 'EXECUTE', 'recent_transaction_time recent_error_ratio stats_epoch os_load'),
+    ('pg_monitor', 'EXECUTE', 'statements statements_info statements_state statements_fix'),
+    ('pg_monitor', 'EXECUTE', 'statements_completed query_text preload_fix is_preloaded'),
+    ('pg_monitor', 'EXECUTE', 'database_time timed_io relation_bytes latency latency_stats'),
+    ('pg_monitor', 'EXECUTE', 'latency_of latency_histogram latency_reason transaction_latency'),
+    ('pg_monitor', 'EXECUTE', 'transaction_time timeouts_of captured_text plans unfinished errors'),
+    ('pg_monitor', 'EXECUTE', 'error_name error_blame error_ratio histogram histogram_sum'),
+    ('pg_monitor', 'EXECUTE', 'histogram_add histogram_merge histogram_final histogram_minus'),
+    ('pg_monitor', 'EXECUTE', 'histogram_pack histogram_unpack histogram_count'),
+    ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets')
+)
+SELECT l.grantee, l.privilege, n.name, m.object, m.classid, m.objid
+FROM list l
+CROSS JOIN LATERAL pg_catalog.string_to_table(l.names, ' ') AS n (name)
+LEFT JOIN cozi._members m ON m.name = n.name AND m.privilege = l.privilege;
+COMMENT ON VIEW _grants IS
+'One row per privilege and object that the extension grants: to PUBLIC and to pg_monitor at once, '
+'to owners of tables and to apps by grant_owner() and grant_app()';
+
+CREATE OR REPLACE FUNCTION _grant(grantee text, role regrole, dry_run boolean) RETURNS SETOF text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    IF role IS NULL OR dry_run IS NULL THEN
+        RAISE EXCEPTION 'argument "%" must not be null',
+            CASE WHEN role IS NULL THEN 'role' ELSE 'dry_run' END
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    FOR statement IN
+        SELECT format('GRANT USAGE ON SCHEMA cozi TO %s', role)
+        UNION ALL
+        (SELECT format('GRANT %s ON %s TO %s', g.privilege, g.object, role)
+         FROM cozi._grants g WHERE g.grantee = _grant.grantee ORDER BY g.object)
+    LOOP
+        IF NOT dry_run THEN
+            EXECUTE statement;
+        END IF;
+        RETURN NEXT statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _grant(text, regrole, boolean) IS
+'Grants what the page of grants lists for a kind of role, and returns the statements';
+
+CREATE OR REPLACE FUNCTION grant_owner(role regrole, dry_run boolean = false) RETURNS SETOF text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT cozi._grant('owner', role, dry_run);
+END;
+COMMENT ON FUNCTION grant_owner(regrole, boolean) IS
+'Grants a role what the owners of tables need: boards, shards, policies, edges, rate limits; '
+'returns the statements that it ran, or with dry_run would run';
+
+CREATE OR REPLACE FUNCTION grant_app(role regrole, dry_run boolean = false) RETURNS SETOF text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT cozi._grant('app', role, dry_run);
+END;
+COMMENT ON FUNCTION grant_app(regrole, boolean) IS
+'Grants a role what the pooled role of an app needs beside the privileges of PUBLIC: rate limits; '
+'returns the statements that it ran, or with dry_run would run';
+
+-- An object is new while it has no initial privileges: a REVOKE in the script of
+-- an extension records them.  Nothing is left to those either to whom ALTER
+-- DEFAULT PRIVILEGES has granted every new object.
+DO $$
+DECLARE
+    statements text[];
+    statement text;
+BEGIN
+    SELECT string_agg(format('%s (%s)', g.name, g.grantee), ', ') INTO statement
+    FROM cozi._grants g WHERE g.object IS NULL;
+    IF statement IS NOT NULL THEN
+        RAISE EXCEPTION 'the page of grants names objects that do not exist: %', statement
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    WITH new_member AS (
+        SELECT m.* FROM cozi._members m
+        WHERE NOT EXISTS (SELECT FROM pg_init_privs i
+                          WHERE i.classoid = m.classid AND i.objoid = m.objid AND i.objsubid = 0)
+    )
+    SELECT array_agg(s.statement ORDER BY s.step) INTO statements
+    FROM (
+        SELECT 1, format('REVOKE ALL ON %s FROM PUBLIC', m.object) FROM new_member m
+        UNION ALL
+        SELECT 2, format('REVOKE ALL ON %s FROM %s', m.object, a.grantee::regrole)
+        FROM new_member m, aclexplode(m.acl) a WHERE a.grantee NOT IN (0, m.owner)
+        UNION ALL
+        SELECT 3, format('GRANT %s ON %s TO %s', g.privilege, g.object, g.grantee)
+        FROM cozi._grants g JOIN new_member m ON m.classid = g.classid AND m.objid = g.objid
+        WHERE g.grantee IN ('PUBLIC', 'pg_monitor')
+    ) s (step, statement);
+    FOREACH statement IN ARRAY coalesce(statements, '{}') LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
