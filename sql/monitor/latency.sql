@@ -8,67 +8,6 @@
 -- the ones that read raise object_not_in_prerequisite_state, unless they are
 -- told that it may be missing, as the views do.
 
--- Histograms as values: the counts of log-linear buckets, eight an octave.
-
-CREATE OR REPLACE FUNCTION histogram_add(state internal, ms float8) RETURNS internal
-LANGUAGE C IMMUTABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'cozi_histogram_add';
-COMMENT ON FUNCTION histogram_add(internal, float8) IS 'transition function of histogram(float8)';
-
-CREATE OR REPLACE FUNCTION histogram_merge(state internal, histogram bigint[]) RETURNS internal
-LANGUAGE C IMMUTABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'cozi_histogram_merge';
-COMMENT ON FUNCTION histogram_merge(internal, bigint[]) IS 'transition function of histogram_sum(bigint[])';
-
-CREATE OR REPLACE FUNCTION histogram_final(state internal) RETURNS bigint[]
-LANGUAGE C IMMUTABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'cozi_histogram_final';
-COMMENT ON FUNCTION histogram_final(internal) IS 'final function of histogram(float8) and histogram_sum(bigint[])';
-
-CREATE OR REPLACE AGGREGATE histogram(ms float8) (
-    SFUNC = histogram_add, STYPE = internal, SSPACE = 2112,
-    FINALFUNC = histogram_final, PARALLEL = SAFE
-);
-COMMENT ON AGGREGATE histogram(float8) IS 'the histogram of durations in ms; NULLs are passed over';
-
-CREATE OR REPLACE AGGREGATE histogram_sum(histogram bigint[]) (
-    SFUNC = histogram_merge, STYPE = internal, SSPACE = 2112,
-    FINALFUNC = histogram_final, PARALLEL = SAFE
-);
-COMMENT ON AGGREGATE histogram_sum(bigint[]) IS 'the histogram of all durations of several histograms, exactly';
-
-CREATE OR REPLACE FUNCTION histogram_minus(newer bigint[], older bigint[]) RETURNS bigint[]
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
-AS 'MODULE_PATHNAME', 'cozi_histogram_minus';
-COMMENT ON FUNCTION histogram_minus(bigint[], bigint[]) IS 'what came between two snapshots of a histogram; all of the newer one if a reset came between';
-
-CREATE OR REPLACE FUNCTION histogram_pack(histogram bigint[]) RETURNS bigint[]
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
-AS 'MODULE_PATHNAME', 'cozi_histogram_pack';
-COMMENT ON FUNCTION histogram_pack(bigint[]) IS 'a histogram for storing, without its empty buckets';
-
-CREATE OR REPLACE FUNCTION histogram_unpack(packed bigint[]) RETURNS bigint[]
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
-AS 'MODULE_PATHNAME', 'cozi_histogram_unpack';
-COMMENT ON FUNCTION histogram_unpack(bigint[]) IS 'the histogram that histogram_pack() was given';
-
-CREATE OR REPLACE FUNCTION histogram_count(histogram bigint[]) RETURNS bigint
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
-AS 'MODULE_PATHNAME', 'cozi_histogram_count_sql';
-COMMENT ON FUNCTION histogram_count(bigint[]) IS 'how many durations a histogram holds';
-
-CREATE OR REPLACE FUNCTION histogram_quantile(histogram bigint[], quantile float8) RETURNS float8
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
-AS 'MODULE_PATHNAME', 'cozi_histogram_quantile_sql';
-COMMENT ON FUNCTION histogram_quantile(bigint[], float8) IS 'the quantile in ms, at most 12.5 % off percentile_disc; NULL of an empty histogram';
-
-CREATE OR REPLACE FUNCTION histogram_buckets(histogram bigint[],
-    OUT lower_ms float8, OUT upper_ms float8, OUT count bigint)
-RETURNS SETOF record
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 50
-AS 'MODULE_PATHNAME', 'cozi_histogram_buckets';
-COMMENT ON FUNCTION histogram_buckets(bigint[]) IS 'the buckets that hold something: from lower_ms on, below upper_ms';
-
 -- What is in shared memory.
 
 CREATE OR REPLACE FUNCTION latency_stats(OUT preloaded boolean, OUT stats_since timestamptz, OUT reset_reason text,
@@ -170,8 +109,8 @@ AS 'MODULE_PATHNAME', 'cozi_error_name';
 COMMENT ON FUNCTION error_name(text) IS 'the condition name of an SQLSTATE, as PL/pgSQL and the manual have it; NULL if it has none';
 
 CREATE OR REPLACE FUNCTION error_blame(sqlstate text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN left(sqlstate, 2) IN ('40', '53', '54', '55', '57', '58', 'F0', 'HV', 'XX') THEN 'server' ELSE 'client' END;
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'cozi_error_blame';
 COMMENT ON FUNCTION error_blame(text) IS 'who makes an error of this class: server (conflicts, limits, cancellation, I/O, internal) or client (all others)';
 
 CREATE OR REPLACE FUNCTION statements_completed(dbid oid) RETURNS bigint

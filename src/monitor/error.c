@@ -31,13 +31,12 @@
 #include "monitor/monitor.h"
 #include COZI_QUERYJUMBLE_H
 
-static bool track_errors = true;
 static emit_log_hook_type prev_emit_log;
 
 static void
 count_error(ErrorData *edata)
 {
-	if (edata->elevel >= ERROR && track_errors && edata->sqlerrcode != 0 &&
+	if (edata->elevel >= ERROR && cozi_track_errors && edata->sqlerrcode != 0 &&
 		!IsParallelWorker() && cozi_monitor != NULL &&
 		(IsUnderPostmaster || !IsPostmasterEnvironment) && UsedShmemSegAddr != NULL)
 		cozi_count_error(((uint64) MyDatabaseId << 32) | (uint32) edata->sqlerrcode, 1);
@@ -45,13 +44,14 @@ count_error(ErrorData *edata)
 		prev_emit_log(edata);
 }
 
+PG_FUNCTION_INFO_V1(cozi_errors);
+
 /*
  * errors(missing_ok boolean = false)
  *		-> table(dbid oid, sqlstate text, count bigint)
  *
  * dbid is NULL for errors in no database.
  */
-PG_FUNCTION_INFO_V1(cozi_errors);
 Datum
 cozi_errors(PG_FUNCTION_ARGS)
 {
@@ -97,10 +97,11 @@ statements_completed(Oid database)
 	return completed;
 }
 
+PG_FUNCTION_INFO_V1(cozi_statements_completed);
+
 /*
  * statements_completed(dbid oid) -> bigint
  */
-PG_FUNCTION_INFO_V1(cozi_statements_completed);
 Datum
 cozi_statements_completed(PG_FUNCTION_ARGS)
 {
@@ -109,9 +110,9 @@ cozi_statements_completed(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) statements_completed(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0)));
 }
 
-/* Keep in step with error_blame() in sql/monitor/latency.sql. */
+/* The one list of the classes that are the server's fault. */
 static bool
-servers_making(int sqlerrcode)
+is_server_error(int sqlerrcode)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -129,13 +130,31 @@ servers_making(int sqlerrcode)
 	return false;
 }
 
+PG_FUNCTION_INFO_V1(cozi_error_blame);
+
+/*
+ * error_blame(sqlstate text) -> text
+ *
+ * "server" or "client"; what is not an SQLSTATE is the client's.
+ */
+Datum
+cozi_error_blame(PG_FUNCTION_ARGS)
+{
+	char	   *state = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		server = strlen(state) >= 2 &&
+	is_server_error(MAKE_SQLSTATE(state[0], state[1], '0', '0', '0'));
+
+	PG_RETURN_TEXT_P(cstring_to_text(server ? "server" : "client"));
+}
+
+PG_FUNCTION_INFO_V1(cozi_error_ratio);
+
 /*
  * error_ratio(dbid oid) -> float8
  *
  * Of all databases if dbid is NULL.  NULL if cozi is not preloaded or nothing
  * was run.
  */
-PG_FUNCTION_INFO_V1(cozi_error_ratio);
 Datum
 cozi_error_ratio(PG_FUNCTION_ARGS)
 {
@@ -154,7 +173,7 @@ cozi_error_ratio(PG_FUNCTION_ARGS)
 		if (key == 0 || (OidIsValid(database) && (Oid) (key >> 32) != database))
 			continue;
 		errors += count;
-		if (servers_making((int) (uint32) key))
+		if (is_server_error((int) (uint32) key))
 			servers += count;
 	}
 	statements = statements_completed(database) + errors;
@@ -163,10 +182,11 @@ cozi_error_ratio(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8((double) servers / (double) statements);
 }
 
+PG_FUNCTION_INFO_V1(cozi_latency_reason);
+
 /*
  * latency_reason() -> text
  */
-PG_FUNCTION_INFO_V1(cozi_latency_reason);
 Datum
 cozi_latency_reason(PG_FUNCTION_ARGS)
 {
@@ -205,6 +225,8 @@ read_errcodes(void)
 	return list;
 }
 
+PG_FUNCTION_INFO_V1(cozi_error_name);
+
 /*
  * error_name(sqlstate text) -> text
  *
@@ -212,7 +234,6 @@ read_errcodes(void)
  *		22012    E    ERRCODE_DIVISION_BY_ZERO    division_by_zero
  * NULL for what is not in it.
  */
-PG_FUNCTION_INFO_V1(cozi_error_name);
 Datum
 cozi_error_name(PG_FUNCTION_ARGS)
 {
@@ -234,20 +255,8 @@ cozi_error_name(PG_FUNCTION_ARGS)
 }
 
 void
-cozi_monitor_error_init(void)
+cozi_count_errors_of_log(void)
 {
-	DefineCustomBoolVariable("cozi.track_errors",
-							 "Counts errors by database and SQLSTATE.",
-							 NULL,
-							 &track_errors,
-							 true,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	if (!process_shared_preload_libraries_in_progress)
-		return;
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = count_error;
 }

@@ -71,10 +71,11 @@ get_state(FunctionCallInfo fcinfo)
 	return (uint64 *) PG_GETARG_POINTER(0);
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_add);
+
 /*
  * histogram_add(state internal, ms float8) -> internal
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_add);
 Datum
 cozi_histogram_add(PG_FUNCTION_ARGS)
 {
@@ -93,10 +94,11 @@ cozi_histogram_add(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(count);
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_merge);
+
 /*
  * histogram_merge(state internal, histogram bigint[]) -> internal
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_merge);
 Datum
 cozi_histogram_merge(PG_FUNCTION_ARGS)
 {
@@ -113,10 +115,11 @@ cozi_histogram_merge(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(count);
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_final);
+
 /*
  * histogram_final(state internal) -> bigint[]
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_final);
 Datum
 cozi_histogram_final(PG_FUNCTION_ARGS)
 {
@@ -125,13 +128,14 @@ cozi_histogram_final(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array((uint64 *) PG_GETARG_POINTER(0)));
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_minus);
+
 /*
  * histogram_minus(newer bigint[], older bigint[]) -> bigint[]
  *
  * What came in between.  If a bucket of the newer one holds less, the counters
  * were reset between the two, and all of the newer one came after.
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_minus);
 Datum
 cozi_histogram_minus(PG_FUNCTION_ARGS)
 {
@@ -148,6 +152,8 @@ cozi_histogram_minus(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(newer));
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_pack);
+
 /*
  * histogram_pack(histogram bigint[]) -> bigint[]
  *
@@ -155,7 +161,6 @@ cozi_histogram_minus(PG_FUNCTION_ARGS)
  * PACKED_BUCKETS plus its number.  A histogram of one statement has some
  * twenty of them.
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_pack);
 Datum
 cozi_histogram_pack(PG_FUNCTION_ARGS)
 {
@@ -176,10 +181,11 @@ cozi_histogram_pack(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(element, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_unpack);
+
 /*
  * histogram_unpack(packed bigint[]) -> bigint[]
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_unpack);
 Datum
 cozi_histogram_unpack(PG_FUNCTION_ARGS)
 {
@@ -199,10 +205,11 @@ cozi_histogram_unpack(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_count_sql);
+
 /*
  * histogram_count(histogram bigint[]) -> bigint
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_count_sql);
 Datum
 cozi_histogram_count_sql(PG_FUNCTION_ARGS)
 {
@@ -212,12 +219,13 @@ cozi_histogram_count_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) cozi_histogram_count(count));
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_quantile_sql);
+
 /*
  * histogram_quantile(histogram bigint[], fraction float8) -> float8, in ms
  *
  * NULL of an empty histogram.
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_quantile_sql);
 Datum
 cozi_histogram_quantile_sql(PG_FUNCTION_ARGS)
 {
@@ -236,6 +244,8 @@ cozi_histogram_quantile_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(cozi_histogram_quantile(count, n, fraction) / COZI_TICKS_PER_MS);
 }
 
+PG_FUNCTION_INFO_V1(cozi_histogram_buckets);
+
 /*
  * histogram_buckets(histogram bigint[])
  *		-> table(lower_ms float8, upper_ms float8, count bigint)
@@ -243,7 +253,6 @@ cozi_histogram_quantile_sql(PG_FUNCTION_ARGS)
  * The buckets that are not empty; the last one that there can be has no upper
  * end.
  */
-PG_FUNCTION_INFO_V1(cozi_histogram_buckets);
 Datum
 cozi_histogram_buckets(PG_FUNCTION_ARGS)
 {

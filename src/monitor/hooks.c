@@ -41,9 +41,6 @@
  */
 #define COUNTS	0x40000000
 
-bool		cozi_track_latency = true;
-bool		cozi_track_transactions = true;
-
 /* 0: in no statement */
 static int	nesting_level = 0;
 
@@ -80,8 +77,6 @@ at_top(QueryDesc *queryDesc)
 {
 	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
 }
-
-/* --- recording ---------------------------------------------------------- */
 
 static void
 record(CoziHistogram *histogram, uint64 ns)
@@ -156,8 +151,6 @@ query_failed(QueryDesc *queryDesc, Oid role)
 	record_failure(queryDesc->plannedstmt->queryId, role, seconds, queryDesc->sourceText,
 				   queryDesc->plannedstmt->stmt_location, queryDesc->plannedstmt->stmt_len);
 }
-
-/* --- hooks -------------------------------------------------------------- */
 
 /* What functions do while a statement is planned is not a statement. */
 static PlannedStmt *
@@ -377,8 +370,8 @@ latency_transaction(XactEvent event, void *arg)
 }
 
 /* Once, when every preloaded library has installed its own. */
-static void
-install_hooks(void)
+void
+cozi_install_hooks(void)
 {
 	static bool installed = false;
 
@@ -400,37 +393,4 @@ install_hooks(void)
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = latency_ProcessUtility;
 	RegisterXactCallback(latency_transaction, NULL);
-}
-
-/* --- settings ----------------------------------------------------------- */
-
-void
-cozi_monitor_init(void)
-{
-	DefineCustomBoolVariable("cozi.track_latency",
-							 "Collects the latencies of statements.",
-							 NULL,
-							 &cozi_track_latency,
-							 true,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	DefineCustomBoolVariable("cozi.track_transactions",
-							 "Collects the durations of client sessions' transactions.",
-							 NULL,
-							 &cozi_track_transactions,
-							 true,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	cozi_monitor_shmem_init(install_hooks);
-	cozi_monitor_error_init();
-	cozi_monitor_plan_init();
-	cozi_monitor_worker_init();
-	if (process_shared_preload_libraries_in_progress)
-		EnableQueryId();
 }

@@ -13,8 +13,8 @@
  * - "lock" guards the ring of plans and latency_reset() alone; nothing is
  *   allocated or raised under it.
  */
-#ifndef COZI_MONITOR_LATENCY_H
-#define COZI_MONITOR_LATENCY_H
+#ifndef COZI_MONITOR_MONITOR_H
+#define COZI_MONITOR_MONITOR_H
 
 #include "executor/execdesc.h"
 #include "nodes/execnodes.h"
@@ -112,44 +112,57 @@ typedef struct CoziMonitor
 
 #define COZI_OWNER(database, role)	(((uint64) (database) << 32) | (role))
 
-/* monitor/shmem.c */
+/* monitor/init.c: the settings */
+extern bool cozi_track_latency;
+extern bool cozi_track_transactions;
+extern bool cozi_track_errors;
+extern bool cozi_track_plans;
+extern int	cozi_slow_plan_ms;
+extern int	cozi_max_statements;
+extern int	cozi_snapshot_interval;
+extern char *cozi_snapshot_database;
+extern void cozi_monitor_init(void);
+
+/* monitor/area.c */
 extern CoziMonitor *cozi_monitor;	/* NULL: not preloaded */
-extern CoziTable cozi_statement_table;
-extern CoziTable cozi_transaction_table;
-extern void cozi_monitor_shmem_init(void (*attached) (void));
-extern CoziHistogram *cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner);
-extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern void cozi_request_monitor(void);
+extern void cozi_clear_monitor(CoziResetReason reason);
 extern bool cozi_monitor_ready(bool missing_ok);
 extern bool cozi_sees_all_stats(void);
 
-/* monitor/histogram.c */
-extern ArrayType *cozi_histogram_array(const uint64 *count);
+/* monitor/slot.c */
+extern CoziTable cozi_statement_table;
+extern CoziTable cozi_transaction_table;
+extern CoziHistogram *cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern uint64 cozi_count_slots(CoziTable *table);
+extern void cozi_clear_table(CoziTable *table);
+extern void cozi_count_error(uint64 key, uint64 count);
+
+/* monitor/file.c */
+extern void cozi_start_counting(void);
+extern void cozi_save_at_exit(int code, Datum arg);
 
 /* monitor/hooks.c */
-extern bool cozi_track_latency;
-extern bool cozi_track_transactions;
+extern void cozi_install_hooks(void);
+
+/* monitor/histogram.c */
+extern ArrayType *cozi_histogram_array(const uint64 *count);
 
 /* monitor/unfinished.c */
 extern void cozi_add_unfinished(ReturnSetInfo *rsinfo);
 extern bool cozi_never_completed(Oid database, Oid role, int64 queryid);
 
 /* monitor/error.c */
-extern void cozi_monitor_error_init(void);
-extern void cozi_count_error(uint64 key, uint64 count);
+extern void cozi_count_errors_of_log(void);
 
 /* monitor/plan.c */
-extern bool cozi_track_plans;
-extern int	cozi_slow_plan_ms;
-extern void cozi_monitor_plan_init(void);
 extern Datum cozi_captured(Oid database, Oid role, int64 queryid, bool *null);
 extern void cozi_capture_plan(QueryDesc *queryDesc, double ms);
 extern void cozi_capture_timeout(uint64 queryid, Oid role, double ms,
 								 const char *source, int location, int len);
 
 /* monitor/snapshot_worker.c */
-extern void cozi_monitor_worker_init(void);
+extern void cozi_register_snapshot_launcher(void);
 
-/* hooks.c */
-extern void cozi_monitor_init(void);
-
-#endif							/* COZI_MONITOR_LATENCY_H */
+#endif							/* COZI_MONITOR_MONITOR_H */

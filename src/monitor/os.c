@@ -1,6 +1,7 @@
 /*
  * monitor/os.c
- *		How busy the machine is: CPU and memory, from /proc and cgroup v2.
+ *		What the machine says: CPU and memory, from /proc and cgroup v2, and
+ *		the size of a relation's files.
  *
  * CPU is a share of time, so it takes two samples.  A session keeps its last
  * one: whoever polls gets the share since the previous call, and a first
@@ -20,12 +21,16 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "common/relpath.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
@@ -58,8 +63,6 @@ typedef struct Limits
 static CpuSample last_sample;
 static double last_share;
 static int64 last_ms;			/* the time last_share covers, 0 if none */
-
-PG_FUNCTION_INFO_V1(cozi_os_load);
 
 /*
  * The number behind a word in a file of "word number" lines, or the first of
@@ -267,6 +270,21 @@ memory_use(const char *root, const Limits *limits, double *used, double *total)
 	return true;
 }
 
+/* The columns of os_load(). */
+enum
+{
+	LOAD_CPU,
+	LOAD_CPU_PERIOD,
+	LOAD_CPUS,
+	LOAD_MEMORY,
+	LOAD_MEMORY_USED,
+	LOAD_MEMORY_TOTAL,
+	LOAD_SOURCE,
+	LOAD_COLUMNS
+};
+
+PG_FUNCTION_INFO_V1(cozi_os_load);
+
 /*
  * os_load(root text DEFAULT '', OUT cpu float8, OUT cpu_period interval,
  *         OUT cpus float8, OUT memory float8, OUT memory_used bigint,
@@ -280,8 +298,8 @@ cozi_os_load(PG_FUNCTION_ARGS)
 {
 	char	   *root = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	TupleDesc	desc;
-	Datum		values[7] = {0};
-	bool		nulls[7];
+	Datum		values[LOAD_COLUMNS] = {0};
+	bool		nulls[LOAD_COLUMNS];
 	Limits		limits;
 	double		share;
 	double		used;
@@ -303,32 +321,65 @@ cozi_os_load(PG_FUNCTION_ARGS)
 		Interval   *period = palloc0(sizeof(Interval));
 
 		period->time = ms * 1000;
-		values[0] = Float8GetDatum(share);
-		values[1] = IntervalPGetDatum(period);
-		nulls[0] = nulls[1] = false;
+		values[LOAD_CPU] = Float8GetDatum(share);
+		values[LOAD_CPU_PERIOD] = IntervalPGetDatum(period);
+		nulls[LOAD_CPU] = nulls[LOAD_CPU_PERIOD] = false;
 	}
 	if (limits.cpus > 0)
 	{
-		values[2] = Float8GetDatum(limits.cpus);
-		nulls[2] = false;
+		values[LOAD_CPUS] = Float8GetDatum(limits.cpus);
+		nulls[LOAD_CPUS] = false;
 	}
 	else if (root[0] == '\0' && sysconf(_SC_NPROCESSORS_ONLN) > 0)
 	{
-		values[2] = Float8GetDatum((double) sysconf(_SC_NPROCESSORS_ONLN));
-		nulls[2] = false;
+		values[LOAD_CPUS] = Float8GetDatum((double) sysconf(_SC_NPROCESSORS_ONLN));
+		nulls[LOAD_CPUS] = false;
 	}
 	if (memory_use(root, &limits, &used, &total))
 	{
-		values[3] = Float8GetDatum(used / total);
-		values[4] = Int64GetDatum((int64) used);
-		values[5] = Int64GetDatum((int64) total);
-		nulls[3] = nulls[4] = nulls[5] = false;
+		values[LOAD_MEMORY] = Float8GetDatum(used / total);
+		values[LOAD_MEMORY_USED] = Int64GetDatum((int64) used);
+		values[LOAD_MEMORY_TOTAL] = Int64GetDatum((int64) total);
+		nulls[LOAD_MEMORY] = nulls[LOAD_MEMORY_USED] = nulls[LOAD_MEMORY_TOTAL] = false;
 	}
-	if (!nulls[0] || !nulls[3])
+	if (!nulls[LOAD_CPU] || !nulls[LOAD_MEMORY])
 	{
-		values[6] = CStringGetTextDatum(limits.cpus > 0 || limits.bytes > 0 ?
-										"cgroup" : "/proc");
-		nulls[6] = false;
+		values[LOAD_SOURCE] = CStringGetTextDatum(limits.cpus > 0 || limits.bytes > 0 ?
+												  "cgroup" : "/proc");
+		nulls[LOAD_SOURCE] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(cozi_relation_bytes);
+
+/*
+ * relation_bytes(relation oid) -> bigint
+ *
+ * The bytes of all forks of this relation, not of its indexes or TOAST;
+ * NULL if it is locked ACCESS EXCLUSIVE, or gone.  pg_total_relation_size()
+ * queues behind a session that alters the table, and all others behind it: a
+ * monitor must not do that.  The lock is asked for once and released at once.
+ */
+Datum
+cozi_relation_bytes(PG_FUNCTION_ARGS)
+{
+	Oid			relation = PG_GETARG_OID(0);
+	int64		bytes = 0;
+	bool		exists;
+
+	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		PG_RETURN_NULL();
+	exists = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation));
+	if (exists)
+	{
+		for (ForkNumber fork = MAIN_FORKNUM; fork <= MAX_FORKNUM; fork++)
+			bytes += DatumGetInt64(DirectFunctionCall2(pg_relation_size,
+													   ObjectIdGetDatum(relation),
+													   CStringGetTextDatum(forkNames[fork])));
+	}
+	UnlockRelationOid(relation, AccessShareLock);
+	if (!exists)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(bytes);
 }

@@ -31,9 +31,6 @@
 #include COZI_EXPLAIN_STATE_H
 #include COZI_EXPLAIN_FORMAT_H
 
-bool		cozi_track_plans = true;
-int			cozi_slow_plan_ms = 1000;
-
 /*
  * The next slot of the ring, filled but for the plan.  Needs the lock.  Of
  * the source, the statement at location, len bytes long (0: to the end).
@@ -169,6 +166,22 @@ copy_ring(void)
  * Of other roles' executions, callers outside pg_read_all_stats see neither
  * query identifier nor text nor plan.
  */
+/* The columns of plans(). */
+enum
+{
+	PLAN_NUMBER,
+	PLAN_ENDED_AT,
+	PLAN_DATABASE,
+	PLAN_ROLE,
+	PLAN_QUERYID,
+	PLAN_MS,
+	PLAN_ROWS,
+	PLAN_TIMED_OUT,
+	PLAN_QUERY,
+	PLAN_EXPLAINED,
+	PLAN_COLUMNS
+};
+
 PG_FUNCTION_INFO_V1(cozi_plans);
 Datum
 cozi_plans(PG_FUNCTION_ARGS)
@@ -185,29 +198,29 @@ cozi_plans(PG_FUNCTION_ARGS)
 	{
 		CoziPlan   *plan = &copy[i];
 		bool		timed_out = plan->explained[0] == '\0';
-		Datum		value[10] = {0};
-		bool		null[10] = {false};
+		Datum		value[PLAN_COLUMNS] = {0};
+		bool		null[PLAN_COLUMNS] = {false};
 
 		if (plan->number == 0)
 			continue;
-		value[0] = Int64GetDatum((int64) plan->number);
-		value[1] = TimestampTzGetDatum(plan->ended_at);
-		value[2] = ObjectIdGetDatum(plan->database);
-		value[3] = ObjectIdGetDatum(plan->role);
-		value[5] = Float8GetDatum(plan->ms);
-		value[6] = Int64GetDatum((int64) plan->rows);
-		null[6] = timed_out;
-		value[7] = BoolGetDatum(timed_out);
+		value[PLAN_NUMBER] = Int64GetDatum((int64) plan->number);
+		value[PLAN_ENDED_AT] = TimestampTzGetDatum(plan->ended_at);
+		value[PLAN_DATABASE] = ObjectIdGetDatum(plan->database);
+		value[PLAN_ROLE] = ObjectIdGetDatum(plan->role);
+		value[PLAN_MS] = Float8GetDatum(plan->ms);
+		value[PLAN_ROWS] = Int64GetDatum((int64) plan->rows);
+		null[PLAN_ROWS] = timed_out;
+		value[PLAN_TIMED_OUT] = BoolGetDatum(timed_out);
 		if (sees_all || plan->role == GetUserId())
 		{
-			value[4] = Int64GetDatum((int64) plan->queryid);
-			value[8] = text_datum(plan->query, plan->encoding, &null[8]);
-			value[9] = text_datum(plan->explained, plan->encoding, &null[9]);
+			value[PLAN_QUERYID] = Int64GetDatum((int64) plan->queryid);
+			value[PLAN_QUERY] = text_datum(plan->query, plan->encoding, &null[PLAN_QUERY]);
+			value[PLAN_EXPLAINED] = text_datum(plan->explained, plan->encoding, &null[PLAN_EXPLAINED]);
 		}
 		else
 		{
-			null[4] = null[9] = true;
-			value[8] = CStringGetTextDatum("<insufficient privilege>");
+			null[PLAN_QUERYID] = null[PLAN_EXPLAINED] = true;
+			value[PLAN_QUERY] = CStringGetTextDatum("<insufficient privilege>");
 		}
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}
@@ -241,13 +254,14 @@ cozi_captured(Oid database, Oid role, int64 queryid, bool *null)
 	return number == 0 ? (Datum) 0 : text_datum(query, encoding, null);
 }
 
+PG_FUNCTION_INFO_V1(cozi_captured_text);
+
 /*
  * captured_text(dbid oid, userid oid, queryid bigint) -> text
  *
  * The text of the statement's last slow execution in the ring, with its
  * constants; NULL if there is none or the caller may not see it.
  */
-PG_FUNCTION_INFO_V1(cozi_captured_text);
 Datum
 cozi_captured_text(PG_FUNCTION_ARGS)
 {
@@ -257,31 +271,4 @@ cozi_captured_text(PG_FUNCTION_ARGS)
 	if (null)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(value);
-}
-
-void
-cozi_monitor_plan_init(void)
-{
-	DefineCustomBoolVariable("cozi.track_plans",
-							 "Keeps the plans of slow executions.",
-							 NULL,
-							 &cozi_track_plans,
-							 true,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	DefineCustomIntVariable("cozi.slow_plan_ms",
-							"Sets the execution time from which on a plan is kept.",
-							"-1 keeps none, 0 keeps the plan of every statement.",
-							&cozi_slow_plan_ms,
-							1000,
-							-1,
-							INT_MAX,
-							PGC_SUSET,
-							GUC_UNIT_MS,
-							NULL,
-							NULL,
-							NULL);
 }

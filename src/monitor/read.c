@@ -25,11 +25,32 @@ quantile_ms(const uint64 *count, uint64 n, double fraction, double max_ms)
 		Min(cozi_histogram_quantile(count, n, fraction) / COZI_TICKS_PER_MS, max_ms);
 }
 
-/*
- * The columns both readers end with: calls, failed, timeouts, mean_ms,
- * p50_ms, p95_ms, p99_ms, p999_ms, max_ms, total_ms, stats_since, histogram.
- */
-#define READ_COLUMNS	12
+/* The columns both readers end with, behind those of the key. */
+enum
+{
+	READ_CALLS,
+	READ_FAILED,
+	READ_TIMEOUTS,
+	READ_MEAN,
+	READ_P50,
+	READ_P95,
+	READ_P99,
+	READ_P999,
+	READ_MAX,
+	READ_TOTAL,
+	READ_SINCE,
+	READ_HISTOGRAM,
+	READ_COLUMNS
+};
+
+/* The key: a table of transactions has no queryid. */
+enum
+{
+	KEY_DATABASE,
+	KEY_ROLE,
+	KEY_QUERYID,
+	KEY_COLUMNS
+};
 
 static void
 read_histogram(CoziHistogram *histogram, bool with_histogram, Datum *value, bool *null)
@@ -44,26 +65,24 @@ read_histogram(CoziHistogram *histogram, bool with_histogram, Datum *value, bool
 	for (int b = 0; b < COZI_BUCKETS; b++)
 		count[b] = pg_atomic_read_u64(&histogram->count[b]);
 	n = cozi_histogram_count(count);
-	value[0] = Int64GetDatum((int64) n);
-	value[1] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->failed));
-	value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->timeouts));
-	value[9] = Float8GetDatum(total_ms);
-	value[10] = TimestampTzGetDatum((TimestampTz) since);
-	null[10] = since == 0;
+	value[READ_CALLS] = Int64GetDatum((int64) n);
+	value[READ_FAILED] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->failed));
+	value[READ_TIMEOUTS] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->timeouts));
+	value[READ_TOTAL] = Float8GetDatum(total_ms);
+	value[READ_SINCE] = TimestampTzGetDatum((TimestampTz) since);
+	null[READ_SINCE] = since == 0;
 	if (n == 0)
-		memset(&null[3], true, 6);
+		memset(&null[READ_MEAN], true, READ_TOTAL - READ_MEAN);
 	else
 	{
-		value[3] = Float8GetDatum(total_ms / (double) n);
+		value[READ_MEAN] = Float8GetDatum(total_ms / (double) n);
 		for (int i = 0; i < lengthof(fraction); i++)
-		{
-			value[4 + i] = Float8GetDatum(quantile_ms(count, n, fraction[i], max_ms));
-		}
-		value[8] = Float8GetDatum(max_ms);
+			value[READ_P50 + i] = Float8GetDatum(quantile_ms(count, n, fraction[i], max_ms));
+		value[READ_MAX] = Float8GetDatum(max_ms);
 	}
-	null[11] = !with_histogram;
+	null[READ_HISTOGRAM] = !with_histogram;
 	if (with_histogram)
-		value[11] = PointerGetDatum(cozi_histogram_array(count));
+		value[READ_HISTOGRAM] = PointerGetDatum(cozi_histogram_array(count));
 }
 
 /*
@@ -77,7 +96,7 @@ read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		with_histogram = PG_GETARG_BOOL(0);
 	bool		sees_all = cozi_sees_all_stats();
-	int			keys = with_queryid ? 3 : 2;
+	int			keys = with_queryid ? KEY_COLUMNS : KEY_QUERYID;
 	MemoryContext row;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -86,8 +105,8 @@ read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
 	row = AllocSetContextCreate(CurrentMemoryContext, "cozi latency row", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < table->size; i++)
 	{
-		Datum		value[3 + READ_COLUMNS] = {0};
-		bool		null[3 + READ_COLUMNS] = {false};
+		Datum		value[KEY_COLUMNS + READ_COLUMNS] = {0};
+		bool		null[KEY_COLUMNS + READ_COLUMNS] = {false};
 		uint64		queryid = pg_atomic_read_u64(&table->histogram[i].queryid);
 		uint64		owner = pg_atomic_read_u64(&table->histogram[i].owner);
 		MemoryContext caller;
@@ -96,12 +115,12 @@ read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		caller = MemoryContextSwitchTo(row);
-		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[1] = ObjectIdGetDatum((Oid) owner);
+		value[KEY_DATABASE] = ObjectIdGetDatum((Oid) (owner >> 32));
+		value[KEY_ROLE] = ObjectIdGetDatum((Oid) owner);
 		if (with_queryid)
 		{
-			value[2] = Int64GetDatum((int64) queryid);
-			null[2] = !sees_all && (Oid) owner != GetUserId();
+			value[KEY_QUERYID] = Int64GetDatum((int64) queryid);
+			null[KEY_QUERYID] = !sees_all && (Oid) owner != GetUserId();
 		}
 		read_histogram(&table->histogram[i], with_histogram, value + keys, null + keys);
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
@@ -110,13 +129,14 @@ read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
 	}
 }
 
+PG_FUNCTION_INFO_V1(cozi_latency);
+
 /*
  * latency(with_histogram boolean = false, missing_ok boolean = false)
  *		-> table(dbid oid, userid oid, queryid bigint, calls, failed, ...)
  *
  * missing_ok: no rows where cozi is not preloaded, instead of an error.
  */
-PG_FUNCTION_INFO_V1(cozi_latency);
 Datum
 cozi_latency(PG_FUNCTION_ARGS)
 {
@@ -124,11 +144,12 @@ cozi_latency(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+PG_FUNCTION_INFO_V1(cozi_transaction_latency);
+
 /*
  * transaction_latency(with_histogram boolean = false, missing_ok boolean = false)
  *		-> table(dbid oid, userid oid, calls, failed, ...)
  */
-PG_FUNCTION_INFO_V1(cozi_transaction_latency);
 Datum
 cozi_transaction_latency(PG_FUNCTION_ARGS)
 {
@@ -157,13 +178,14 @@ check_fraction(double fraction)
 	return fraction;
 }
 
+PG_FUNCTION_INFO_V1(cozi_latency_of);
+
 /*
  * latency_of(dbid oid, userid oid, queryid bigint, quantile float8) -> float8
  *
  * In ms; 1 is the maximum.  NULL of a NULL, of what was not measured, and of
  * other roles' statements for callers outside pg_read_all_stats.
  */
-PG_FUNCTION_INFO_V1(cozi_latency_of);
 Datum
 cozi_latency_of(PG_FUNCTION_ARGS)
 {
@@ -182,12 +204,13 @@ cozi_latency_of(PG_FUNCTION_ARGS)
 								 pg_atomic_read_u64(&histogram->max) / 1e6));
 }
 
+PG_FUNCTION_INFO_V1(cozi_latency_histogram);
+
 /*
  * latency_histogram(dbid oid, userid oid, queryid bigint) -> bigint[]
  *
  * NULL as latency_of().
  */
-PG_FUNCTION_INFO_V1(cozi_latency_histogram);
 Datum
 cozi_latency_histogram(PG_FUNCTION_ARGS)
 {
@@ -201,12 +224,13 @@ cozi_latency_histogram(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
 }
 
+PG_FUNCTION_INFO_V1(cozi_timeouts_of);
+
 /*
  * timeouts_of(dbid oid, userid oid, queryid bigint) -> bigint
  *
  * NULL as latency_of().
  */
-PG_FUNCTION_INFO_V1(cozi_timeouts_of);
 Datum
 cozi_timeouts_of(PG_FUNCTION_ARGS)
 {
@@ -217,12 +241,13 @@ cozi_timeouts_of(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) pg_atomic_read_u64(&histogram->timeouts));
 }
 
+PG_FUNCTION_INFO_V1(cozi_transaction_time);
+
 /*
  * transaction_time(dbid oid, quantile float8) -> float8
  *
  * Over all roles of a database, of all databases if dbid is NULL.
  */
-PG_FUNCTION_INFO_V1(cozi_transaction_time);
 Datum
 cozi_transaction_time(PG_FUNCTION_ARGS)
 {

@@ -19,6 +19,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -44,27 +45,22 @@
 #define MAX_BACKOFF		16		/* intervals */
 #define MAX_PAUSE		300		/* s, if the interval is not longer itself */
 
-static int	snapshot_interval = 60;
-static int	snapshot_retention = 7 * 24 * 60;	/* cozi.snapshot() reads it */
-static char *snapshot_database = "";
-
 PGDLLEXPORT void cozi_snapshot_launcher(Datum arg);
 PGDLLEXPORT void cozi_snapshot_tick(Datum arg);
-
-/* --- the one that connects ---------------------------------------------- */
 
 /* The owner of cozi.snapshot(), InvalidOid where there is none. */
 static Oid
 snapshot_owner(void)
 {
 	List	   *name = list_make2(makeString("cozi"), makeString("snapshot"));
+	Oid			argtypes[] = {INTERVALOID};
 	Oid			function;
 	HeapTuple	tuple;
 	Oid			owner;
 
 	if (!OidIsValid(get_extension_oid("cozi", true)))
 		return InvalidOid;
-	function = LookupFuncName(name, -1, NULL, true);
+	function = LookupFuncName(name, lengthof(argtypes), argtypes, true);
 	if (!OidIsValid(function))
 		return InvalidOid;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
@@ -87,7 +83,7 @@ take_snapshot(void)
 	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("there is no extension \"cozi\" in database \"%s\"", snapshot_database),
+				 errmsg("there is no extension \"cozi\" in database \"%s\"", cozi_snapshot_database),
 				 errhint("Run CREATE EXTENSION cozi there, or change cozi.snapshot_database.")));
 	GetUserIdAndSecContext(&caller, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
@@ -106,14 +102,12 @@ cozi_snapshot_tick(Datum arg)
 {
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(snapshot_database, NULL, 0);
+	BackgroundWorkerInitializeConnection(cozi_snapshot_database, NULL, 0);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", "10s", PGC_USERSET, PGC_S_SESSION);
 	take_snapshot();
 	pg_atomic_fetch_add_u64(&cozi_monitor->snapshots, 1);
 }
-
-/* --- the one that stays ------------------------------------------------- */
 
 /* Did a snapshot come about?  Waits for the process that takes it. */
 static bool
@@ -159,10 +153,10 @@ run_tick(void)
 static long
 pause_ms(int failures)
 {
-	if (snapshot_interval == 0 || snapshot_database[0] == '\0')
+	if (cozi_snapshot_interval == 0 || cozi_snapshot_database[0] == '\0')
 		return -1;
-	return Max(Min(Min(1L << Min(failures, 10), MAX_BACKOFF) * snapshot_interval, MAX_PAUSE),
-			   snapshot_interval) * 1000L;
+	return Max(Min(Min(1L << Min(failures, 10), MAX_BACKOFF) * cozi_snapshot_interval, MAX_PAUSE),
+			   cozi_snapshot_interval) * 1000L;
 }
 
 void
@@ -210,8 +204,8 @@ cozi_snapshot_launcher(Datum arg)
 	}
 }
 
-static void
-register_launcher(void)
+void
+cozi_register_snapshot_launcher(void)
 {
 	BackgroundWorker worker = {0};
 
@@ -223,45 +217,4 @@ register_launcher(void)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 60;
 	RegisterBackgroundWorker(&worker);
-}
-
-void
-cozi_monitor_worker_init(void)
-{
-	DefineCustomIntVariable("cozi.snapshot_interval",
-							"Sets the time between snapshots the server takes by itself.",
-							"0 takes none.",
-							&snapshot_interval,
-							60,
-							0,
-							24 * 60 * 60,
-							PGC_SIGHUP,
-							GUC_UNIT_S,
-							NULL,
-							NULL,
-							NULL);
-	DefineCustomStringVariable("cozi.snapshot_database",
-							   "Sets the database whose cozi.snapshot() the server calls by itself.",
-							   "While it is empty, none is called.",
-							   &snapshot_database,
-							   "",
-							   PGC_SIGHUP,
-							   0,
-							   NULL,
-							   NULL,
-							   NULL);
-	DefineCustomIntVariable("cozi.snapshot_retention",
-							"Sets how long snapshots are kept.",
-							NULL,
-							&snapshot_retention,
-							7 * 24 * 60,
-							1,
-							INT_MAX,
-							PGC_SIGHUP,
-							GUC_UNIT_MIN,
-							NULL,
-							NULL,
-							NULL);
-	if (process_shared_preload_libraries_in_progress)
-		register_launcher();
 }

@@ -33,6 +33,21 @@ unfinished_calls(CoziHistogram *histogram)
 	return n == failed ? n : 0;
 }
 
+/* The columns of unfinished(). */
+enum
+{
+	UNFINISHED_DATABASE,
+	UNFINISHED_ROLE,
+	UNFINISHED_QUERYID,
+	UNFINISHED_CALLS,
+	UNFINISHED_TOTAL,
+	UNFINISHED_MAX,
+	UNFINISHED_SINCE,
+	UNFINISHED_COLUMNS
+};
+
+PG_FUNCTION_INFO_V1(cozi_unfinished);
+
 /*
  * unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
  *			  OUT calls bigint, OUT total_ms float8, OUT max_ms float8,
@@ -40,7 +55,6 @@ unfinished_calls(CoziHistogram *histogram)
  *
  * No rows where cozi is not preloaded.
  */
-PG_FUNCTION_INFO_V1(cozi_unfinished);
 Datum
 cozi_unfinished(PG_FUNCTION_ARGS)
 {
@@ -53,19 +67,19 @@ cozi_unfinished(PG_FUNCTION_ARGS)
 		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
 		uint64		owner = pg_atomic_read_u64(&histogram->owner);
 		uint64		n = unfinished_calls(histogram);
-		Datum		value[7];
-		bool		null[7] = {false};
+		Datum		value[UNFINISHED_COLUMNS];
+		bool		null[UNFINISHED_COLUMNS] = {false};
 
 		if (n == 0 || owner == 0)
 			continue;
-		value[0] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[1] = ObjectIdGetDatum((Oid) owner);
-		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid));
-		null[2] = !sees_all && (Oid) owner != GetUserId();
-		value[3] = Int64GetDatum((int64) n);
-		value[4] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
-		value[5] = Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6);
-		value[6] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since));
+		value[UNFINISHED_DATABASE] = ObjectIdGetDatum((Oid) (owner >> 32));
+		value[UNFINISHED_ROLE] = ObjectIdGetDatum((Oid) owner);
+		value[UNFINISHED_QUERYID] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid));
+		null[UNFINISHED_QUERYID] = !sees_all && (Oid) owner != GetUserId();
+		value[UNFINISHED_CALLS] = Int64GetDatum((int64) n);
+		value[UNFINISHED_TOTAL] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
+		value[UNFINISHED_MAX] = Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6);
+		value[UNFINISHED_SINCE] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since));
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}
 	return (Datum) 0;

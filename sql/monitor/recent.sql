@@ -1,0 +1,97 @@
+-- The figures of health that have a window: since a snapshot, else since the
+-- reset, and which.
+
+-- A window much shorter than asked for says nothing: then it is since the reset.
+CREATE OR REPLACE FUNCTION window_start(span interval) RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+RETURN (SELECT s.taken_at FROM cozi.snapshots s
+        WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
+COMMENT ON FUNCTION window_start(interval) IS 'when the snapshot was taken that a window of that length begins with; NULL if there is none';
+
+CREATE OR REPLACE FUNCTION recent_query_time(span interval, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT q.total_ms / nullif(q.calls, 0)::float8, q.period, q.source
+    FROM (SELECT d.oid AS dbid, cozi.window_start(recent_query_time.span) AS start
+          FROM pg_catalog.pg_database d WHERE d.datname = current_database()) w
+    CROSS JOIN LATERAL (
+        SELECT sum(s.total_ms), sum(s.calls), clock_timestamp() - w.start, 'snapshots'
+        FROM cozi.statement_deltas(w.start) s WHERE w.start IS NOT NULL AND s.dbid = w.dbid
+        UNION ALL
+        SELECT sum(s.total_exec_time), sum(s.calls), clock_timestamp() - (SELECT i.stats_reset FROM cozi.statements_info() i),
+               'pg_stat_statements since its reset'
+        FROM cozi.statements(quiet => true) s WHERE w.start IS NULL AND s.dbid = w.dbid AND s.toplevel IS NOT FALSE
+    ) q(total_ms, calls, period, source)
+    WHERE (w.start IS NOT NULL) = (q.source = 'snapshots');
+END;
+COMMENT ON FUNCTION recent_query_time(interval) IS 'the mean time in ms of this database''s statements since that long ago, or since the reset';
+
+CREATE OR REPLACE FUNCTION recent_cache_hit(span interval, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT 100 * c.hit / nullif(c.hit + c.read, 0)::float8, c.period, c.source
+    FROM (SELECT CASE WHEN w.whole THEN d.blks_hit ELSE d.blks_hit - b.blks_hit END AS hit,
+                 CASE WHEN w.whole THEN d.blks_read ELSE d.blks_read - b.blks_read END AS read,
+                 clock_timestamp() - CASE WHEN w.whole THEN d.stats_reset ELSE s.taken_at END AS period,
+                 CASE WHEN w.whole THEN 'pg_stat_database since its reset' ELSE 'snapshots' END AS source
+          FROM pg_catalog.pg_stat_database d
+          LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(recent_cache_hit.span)
+          LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.datid
+          CROSS JOIN LATERAL (SELECT b.snapshot IS NULL OR d.stats_reset IS DISTINCT FROM b.stats_reset
+                                     OR d.blks_hit < b.blks_hit OR d.blks_read < b.blks_read AS whole) w
+          WHERE d.datname = current_database()) c;
+END;
+COMMENT ON FUNCTION recent_cache_hit(interval) IS 'this database''s cache hit ratio in percent since that long ago, or since the reset';
+
+-- The life of cozi's own counters is not that of pg_stat_statements: the
+-- snapshot that a window of them begins with is their own, too.
+CREATE OR REPLACE FUNCTION latency_start(span interval, OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT b.snapshot, b.taken_at, l.stats_since
+    FROM cozi.latency_stats() l
+    LEFT JOIN cozi.snapshots b ON b.snapshot = coalesce(
+        (SELECT s.snapshot FROM cozi.snapshots s
+         WHERE s.latency_since = l.stats_since AND s.taken_at <= now() - latency_start.span
+         ORDER BY s.taken_at DESC LIMIT 1),
+        (SELECT s.snapshot FROM cozi.snapshots s
+         WHERE s.latency_since = l.stats_since AND s.taken_at <= now() - latency_start.span / 10
+         ORDER BY s.taken_at LIMIT 1));
+END;
+COMMENT ON FUNCTION latency_start(interval) IS 'the snapshot that a window of latencies and errors of that length begins with, NULL if there is none, and since when they count';
+
+CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT (SELECT cozi.histogram_quantile(cozi.histogram_sum(
+                       cozi.histogram_minus(t.histogram, coalesce(cozi.latency_at(w.snapshot, t.dbid, t.userid, 0), '{}'))),
+                       recent_transaction_time.quantile)
+            FROM cozi.transaction_latency(true, true) t
+            WHERE t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())),
+           clock_timestamp() - coalesce(w.taken_at, w.latency_since),
+           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset' ELSE 'snapshots' END
+    FROM cozi.latency_start(recent_transaction_time.span) w;
+END;
+COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile in ms of this database''s transactions since that long ago, or since the reset';
+
+-- A statement is counted before it is known that it failed: while one does, a
+-- snapshot may hold one too many.
+CREATE OR REPLACE FUNCTION recent_error_ratio(span interval, OUT value float8, OUT period interval, OUT source text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT coalesce(e.servers, 0) / nullif(coalesce(e.errors, 0) + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0), 0)::float8,
+           clock_timestamp() - coalesce(w.taken_at, w.latency_since),
+           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END
+    FROM cozi.latency_start(recent_error_ratio.span) w
+    JOIN pg_catalog.pg_database d ON d.datname = current_database()
+    LEFT JOIN cozi.snapshot_databases b ON b.snapshot = w.snapshot AND b.dbid = d.oid
+    CROSS JOIN LATERAL (
+        SELECT sum(n.count), sum(n.count) FILTER (WHERE cozi.error_blame(n.sqlstate) = 'server')
+        FROM (SELECT c.sqlstate, c.count - coalesce((SELECT o.count FROM cozi.snapshot_errors o
+                                                     WHERE (o.dbid, o.sqlstate) = (c.dbid, c.sqlstate)
+                                                       AND o.snapshot <= w.snapshot AND o.latency_since = w.latency_since
+                                                     ORDER BY o.snapshot DESC LIMIT 1), 0)
+              FROM cozi.errors(true) c WHERE c.dbid = d.oid) n(sqlstate, count)
+    ) e(errors, servers);
+END;
+COMMENT ON FUNCTION recent_error_ratio(interval) IS 'errors of the server''s making for each statement of this database since that long ago, or since the reset';

@@ -1,0 +1,69 @@
+-- What can be measured here, what not, why, and what to do about it.
+
+CREATE OR REPLACE VIEW monitor_status AS
+WITH pgss AS (
+    SELECT cozi.statements_state() AS state, e.extversion AS version, n.nspname AS schema, a.default_version,
+           (SELECT i.dealloc FROM cozi.statements_info() i) AS dealloc
+    FROM (SELECT) one
+    LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'pg_stat_statements'
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+    LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname
+)
+SELECT c.capability,
+       CASE WHEN c.good THEN 'ok' ELSE c.otherwise END AS state,
+       CASE WHEN NOT c.good THEN c.why END AS why,
+       CASE WHEN NOT c.good THEN c.fix END AS fix
+FROM pgss, LATERAL (VALUES
+    ('pg_stat_statements', pgss.state = 'ok', 'missing',
+     CASE pgss.state
+         WHEN 'absent' THEN 'the extension is not installed in this database: no slow queries'
+         WHEN 'not loaded' THEN 'its library is not loaded at the start of the server: no slow queries'
+         ELSE 'the current role may not call it: no slow queries' END,
+     cozi.statements_fix()),
+    ('pg_stat_statements version', pgss.version IS NOT DISTINCT FROM pgss.default_version, 'warn',
+     format('columns added after version %s are NULL', pgss.version),
+     'ALTER EXTENSION pg_stat_statements UPDATE;'),
+    ('pg_stat_statements.max', coalesce(pgss.dealloc, 0) = 0, 'warn',
+     format('statements were evicted %s times: rarely executed ones are not seen', pgss.dealloc),
+     'ALTER SYSTEM SET pg_stat_statements.max = 20000; then restart the server.'),
+    ('cozi preloaded', cozi.is_preloaded(), 'missing',
+     'percentiles, timeouts, error rates and plans are NULL or absent',
+     cozi.preload_fix('cozi')),
+    ('latency', cozi.latency_reason() IS NULL, 'missing',
+     cozi.latency_reason(),
+     CASE WHEN NOT cozi.is_preloaded() THEN cozi.preload_fix('cozi') END),
+    ('read access', pg_has_role('pg_read_all_stats', 'USAGE'), 'warn',
+     'statements and sessions of other roles are hidden from this one',
+     format('GRANT pg_monitor TO %I;', current_user)),
+    ('compute_query_id', current_setting('compute_query_id') <> 'off', 'missing',
+     'without query ids no statement is recorded',
+     'ALTER SYSTEM SET compute_query_id = auto; SELECT pg_reload_conf();'),
+    ('track_counts', current_setting('track_counts')::boolean, 'missing',
+     'table_sizes, cache_hit and vacuum_health lack what autovacuum lacks, too',
+     'ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();'),
+    ('track_activities', current_setting('track_activities')::boolean, 'missing',
+     'activity_now, blocking_tree and long_transactions see no queries',
+     'ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf();'),
+    ('track_io_timing', current_setting('track_io_timing')::boolean, 'off',
+     'io_ms and read_ms are NULL',
+     'ALTER SYSTEM SET track_io_timing = on; SELECT pg_reload_conf();'),
+    ('log_min_messages', current_setting('log_min_messages') !~ '(log|fatal|panic)', 'warn',
+     'errors that are not logged are not counted',
+     'ALTER SYSTEM SET log_min_messages = warning; SELECT pg_reload_conf();'),
+    ('snapshots', EXISTS (SELECT FROM cozi.snapshots s WHERE s.taken_at > now() - interval '1 day'), 'off',
+     'without cozi.snapshot() every minute or so, health is since the last reset and regressions is empty',
+     'SELECT cozi.snapshot();'),
+    ('hypopg', EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'hypopg'), 'off',
+     'indexes cannot be tried without building them',
+     'CREATE EXTENSION hypopg;'),
+    ('pgstattuple', EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pgstattuple'), 'off',
+     'bloat is estimated, not measured',
+     'CREATE EXTENSION pgstattuple;'),
+    ('cozi.jwt_issuer', coalesce(current_setting('cozi.jwt_issuer', true), '') <> '', 'warn',
+     'a token of any issuer that shares a key is accepted',
+     format('ALTER DATABASE %I SET cozi.jwt_issuer = ''https://...'';', current_database())),
+    ('cozi.jwt_audience', coalesce(current_setting('cozi.jwt_audience', true), '') <> '', 'warn',
+     'a token that was made for another service is accepted',
+     format('ALTER DATABASE %I SET cozi.jwt_audience = ''...'';', current_database()))
+) c(capability, good, otherwise, why, fix);
+COMMENT ON VIEW monitor_status IS 'what can be measured here, what not and why, and the command that mends it';
