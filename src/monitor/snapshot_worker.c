@@ -73,8 +73,7 @@ static void
 take_snapshot(void)
 {
 	Oid			owner;
-	Oid			caller;
-	int			context;
+	CoziSavedUser caller;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -85,14 +84,13 @@ take_snapshot(void)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("there is no extension \"cozi\" in database \"%s\"", cozi_snapshot_database),
 				 errhint("Run CREATE EXTENSION cozi there, or change cozi.snapshot_database.")));
-	GetUserIdAndSecContext(&caller, &context);
-	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	cozi_switch_user(owner, SECURITY_RESTRICTED_OPERATION, &caller);
 	pgstat_report_activity(STATE_RUNNING, "SELECT cozi.snapshot()");
 	SPI_connect();
 	if (SPI_execute("SELECT cozi.snapshot()", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "cozi.snapshot() could not be called");
 	SPI_finish();
-	SetUserIdAndSecContext(caller, context);
+	cozi_restore_user(&caller);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

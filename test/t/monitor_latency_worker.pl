@@ -113,7 +113,7 @@ $node->safe_psql('app', "CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant;
 $node->safe_psql('app', "SET ROLE tenant; CREATE OR REPLACE FUNCTION cozi.snapshot(retention interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS 'INSERT INTO public.who VALUES (current_user); SELECT 1::bigint'");
 more($node, 1, 'a replaced function');
 is($node->safe_psql('app', 'SELECT DISTINCT name FROM who'), 'tenant', 'runs as its owner');
-$node->safe_psql('app', 'DROP EXTENSION cozi; CREATE EXTENSION cozi');
+$node->safe_psql('app', 'DROP EXTENSION cozi; REVOKE CREATE ON SCHEMA cozi FROM tenant; CREATE EXTENSION cozi');
 setting($node, 'cozi.snapshot_interval', '1');
 more($node, 1, 'and back');
 
