@@ -15,7 +15,8 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" cozi.control
 SQL_PARTS  = $(patsubst %,sql/%.sql,$(shell sed '/^#/d' sql/order))
 OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
-DATA_built = sql/cozi--$(EXTVERSION).sql
+UPDATES    = $(patsubst sql/update/%,sql/cozi--%,$(wildcard sql/update/*--$(EXTVERSION).sql))
+DATA_built = sql/cozi--$(EXTVERSION).sql $(UPDATES)
 DATA       = $(filter-out $(DATA_built),$(wildcard sql/cozi--*.sql))
 
 # pg_regress looks for NAME.sql below its output directory first: without
@@ -44,10 +45,12 @@ include $(PGXS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h)
 
-# Parts say CREATE OR REPLACE, for upgrade scripts; an installation takes over
-# no object that somebody left in the schema.
-$(DATA_built): $(SQL_PARTS) sql/order cozi.control
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
+# sql/build says what the two scripts take from the parts.
+sql/cozi--$(EXTVERSION).sql: $(SQL_PARTS) sql/order sql/build cozi.control
+	sql/build install > $@
+$(UPDATES): sql/cozi--%.sql: sql/update/%.sql $(SQL_PARTS) sql/order sql/build
+	sql/build update $< > $@
+
 # Nothing but what SQL and the server call: a library shares one name space
 # with all others.  (PostgreSQL 16 and later hide by themselves what they can.)
 ifeq ($(PORTNAME), linux)

@@ -44,3 +44,24 @@ $$;
 REVOKE ALL ON SCHEMA cozi FROM PUBLIC;
 GRANT USAGE ON SCHEMA cozi TO pg_monitor;
 COMMENT ON SCHEMA cozi IS 'the content logic of a social platform (extension cozi)';
+
+-- The library looks for its tables in schema cozi, and policies name the schema.
+CREATE OR REPLACE FUNCTION _keep_schema() RETURNS event_trigger
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+               WHERE e.extname = 'cozi' AND n.nspname <> 'cozi') THEN
+        RAISE EXCEPTION 'cannot rename schema "cozi"' USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'Extension cozi finds its tables by the name of the schema.',
+            HINT = 'To hide the schema from a role, revoke USAGE on it.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _keep_schema() IS 'Refuses to rename the schema of the extension; an event trigger';
+
+CREATE EVENT TRIGGER cozi_keep_schema ON ddl_command_end
+    WHEN TAG IN ('ALTER SCHEMA')
+    EXECUTE FUNCTION _keep_schema();
+COMMENT ON EVENT TRIGGER cozi_keep_schema IS 'Keeps the name of schema cozi, by which the library finds its tables';

@@ -5,4 +5,3 @@ CREATE OR REPLACE FUNCTION config_changed() RETURNS trigger
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION config_changed() IS
 'Tells all sessions, at commit, to read the table again; for triggers on tables of this extension.';
-REVOKE ALL ON FUNCTION config_changed() FROM PUBLIC;

@@ -1,5 +1,5 @@
 
-# CREATE, DROP, dump: what the extension leaves behind, and whom it refuses.
+# CREATE, DROP, dump: what the extension leaves behind, and what it refuses.
 # All of it on a server that preloads nothing.
 
 use strict;
@@ -48,14 +48,41 @@ is(join("\n", grep { !/^pg_namespace schema cozi$/ } split /\n/, objects('again'
 	$empty, 'after DROP EXTENSION nothing is left but the schema');
 is($node->safe_psql('again', q{SELECT count(*) FROM pg_depend
 	WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'cozi'::regnamespace}),
-	'0', 'which is empty');
+	'0', 'the schema that DROP EXTENSION leaves is empty');
 $node->safe_psql('again', 'CREATE EXTENSION cozi');
-is(House::difference($first, signature('again')), '', 'and a second CREATE EXTENSION is like the first');
+is(House::difference($first, signature('again')), '', 'a second CREATE EXTENSION is like the first');
 
 like(refusal('again', 'ALTER EXTENSION cozi SET SCHEMA public'),
-	qr/0A000/, 'it cannot be moved to another schema');
+	qr/0A000/, 'the extension cannot be moved to another schema');
+like(refusal('again', 'ALTER SCHEMA cozi RENAME TO elsewhere'),
+	qr/0A000: cannot rename schema "cozi".*HINT:/s, 'the schema of the extension cannot be renamed');
+$node->safe_psql('again', 'CREATE SCHEMA other; ALTER SCHEMA other RENAME TO another');
+pass('other schemas can be renamed');
 like(refusal('again', 'CREATE ROLE nobody_much; SET ROLE nobody_much; DROP EXTENSION cozi CASCADE'),
-	qr/42501/, 'a role of no rights cannot drop it');
+	qr/42501/, 'a role of no rights cannot drop the extension');
+
+# The plan of uninstalling, followed: every kind of use goes, and then the schema
+# with its grants.  A table that protect() closed is open again.
+$node->safe_psql('postgres', 'CREATE DATABASE leaving');
+$empty = objects('leaving');
+$node->safe_psql('leaving', q{
+	CREATE EXTENSION cozi;
+	CREATE TABLE votes (post_id bigint, created_at timestamptz DEFAULT now(), CHECK (cozi.hot(post_id, 0, created_at) > 0));
+	CREATE TABLE notes (id bigint DEFAULT cozi.uid_bigint(), author bigint, visibility text, at timestamptz DEFAULT now());
+	CREATE INDEX ON notes (cozi.hot(id, 0, at));
+	SELECT cozi.create_board('hottest', 'votes', 'post_id');
+	SELECT cozi.protect('notes', 'author', 'visibility');
+	CREATE POLICY own ON votes AS RESTRICTIVE USING (post_id = cozi.uid_bigint());
+	CREATE POLICY own ON notes AS RESTRICTIVE USING (id = cozi.uid_bigint());
+	CREATE VIEW mine AS SELECT cozi.uid_bigint() AS id;
+	CREATE FUNCTION me() RETURNS bigint LANGUAGE sql RETURN cozi.uid_bigint();
+	GRANT USAGE ON SCHEMA cozi TO PUBLIC;
+	SELECT cozi.uninstall_plan() \gexec
+	CREATE TABLE open AS SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity;
+	DROP TABLE votes, notes});
+is($node->safe_psql('leaving', 'SELECT * FROM open'), '', 'the statements of uninstall_plan() open the tables that protect() closed');
+$node->safe_psql('leaving', 'DROP TABLE open');
+is(objects('leaving'), $empty, 'the statements of uninstall_plan() leave nothing of the extension, nor its schema');
 
 # A schema prepared in advance
 my %planted = (
@@ -119,7 +146,7 @@ is(House::difference($first, signature('hostile')), '', 'objects on the search_p
 
 $node->safe_psql('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
 $node->safe_psql('latin', 'CREATE EXTENSION cozi');
-is(House::difference($first, signature('latin')), '', 'nor does the encoding of the database');
+is(House::difference($first, signature('latin')), '', 'the encoding of the database changes nothing');
 
 # Dump and restore: the rows of every configuration table, by COPY.
 $node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(filled restored);
@@ -146,19 +173,19 @@ if ($node->safe_psql('filled', q{SELECT to_regclass('cozi.boards') IS NOT NULL})
 my $rows = rows('filled');
 cmp_ok(length $rows =~ s/^cozi\.\w+: *$//mgr =~ s/\s//gr, '>', 20, 'there are rows to keep');
 my $dump = $node->backup_dir . '/full.sql';
-command_ok([ 'pg_dump', '--file', $dump, $node->connstr('filled') ], 'dump');
+command_ok([ 'pg_dump', '--file', $dump, $node->connstr('filled') ], 'pg_dump writes the database');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ],
 	'the dump restores without an error');
-is(rows('restored'), $rows, 'with the same rows');
-is(House::difference($first, signature('restored')), '', 'and the same extension');
-is(House::difference(objects('filled'), objects('restored')), '', 'and the same objects');
+is(rows('restored'), $rows, 'a restored dump has the same rows');
+is(House::difference($first, signature('restored')), '', 'a restored dump has the same extension');
+is(House::difference(objects('filled'), objects('restored')), '', 'a restored dump has the same objects');
 
 # The custom format restores in any order, and in parallel.
 $node->safe_psql('postgres', 'CREATE DATABASE in_parallel');
-command_ok([ 'pg_dump', '--format=custom', '--file', "$dump.custom", $node->connstr('filled') ], 'dump in the custom format');
+command_ok([ 'pg_dump', '--format=custom', '--file', "$dump.custom", $node->connstr('filled') ], 'pg_dump writes the custom format');
 command_ok([ 'pg_restore', '--exit-on-error', '--jobs=2', '--dbname', $node->connstr('in_parallel'), "$dump.custom" ],
-	'it restores with two jobs');
-is(rows('in_parallel'), $rows, 'with the same rows');
+	'a dump in the custom format restores with two jobs');
+is(rows('in_parallel'), $rows, 'a dump that two jobs restore has the same rows');
 
 # Nothing needs preloading, and preloading changes nothing in the catalogue.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'");
@@ -166,8 +193,8 @@ $node->restart;
 is(House::difference($first, signature('filled')), '', 'the extension is the same when preloaded');
 $node->safe_psql('postgres', 'CREATE DATABASE preloaded');
 $node->safe_psql('preloaded', 'CREATE EXTENSION cozi');
-is(House::difference($first, signature('preloaded')), '', 'and so is one created then');
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'and no process died on the way');
+is(House::difference($first, signature('preloaded')), '', 'an extension created with the library preloaded is the same');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'no process of the server died');
 
 $node->stop;
 done_testing();

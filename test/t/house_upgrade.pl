@@ -2,9 +2,9 @@
 # An updated database is a fresh one: every released script, updated to the
 # current version, must leave the same catalogue as CREATE EXTENSION does.
 #
-# The comparison itself is put to the test first, since as long as there is
-# one version only, nothing else would be: see that it notices what a forgotten
-# line of an upgrade script would leave behind, and nothing after a dump.
+# The comparison itself is put to the test first: it notices what a forgotten line
+# of an update script would leave behind, and nothing after a dump.  An artificial
+# older version is updated too, by a script that sql/build writes.
 
 use strict;
 use warnings;
@@ -54,16 +54,107 @@ foreach my $change (
 	my $changed = $node->safe_psql('changed', "BEGIN; $sql; $House::signature_sql ROLLBACK;");
 	isnt(House::difference($fresh, $changed), '', "the signature notices $what");
 }
-is(House::difference($fresh, signature('changed')), '', 'and is what it was without them');
+is(House::difference($fresh, signature('changed')), '', 'the signature is what it was once the changes are undone');
 
 # A dump and its restoration
 my $dump = $node->backup_dir . '/fresh.sql';
-command_ok([ 'pg_dump', '--file', $dump, $node->connstr('fresh') ], 'dump');
-command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'restore');
+command_ok([ 'pg_dump', '--file', $dump, $node->connstr('fresh') ], 'pg_dump writes a fresh installation');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ],
+	'the dump of a fresh installation restores');
 is(House::difference($fresh, signature('restored')), '', 'a restored installation is equal');
 
-# Every version there is
+# An older version, made from the current one: what its last lines drop is new in
+# the current version, and what they change is old.  sql/build writes the script
+# that updates it, as it would for a release.
 my $current = $node->safe_psql('postgres', q{SELECT default_version FROM pg_available_extensions WHERE name = 'cozi'});
+my $directory = `pg_config --sharedir`;
+chomp $directory;
+$directory .= '/extension';
+my @artificial;
+
+# The statement of the current script that begins so.
+sub statement
+{
+	my ($script, $begin) = @_;
+	my ($statement) = $script =~ /^(\Q$begin\E.*?;\n)/ms or die "no statement $begin";
+	return $statement;
+}
+
+SKIP:
+{
+	skip 'the directory of extensions is not writable' unless -w $directory;
+
+	my $script = `sql/build install`;
+	is($?, 0, 'sql/build writes the script of the installation');
+	is($script, slurp_file("$directory/cozi--$current.sql"), 'make has installed the script that sql/build writes');
+	my $old = "$script\n" . q{
+		DROP FUNCTION wilson_upper(bigint, bigint, float8);
+		DROP FUNCTION add_secret(text, text, timestamptz);
+		DROP VIEW boards;
+		DROP TABLE board_fold;
+		DROP EVENT TRIGGER cozi_board_ddl;
+		ALTER FUNCTION uid() VOLATILE COST 4711;
+		ALTER FUNCTION is_owner(uuid) SET search_path = pg_catalog;
+		COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS 'old';
+		CREATE OR REPLACE VIEW edges AS
+			SELECT c.edge, c.rel AS relation, c.src, c.dst FROM cozi.edge_config c WHERE c.edge <> 'old';
+		CREATE FUNCTION obsolete() RETURNS int LANGUAGE sql RETURN 1;};
+	my $update = "DROP FUNCTION obsolete();\n"
+	  . statement($script, 'CREATE TABLE board_fold')
+	  . statement($script, 'CREATE EVENT TRIGGER cozi_board_ddl');
+	append_to_file("$directory/cozi--0.0.1.sql", $old);
+	append_to_file($node->basedir . "/0.0.1--$current.sql", $update);
+	$update = `sql/build update @{[ $node->basedir ]}/0.0.1--$current.sql`;
+	append_to_file("$directory/cozi--0.0.1--$current.sql", $update);
+	@artificial = ("$directory/cozi--0.0.1.sql", "$directory/cozi--0.0.1--$current.sql");
+	chmod 0644, @artificial;
+
+	# What the administrator grants and revokes is still there after the update,
+	# and after a dump of the updated database.
+	$node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(administered dumped);
+	$node->safe_psql('administered', q{
+		CREATE ROLE reader;
+		CREATE ROLE owner_of_tables;
+		CREATE EXTENSION cozi VERSION '0.0.1';
+		GRANT USAGE ON SCHEMA cozi TO reader;
+		GRANT EXECUTE ON FUNCTION cozi.add_key TO reader;
+		GRANT SELECT ON cozi.slow_queries TO reader;
+		REVOKE EXECUTE ON FUNCTION cozi.uuid7 FROM PUBLIC;
+		REVOKE SELECT ON cozi.health FROM pg_monitor;
+		SELECT cozi.grant_owner('owner_of_tables')});
+	my $acl = q{SELECT object, unnest(acl)::text FROM cozi._members
+		WHERE name NOT IN ('wilson_upper', 'add_secret', 'boards', 'board_fold', 'obsolete') ORDER BY 1, 2};
+	my $initial = q{SELECT pg_describe_object(classoid, objoid, 0), initprivs FROM pg_init_privs
+		WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, 0) !~ 'wilson_upper|add_secret|boards|board_fold|obsolete' ORDER BY 1};
+	my @before = map { $node->safe_psql('administered', $_) } $acl, $initial;
+	like($before[0], qr/reader=X/, 'the administrator has granted something');
+	$node->safe_psql('administered', "ALTER EXTENSION cozi UPDATE TO '$current'");
+	my @after = map { $node->safe_psql('administered', $_) } $acl, $initial;
+	is(House::difference($before[0], $after[0]), '', 'an update grants and revokes nothing on an old object');
+	is(House::difference($before[1], $after[1]), '', 'an update changes no initial privilege of an old object');
+
+	command_ok([ 'pg_dump', '--file', "$dump.administered", $node->connstr('administered') ],
+		'pg_dump writes the updated database');
+	command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.administered", $node->connstr('dumped') ],
+		'the dump of the updated database restores');
+	is(House::difference(signature('administered'), signature('dumped')), '',
+		'the administrator\'s grants survive the update and a dump');
+	is($node->safe_psql('dumped', q{SELECT has_function_privilege('reader', 'cozi.add_key(jsonb, timestamptz)', 'EXECUTE'),
+		has_function_privilege('reader', 'cozi.uuid7(int)', 'EXECUTE'),
+		has_table_privilege('pg_monitor', 'cozi.health', 'SELECT'),
+		has_function_privilege('owner_of_tables', 'cozi.drop_board(regclass)', 'EXECUTE')}),
+		't|f|f|t', 'the restored grants are the administrator\'s');
+
+	# The script for updates takes over no object that is not a member.
+	$node->safe_psql('postgres', 'CREATE DATABASE planted');
+	$node->safe_psql('planted', q{
+		CREATE EXTENSION cozi VERSION '0.0.1';
+		CREATE FUNCTION cozi.wilson_upper(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8 LANGUAGE sql RETURN 0});
+	my ($rc, $out, $err) = $node->psql('planted', "ALTER EXTENSION cozi UPDATE TO '$current'");
+	like($err, qr/wilson_upper\(.*\) is not a member of extension "cozi"/, 'an update refuses a planted function');
+}
+
+# Every version there is
 my @older = split /\n/, $node->safe_psql('postgres',
 	q{SELECT version FROM pg_available_extension_versions WHERE name = 'cozi' AND version <> }
 	. qq{'$current' ORDER BY string_to_array(version, '.')::int[]});
@@ -77,7 +168,10 @@ foreach my $version (@older)
 
 # What is frozen stays: every script in git but the one being built has a way here.
 my @frozen = map { m{cozi--([\d.]+)\.sql$} ? $1 : () } glob('sql/cozi--*.sql');
+push @frozen, '0.0.1' if @artificial;
 is_deeply([ sort grep { $_ ne $current } @frozen ], [ sort @older ], 'every released script is installed and tried');
 
 $node->stop;
 done_testing();
+
+END { unlink @artificial; }
