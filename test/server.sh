@@ -233,6 +233,7 @@ stage() {
 
 	# what the caller's shell says about servers, makes and languages is not meant for this one
 	unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH LANGUAGE $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p')
+	COZI_COMMIT=$(git -C "$root" log -1 --format=%s 2>/dev/null) && export COZI_COMMIT
 	export COZI_WORK PG_CONFIG="$pg_config" TMPDIR="$COZI_WORK/tmp" LANG=C.UTF-8 LC_ALL=C.UTF-8
 	$as_user setsid env --default-signal=INT,QUIT HOME="$COZI_WORK" "$script" "$@" &
 	child=$!

@@ -7,8 +7,8 @@
  *
  * The law: after cozi_restore_user() the caller's settings and identity are
  * what they were before, whatever code ran in between.  A plain SET of that
- * code would survive AtEOXact_GUC(true, ...); so the level is always rolled
- * back.  An error needs no cozi_restore_user(): the abort restores all of it.
+ * code would survive if AtEOXact_GUC() kept its level; so the level is always
+ * rolled back.  An error needs no cozi_restore_user(): the abort restores all of it.
  */
 #include "postgres.h"
 

@@ -1,116 +1,113 @@
 
-# The laws of the house that can be read off the files: which file may say
-# what, and who may include whom.
+# The laws of the house that can be read off the files, and the library.
+#
+# Laws/*.pm hold the laws.  Here each of them is asked about the checkout, and put
+# to the test itself: it finds every planted violation, and nothing in what is
+# lawful.  %left counts what a room still has to mend; it only shrinks.
 
 use strict;
 use warnings;
+use File::Spec;
+use FindBin;
+use lib $FindBin::Bin;
+use Laws;
+use Laws::C;
+use Laws::SQL;
+use Laws::Text;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-sub lines_matching
+# sentence of the law => { room => how many violations are left }
+my %left = (
+	'settings that foreign code made are never kept: AtEOXact_GUC(false, ...)' => {
+		edge => 1 },
+	'SQL with more than three %s is built from a named template' => {
+		edge => 1, monitor => 1, trending => 13 },
+	'PG_FUNCTION_INFO_V1 stands directly above the comment and the function' => {
+		edge => 10, identity => 12, policy => 4, sharding => 4, trending => 27 },
+	'a name that leaves its file begins with cozi_' => {
+		trending => 31 },
+	'no definition stands twice in src/' => {
+		pure => 2, ratelimit => 2, sharding => 1, trending => 12 },
+	'a function of src/ has at most 60 lines' => {
+		sharding => 1 },
+	'a function says how volatile it is' => {
+		sharding => 6, trending => 3 },
+	'the comment of a function begins with a verb in the third person' => {
+		edge => 23, identity => 18, monitor => 52, policy => 15, ratelimit => 9, sharding => 29, trending => 39 },
+	'the comment of a view begins with "One row per"' => {
+		edge => 1, monitor => 13, ratelimit => 1, trending => 1 },
+	'a function that no page names is a helper, and begins with an underscore' => {
+		base => 1, edge => 1, house => 2, monitor => 4, policy => 1, sharding => 8, trending => 18 },
+	'a text ends with the end of its last line, and has no empty one there' => {
+		rls => 1 },
+	'a file has at most 500 lines' => {
+		identity => 2, policy => 1, pure => 2, rls => 1, sharding => 2, trending => 1 },
+	'a line of C, SQL or a test has at most 100 columns' => {
+		base => 5, edge => 108, house => 161, identity => 278, monitor => 620, policy => 432, pure => 50, ratelimit => 146, rls => 5, sharding => 442, signature => 24, trending => 456 },
+	'a line of documentation has at most 120 columns' => {
+		house => 59, install => 14, monitor => 99, ratelimit => 49, rls => 38, scope => 5, sharding => 87, supabase => 1, trending => 100 },
+	'no file has rulers' => {
+		base => 2, edge => 14, house => 6, identity => 13, monitor => 30, policy => 15, pure => 9, ratelimit => 26, trending => 42 },
+	'no text says whoever, whomever, its like or for who' => {
+		base => 1, edge => 10, house => 3, identity => 3, monitor => 7, policy => 3, pure => 1, ratelimit => 2, rls => 4, sharding => 2, trending => 8 },
+	'the name of a test is a sentence of its own' => {
+		identity => 11, monitor => 19, policy => 9, pure => 3, ratelimit => 5, sharding => 12, trending => 20 });
+
+my $tree = Laws::tree();
+cmp_ok(scalar(keys %$tree), '>', 150, 'the files of the checkout are read');
+ok(exists $tree->{$_}, "the laws look at $_")
+  foreach qw(src/cozi.c sql/prelude.sql test/run test/t/House.pm README.md Makefile);
+
+# The subject of the newest commit: from test/run, whose copy has no .git.
+my $subject = $ENV{COZI_COMMIT} // `git log -1 --format=%s 2>@{[ File::Spec->devnull ]}`;
+$tree->{'.git/subject'} = $subject if $subject;
+
+my %known;
+foreach my $law (@Laws::laws)
 {
-	my ($re, @files) = @_;
-	my @found;
-	foreach my $file (@files)
+	my ($sentence, $find) = @$law{qw(sentence find)};
+	my %left_here = %{ $left{$sentence} // {} };
+	my %offences;
+
+	$known{$sentence} = 1;
+	push @{ $offences{ Laws::room($_) } }, $_ foreach $find->($tree);
+	my @too_many = map { @{ $offences{$_} } }
+	  sort grep { @{ $offences{$_} } > ($left_here{$_} // 0) } keys %offences;
+	is(join("\n", @too_many), '', $sentence);
+	foreach my $room (sort keys %left_here)
 	{
-		my $n = 0;
-		foreach (split /\n/, slurp_file($file))
-		{
-			$n++;
-			push @found, "$file:$n: $_" if /$re/;
-		}
+		my $found = @{ $offences{$room} // [] };
+		diag("$sentence: $room has $found left, not $left_here{$room}") if $found < $left_here{$room};
 	}
-	return join "\n", @found;
-}
 
-my @c = glob('src/*.c src/*/*.[ch]');
-my @parts = grep { !/--/ } glob('sql/*.sql sql/*/*.sql');
-my @released = grep { /--/ } glob('sql/*.sql');
-my @scripts = ('test/run', 'test/server.sh', 'test/format', 'demo/run', 'bench/run', '.ci/run');
-my @text = (
-	@c, @parts, @scripts, 'Makefile', 'sql/order',
-	glob('*.md'), glob('doc/*.md'), glob('demo/*.sql'), glob('demo/tour/*.sql'),
-	glob('bench/*.p[lm]'), glob('test/*.md'), glob('test/sql/*.sql'), glob('test/pgtap/*.sql'),
-	glob('test/t/*.p[lm]'), glob('test/specs/*.spec'), glob('expected/*.out'), glob('debian/*'),
-	glob('.github/workflows/*'), 'META.json', 'Dockerfile');
-@text = grep { -f && $_ ne 'test/t/house_laws.pl' } @text;
-
-my $makefile = slurp_file('Makefile');
-my @in_order = grep { !/^#/ } split /\n/, slurp_file('sql/order');
-
-# The rooms of src/, each with its floor.
-my %floor = (
-	pure => 0, base => 1,
-	identity => 2, sharding => 2, ratelimit => 2,
-	edge => 3, trending => 3, monitor => 3,
-	policy => 4);
-my ($version) = slurp_file('cozi.control') =~ /^default_version\s*=\s*'(.*)'/m;
-
-is(lines_matching(qr/PG_VERSION_NUM/, grep { $_ ne 'src/base/compat.h' } @c),
-	'', 'only src/base/compat.h knows the server\'s version');
-
-# An include names its room and goes down only; src/cozi.c includes them all.
-my @upward;
-foreach my $file (@c)
-{
-	my ($own) = $file =~ m{^src/(\w+)/};
-	foreach my $included (slurp_file($file) =~ /^#include "(.*)"/mg)
+	# the law itself
+	my %beside = %{ $law->{beside} // {} };
+	my @found = $find->({ %beside, %{ $law->{planted} } });
+	foreach my $file (sort keys %{ $law->{planted} })
 	{
-		my ($other) = $included =~ m{^(\w+)/};
-		next if !defined $other || !defined $floor{$other};
-		push @upward, "$file includes $included"
-		  if $own && $own ne $other && $floor{$own} <= $floor{$other};
+		next if $law->{at_least} && @found >= $law->{at_least};
+		ok(scalar(grep { /^\Q$file\E(:|$)/ } @found), "a violation planted in $file is found: $sentence")
+		  or diag(join "\n", @found);
 	}
+	cmp_ok(scalar @found, '>=', $law->{at_least}, "a planted violation is found: $sentence") if $law->{at_least};
+	is(join("\n", $find->({ %beside, %{ $law->{lawful} } })), '', "what is lawful is not found: $sentence");
 }
-is(join("\n", @upward), '', 'an include goes down to a lower floor, or stays in its room');
-
-is_deeply([ sort @in_order ], [ sort map { m{^sql/(.*)\.sql$} } @parts ],
-	'every part of sql/ is in sql/order');
-
-is(lines_matching(qr/IF\s+NOT\s+EXISTS\s+[a-z(]/i, @parts),
-	'', 'the script creates, and never takes what somebody left there');
-is(lines_matching(qr/^\\(?!echo Use)/, @parts), '', 'no psql command in the script');
-is(lines_matching(qr/[^\x00-\x7f]/, @parts), '', 'the script is ASCII, for databases of every encoding');
-is(lines_matching(qr/\b(TODO|FIXME|XXX)\b/, grep { $_ ne 'test/run' } @text), '', 'nothing is left to do');
-is(lines_matching(qr{/(work|root)/|/home/[a-z]+/}, @text), '', 'no path of a machine');
-is(lines_matching(qr/[ \t]+$/, grep { !m{^expected|^test/sql|\.md$} } @text), '', 'no white space at the end of a line');
-is(join("\n", grep { slurp_file($_) !~ /\n\z/ } @text), '', 'every file ends with its last line');
+is(join("\n", grep { !$known{$_} } sort keys %left), '', 'every list of what is left belongs to a law');
 
 # The version stands in cozi.control; what has to repeat it agrees.
-is(lines_matching(qr/\Q$version\E/, grep { !/^(CHANGELOG|README|debian|expected|doc)/ } @text),
-	'', 'the version stands in cozi.control alone');
-like(slurp_file('META.json'), qr/"version": "\@VERSION\@"/, 'and META.json takes it from there');
-like(slurp_file('CHANGELOG.md'), qr/\A## \Q$version\E /, 'the newest entry of CHANGELOG.md is this version');
-like(slurp_file('debian/changelog'), qr/\Acozi \(\Q$version\E-/, 'and the newest of debian/changelog');
-
-# Errors carry a SQLSTATE and a message in the server's own style.
-my (@no_code, @style);
-foreach my $file (@c)
-{
-	my $text = slurp_file($file);
-	while ($text =~ /\bereport\s*\(\s*(?:ERROR|FATAL|PANIC|elevel)\b(.*?)\)\s*;/sg)
-	{
-		my $call = $1;
-		my $n = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
-		push @no_code, "$file:$n" unless $call =~ /errcode|sqlstate/;
-		while ($call =~ /errmsg(?:_internal|_plural)?\s*\(\s*"([^"]*(?:\\.[^"]*)*)"/g)
-		{
-			my $message = $1;
-			push @style, "$file:$n: $message"
-			  if $message =~ /^[A-Z][a-z]/ || $message =~ /[.!]$/;
-		}
-	}
-}
-is(join("\n", @no_code), '', 'every error has a SQLSTATE');
-is(join("\n", @style), '', 'and a lower-case message without a full stop');
+my ($version) = $tree->{'cozi.control'} =~ /^default_version\s*=\s*'(.*)'/m;
+like($tree->{'META.json'}, qr/"version": "\@VERSION\@"/, 'META.json takes the version from cozi.control');
+like($tree->{'CHANGELOG.md'}, qr/\A## \Q$version\E /, 'the newest entry of CHANGELOG.md is this version');
+like($tree->{'debian/changelog'}, qr/\Acozi \(\Q$version\E-/, 'the newest entry of debian/changelog is this version');
 
 # Symbols of a library loaded into the server meet those of all others.
 my $library = `pg_config --pkglibdir`;
 chomp $library;
 $library .= '/cozi.so';
 my @symbols = map { (split)[2] } grep { / [TDBR] / } `nm -D --defined-only $library`;
-ok(scalar(grep { $_ eq '_PG_init' } @symbols), 'the library was read');
+ok(scalar(grep { $_ eq '_PG_init' } @symbols), 'the symbols of the library are read');
 is( join("\n", grep { !/^(cozi_|pg_finfo_cozi_|_PG_init$|Pg_magic_func$|_init$|_fini$)/ } @symbols),
-	'', 'every symbol it exports begins with cozi_');
+	'', 'every symbol that the library exports begins with cozi_');
 
 done_testing();

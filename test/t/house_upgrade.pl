@@ -93,6 +93,7 @@ SKIP:
 		DROP VIEW boards;
 		DROP TABLE board_fold;
 		DROP EVENT TRIGGER cozi_board_ddl;
+		ALTER VIEW slow_queries SET (security_barrier = true);
 		ALTER FUNCTION uid() VOLATILE COST 4711;
 		ALTER FUNCTION is_owner(uuid) SET search_path = pg_catalog;
 		COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS 'old';
