@@ -5,6 +5,7 @@
 #   make installcheck        the tests, on a server that runs and has cozi
 #   make pgtap               the contracts, on a server that has pgTAP as well
 #   make format              src/ as pgindent would leave it; make format-check
+#   make shellcheck          the scripts
 #   make dist                the archive for PGXN, of what is committed
 
 EXTENSION  = cozi
@@ -38,7 +39,7 @@ PG_CONFIG ?= pg_config
 PGXS      := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench pgtap format format-check dist no-check no-server
+.PHONY: demo test bench pgtap format format-check shellcheck dist no-check no-server
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -75,6 +76,8 @@ format:
 	test/format --write
 format-check:
 	test/format
+shellcheck:
+	test/shell
 
 # META.json takes its version here, from cozi.control.
 dist: name = cozi-$(EXTVERSION)

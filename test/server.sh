@@ -1,3 +1,5 @@
+# shellcheck shell=sh disable=SC2154 # the script that sources this sets root
+#
 # server.sh: a private, throw-away PostgreSQL server with cozi installed.
 #
 # Sourced by test/run, demo/run and bench/run.  Each of them runs twice:
@@ -170,7 +172,7 @@ stop_servers() {
 		pid=$(head -n 1 "$file" 2>/dev/null)
 		[ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ] || continue
 		kill -QUIT "$pid"
-		for i in 1 2 3 4 5 6 7 8 9 10; do
+		for _ in 1 2 3 4 5 6 7 8 9 10; do
 			[ -e "/proc/$pid/cwd" ] || break
 			sleep 0.3
 		done
@@ -232,6 +234,7 @@ stage() {
 	cd cozi || exit 1
 
 	# what the caller's shell says about servers, makes and languages is not meant for this one
+	# shellcheck disable=SC2046 # one word a variable
 	unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH LANGUAGE $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p')
 	COZI_COMMIT=$(git -C "$root" log -1 --format=%s 2>/dev/null) && export COZI_COMMIT
 	export COZI_WORK PG_CONFIG="$pg_config" TMPDIR="$COZI_WORK/tmp" LANG=C.UTF-8 LC_ALL=C.UTF-8
