@@ -33,8 +33,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what a query or a policy of any role may need
     ('PUBLIC', 'EXECUTE', 'hot gravity hot_rank scaled_rank controversy wilson_lower wilson_upper'),
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
-    ('PUBLIC', 'EXECUTE', 'tally_add tally_ups tally_downs tally_heat tally_sum tally_of count_votes'),
-    ('PUBLIC', 'EXECUTE', 'top top_ranked board_pending'),
+    ('PUBLIC', 'EXECUTE', '_tally_add _tally_ups _tally_downs _tally_heat _tally_sum _tally_of _count_votes'),
+    ('PUBLIC', 'EXECUTE', 'top top_ranked _board_pending'),
     ('PUBLIC', 'SELECT',  'boards'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
@@ -71,7 +71,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', 'latency_of latency_histogram latency_reason transaction_latency'),
     ('pg_monitor', 'EXECUTE', 'transaction_time timeouts_of captured_text plans unfinished errors'),
     ('pg_monitor', 'EXECUTE', 'error_name error_blame error_ratio histogram histogram_sum'),
-    ('pg_monitor', 'EXECUTE', 'histogram_add histogram_merge histogram_final histogram_minus'),
+    ('pg_monitor', 'EXECUTE', '_histogram_add _histogram_merge _histogram_final histogram_minus'),
     ('pg_monitor', 'EXECUTE', 'histogram_pack histogram_unpack histogram_count'),
     ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets')
 )

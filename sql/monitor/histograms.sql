@@ -2,30 +2,30 @@
 --
 -- Pure functions, there whether cozi is preloaded or not.
 
-CREATE OR REPLACE FUNCTION histogram_add(state internal, ms float8) RETURNS internal
+CREATE OR REPLACE FUNCTION _histogram_add(state internal, ms float8) RETURNS internal
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_add';
-COMMENT ON FUNCTION histogram_add(internal, float8) IS 'transition function of histogram(float8)';
+COMMENT ON FUNCTION _histogram_add(internal, float8) IS 'transition function of histogram(float8)';
 
-CREATE OR REPLACE FUNCTION histogram_merge(state internal, histogram bigint[]) RETURNS internal
+CREATE OR REPLACE FUNCTION _histogram_merge(state internal, histogram bigint[]) RETURNS internal
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_merge';
-COMMENT ON FUNCTION histogram_merge(internal, bigint[]) IS 'transition function of histogram_sum(bigint[])';
+COMMENT ON FUNCTION _histogram_merge(internal, bigint[]) IS 'transition function of histogram_sum(bigint[])';
 
-CREATE OR REPLACE FUNCTION histogram_final(state internal) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION _histogram_final(state internal) RETURNS bigint[]
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_final';
-COMMENT ON FUNCTION histogram_final(internal) IS 'final function of histogram(float8) and histogram_sum(bigint[])';
+COMMENT ON FUNCTION _histogram_final(internal) IS 'final function of histogram(float8) and histogram_sum(bigint[])';
 
 CREATE OR REPLACE AGGREGATE histogram(ms float8) (
-    SFUNC = histogram_add, STYPE = internal, SSPACE = 2112,
-    FINALFUNC = histogram_final, PARALLEL = SAFE
+    SFUNC = _histogram_add, STYPE = internal, SSPACE = 2112,
+    FINALFUNC = _histogram_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE histogram(float8) IS 'the histogram of durations in ms; NULLs are passed over';
 
 CREATE OR REPLACE AGGREGATE histogram_sum(histogram bigint[]) (
-    SFUNC = histogram_merge, STYPE = internal, SSPACE = 2112,
-    FINALFUNC = histogram_final, PARALLEL = SAFE
+    SFUNC = _histogram_merge, STYPE = internal, SSPACE = 2112,
+    FINALFUNC = _histogram_final, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE histogram_sum(bigint[]) IS 'the histogram of all durations of several histograms, exactly';
 

@@ -22,13 +22,13 @@ INSERT INTO targets (metric, op, target, warn, unit) VALUES
 
 -- pg_dump keeps the rows; CREATE EXTENSION has put the same metrics in before
 -- they are restored.
-CREATE OR REPLACE FUNCTION targets_replace() RETURNS trigger
+CREATE OR REPLACE FUNCTION _targets_replace() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM cozi.targets t WHERE t.metric = NEW.metric;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION targets_replace() IS 'lets a new row of targets replace the one of the same metric';
-CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE FUNCTION targets_replace();
+COMMENT ON FUNCTION _targets_replace() IS 'lets a new row of targets replace the one of the same metric';
+CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE FUNCTION _targets_replace();
 COMMENT ON TRIGGER replace ON targets IS 'a new row replaces the one of the same metric';
 SELECT pg_extension_config_dump('targets', '');

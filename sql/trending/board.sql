@@ -3,51 +3,51 @@
 -- Tallies: what votes add up to, exactly (src/trending/tally.c).  The
 -- functions are pure; the views of boards call them for whoever reads.
 
-CREATE OR REPLACE FUNCTION tally_add(bytea, bytea) RETURNS bytea
+CREATE OR REPLACE FUNCTION _tally_add(bytea, bytea) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_tally_add'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_add(bytea, bytea) IS 'two tallies added up; NULL is the tally of no votes';
+COMMENT ON FUNCTION _tally_add(bytea, bytea) IS 'two tallies added up; NULL is the tally of no votes';
 
-CREATE OR REPLACE FUNCTION tally_ups(tally bytea) RETURNS bigint
+CREATE OR REPLACE FUNCTION _tally_ups(tally bytea) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_tally_ups'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_ups(bytea) IS 'the sum of the up-weights of a tally';
+COMMENT ON FUNCTION _tally_ups(bytea) IS 'the sum of the up-weights of a tally';
 
-CREATE OR REPLACE FUNCTION tally_downs(tally bytea) RETURNS bigint
+CREATE OR REPLACE FUNCTION _tally_downs(tally bytea) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_tally_downs'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_downs(bytea) IS 'the sum of the down-weights of a tally, as a positive number';
+COMMENT ON FUNCTION _tally_downs(bytea) IS 'the sum of the down-weights of a tally, as a positive number';
 
-CREATE OR REPLACE FUNCTION tally_heat(tally bytea, down_weight float8) RETURNS float8
+CREATE OR REPLACE FUNCTION _tally_heat(tally bytea, down_weight float8) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_tally_heat'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 4;
-COMMENT ON FUNCTION tally_heat(bytea, float8) IS
+COMMENT ON FUNCTION _tally_heat(bytea, float8) IS
 'the heat of a tally: heat_agg of its up-votes plus log2(ups / (ups + down_weight * downs)); 0 without up-votes';
 
-CREATE OR REPLACE FUNCTION tally_sum_step(internal, bytea) RETURNS internal
+CREATE OR REPLACE FUNCTION _tally_sum_step(internal, bytea) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_tally_sum_step'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_sum_step(internal, bytea) IS 'tally_sum: one more tally';
+COMMENT ON FUNCTION _tally_sum_step(internal, bytea) IS '_tally_sum: one more tally';
 
-CREATE OR REPLACE FUNCTION tally_of_step(internal, bigint, timestamptz, interval) RETURNS internal
+CREATE OR REPLACE FUNCTION _tally_of_step(internal, bigint, timestamptz, interval) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_tally_of_step'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_of_step(internal, bigint, timestamptz, interval) IS 'tally_of: one more vote';
+COMMENT ON FUNCTION _tally_of_step(internal, bigint, timestamptz, interval) IS '_tally_of: one more vote';
 
-CREATE OR REPLACE FUNCTION tally_final(internal) RETURNS bytea
+CREATE OR REPLACE FUNCTION _tally_final(internal) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_tally_final'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION tally_final(internal) IS 'tally_sum and tally_of: the tally';
+COMMENT ON FUNCTION _tally_final(internal) IS '_tally_sum and _tally_of: the tally';
 
-CREATE OR REPLACE AGGREGATE tally_sum(tally bytea) (
-    SFUNC = tally_sum_step, STYPE = internal, FINALFUNC = tally_final, PARALLEL = SAFE
+CREATE OR REPLACE AGGREGATE _tally_sum(tally bytea) (
+    SFUNC = _tally_sum_step, STYPE = internal, FINALFUNC = _tally_final, PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE tally_sum(bytea) IS 'tallies added up';
+COMMENT ON AGGREGATE _tally_sum(bytea) IS 'tallies added up';
 
-CREATE OR REPLACE AGGREGATE tally_of(weight bigint, voted_at timestamptz, half_life interval) (
-    SFUNC = tally_of_step, STYPE = internal, FINALFUNC = tally_final, PARALLEL = SAFE
+CREATE OR REPLACE AGGREGATE _tally_of(weight bigint, voted_at timestamptz, half_life interval) (
+    SFUNC = _tally_of_step, STYPE = internal, FINALFUNC = _tally_final, PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE tally_of(bigint, timestamptz, interval) IS 'the tally of votes';
+COMMENT ON AGGREGATE _tally_of(bigint, timestamptz, interval) IS 'the tally of votes';
 
 -- The list of boards.  Rows are written by the functions below alone.
 
@@ -74,48 +74,48 @@ CREATE TABLE board_fold (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE board_fold IS 'when each board was last folded: see the view boards';
 
-CREATE OR REPLACE FUNCTION board_pending(board regclass, OUT pending bigint, OUT oldest_pending timestamptz, OUT future bigint)
+CREATE OR REPLACE FUNCTION _board_pending(board regclass, OUT pending bigint, OUT oldest_pending timestamptz, OUT future bigint)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cozi_board_pending'
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1;
-COMMENT ON FUNCTION board_pending(regclass) IS
+COMMENT ON FUNCTION _board_pending(regclass) IS
 'delta rows of a board: due, since when, and dated in the future; none for who is neither its owner nor in pg_monitor';
 
 CREATE OR REPLACE VIEW boards AS
     SELECT c.board, c.votes, c.item, c.weight, c.voted_at, c.scope, c.half_life, c.down_weight,
            p.pending, p.oldest_pending, f.last_fold, p.future, c.live
     FROM cozi.board_config c
-    CROSS JOIN LATERAL cozi.board_pending(c.board) p
+    CROSS JOIN LATERAL cozi._board_pending(c.board) p
     LEFT JOIN cozi.board_fold f ON f.board = c.board::pg_catalog.oid;
 COMMENT ON VIEW boards IS
 'the boards the caller owns (all of them for pg_monitor): what they count, delta rows pending and since when, and the last fold';
 
 -- Triggers
 
-CREATE OR REPLACE FUNCTION count_votes() RETURNS trigger
+CREATE OR REPLACE FUNCTION _count_votes() RETURNS trigger
     AS 'MODULE_PATHNAME', 'cozi_count_votes'
     LANGUAGE C;
-COMMENT ON FUNCTION count_votes() IS
+COMMENT ON FUNCTION _count_votes() IS
 'statement trigger on a table of votes: appends what changed to the delta of each of its boards; put there by create_board';
 
-CREATE OR REPLACE FUNCTION board_ddl() RETURNS event_trigger
+CREATE OR REPLACE FUNCTION _board_ddl() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_board_ddl'
     LANGUAGE C;
-COMMENT ON FUNCTION board_ddl() IS 'event trigger: watches new partitions of votes, follows renamed columns';
+COMMENT ON FUNCTION _board_ddl() IS 'event trigger: watches new partitions of votes, follows renamed columns';
 
-CREATE OR REPLACE FUNCTION board_dropped() RETURNS event_trigger
+CREATE OR REPLACE FUNCTION _board_dropped() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_board_dropped'
     LANGUAGE C;
-COMMENT ON FUNCTION board_dropped() IS 'event trigger: drops a board with its votes, refuses to drop a part of one';
+COMMENT ON FUNCTION _board_dropped() IS 'event trigger: drops a board with its votes, refuses to drop a part of one';
 
 CREATE EVENT TRIGGER cozi_board_ddl ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
-    EXECUTE FUNCTION board_ddl();
+    EXECUTE FUNCTION _board_ddl();
 COMMENT ON EVENT TRIGGER cozi_board_ddl IS 'keeps boards in step with the tables they count';
 
 CREATE EVENT TRIGGER cozi_board_dropped ON sql_drop
     WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP SCHEMA', 'DROP OWNED', 'ALTER TABLE')
-    EXECUTE FUNCTION board_dropped();
+    EXECUTE FUNCTION _board_dropped();
 COMMENT ON EVENT TRIGGER cozi_board_dropped IS 'keeps boards in step with the tables they count';
 
 -- For the owner of a table of votes

@@ -83,39 +83,39 @@ CREATE OR REPLACE FUNCTION heat_value(heat float8, half_life interval, as_of tim
 COMMENT ON FUNCTION heat_value(float8, interval, timestamptz) IS
 'what a heat is worth at an instant: an event of weight 1 is worth 1 then, 1/2 a half-life later; for display, not for ranking';
 
-CREATE OR REPLACE FUNCTION heat_agg_add(internal, float8, timestamptz, interval) RETURNS internal
+CREATE OR REPLACE FUNCTION _heat_agg_add(internal, float8, timestamptz, interval) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_add'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION heat_agg_add(internal, float8, timestamptz, interval) IS 'heat_agg: one more row';
+COMMENT ON FUNCTION _heat_agg_add(internal, float8, timestamptz, interval) IS 'heat_agg: one more row';
 
-CREATE OR REPLACE FUNCTION heat_agg_combine(internal, internal) RETURNS internal
+CREATE OR REPLACE FUNCTION _heat_agg_combine(internal, internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_combine'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION heat_agg_combine(internal, internal) IS 'heat_agg: the rows of two workers';
+COMMENT ON FUNCTION _heat_agg_combine(internal, internal) IS 'heat_agg: the rows of two workers';
 
-CREATE OR REPLACE FUNCTION heat_agg_serialize(internal) RETURNS bytea
+CREATE OR REPLACE FUNCTION _heat_agg_serialize(internal) RETURNS bytea
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_serialize'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION heat_agg_serialize(internal) IS 'heat_agg: a state on its way to another process';
+COMMENT ON FUNCTION _heat_agg_serialize(internal) IS 'heat_agg: a state on its way to another process';
 
-CREATE OR REPLACE FUNCTION heat_agg_deserialize(bytea, internal) RETURNS internal
+CREATE OR REPLACE FUNCTION _heat_agg_deserialize(bytea, internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_deserialize'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION heat_agg_deserialize(bytea, internal) IS 'heat_agg: a state from another process';
+COMMENT ON FUNCTION _heat_agg_deserialize(bytea, internal) IS 'heat_agg: a state from another process';
 
-CREATE OR REPLACE FUNCTION heat_agg_heat(internal) RETURNS float8
+CREATE OR REPLACE FUNCTION _heat_agg_heat(internal) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_agg_heat'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION heat_agg_heat(internal) IS 'heat_agg: the heat of all rows';
+COMMENT ON FUNCTION _heat_agg_heat(internal) IS 'heat_agg: the heat of all rows';
 
 CREATE OR REPLACE AGGREGATE heat_agg(weight float8, at timestamptz, half_life interval) (
-    SFUNC = heat_agg_add,
+    SFUNC = _heat_agg_add,
     STYPE = internal,
     SSPACE = 256,
-    FINALFUNC = heat_agg_heat,
-    COMBINEFUNC = heat_agg_combine,
-    SERIALFUNC = heat_agg_serialize,
-    DESERIALFUNC = heat_agg_deserialize,
+    FINALFUNC = _heat_agg_heat,
+    COMBINEFUNC = _heat_agg_combine,
+    SERIALFUNC = _heat_agg_serialize,
+    DESERIALFUNC = _heat_agg_deserialize,
     PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE heat_agg(float8, timestamptz, interval) IS

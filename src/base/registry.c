@@ -3,7 +3,7 @@
  *		The extension's own tables, and what sessions cache of them.
  *
  * Configuration that sessions cache (keys, revocations, edges, limits, shard
- * maps) has a trigger cozi.config_changed(), ENABLE ALWAYS, for each statement
+ * maps) has a trigger cozi._config_changed(), ENABLE ALWAYS, for each statement
  * and for TRUNCATE.  The trigger sends a relcache invalidation of its table at
  * commit, to all sessions and, by the WAL, to standbys; in its own session it
  * acts at the end of the command.  A COMMIT returns after the message was sent,
@@ -146,7 +146,7 @@ cozi_registry_generation(CoziRegistry *registry)
 PG_FUNCTION_INFO_V1(cozi_config_changed);
 
 /*
- * config_changed() -> trigger: tells all sessions to read the table again
+ * _config_changed() -> trigger: tells all sessions to read the table again
  */
 Datum
 cozi_config_changed(PG_FUNCTION_ARGS)
@@ -154,7 +154,7 @@ cozi_config_changed(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"config_changed\" was not called as a trigger")));
+				 errmsg("function \"_config_changed\" was not called as a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
 	return PointerGetDatum(NULL);
 }

@@ -247,7 +247,7 @@ selectivity(SupportRequestSelectivity *request)
 	return true;
 }
 
-/* edge_support(internal) -> internal: planner support of is_edge() and its like */
+/* _edge_support(internal) -> internal: planner support of is_edge() and its like */
 Datum
 cozi_edge_support(PG_FUNCTION_ARGS)
 {

@@ -73,7 +73,7 @@ edge_holds(FunctionCallInfo fcinfo, const char *name, bool reverse, int target)
 /*
  * is_edge(edge name, target uuid | bigint | int | smallint | text) -> boolean
  *
- * The small integers are for plans: edge_support() in edge/plan.c.
+ * The small integers are for plans: _edge_support() in edge/plan.c.
  */
 Datum
 cozi_is_edge(PG_FUNCTION_ARGS)

@@ -74,7 +74,7 @@ get_state(FunctionCallInfo fcinfo)
 PG_FUNCTION_INFO_V1(cozi_histogram_add);
 
 /*
- * histogram_add(state internal, ms float8) -> internal
+ * _histogram_add(state internal, ms float8) -> internal
  */
 Datum
 cozi_histogram_add(PG_FUNCTION_ARGS)
@@ -97,7 +97,7 @@ cozi_histogram_add(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(cozi_histogram_merge);
 
 /*
- * histogram_merge(state internal, histogram bigint[]) -> internal
+ * _histogram_merge(state internal, histogram bigint[]) -> internal
  */
 Datum
 cozi_histogram_merge(PG_FUNCTION_ARGS)
@@ -118,7 +118,7 @@ cozi_histogram_merge(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(cozi_histogram_final);
 
 /*
- * histogram_final(state internal) -> bigint[]
+ * _histogram_final(state internal) -> bigint[]
  */
 Datum
 cozi_histogram_final(PG_FUNCTION_ARGS)

@@ -129,7 +129,7 @@ owner_equality(FuncExpr *call)
 								  InvalidOid, call->inputcollid);
 }
 
-/* is_owner_support(internal) -> internal: planner support of is_owner() */
+/* _is_owner_support(internal) -> internal: planner support of is_owner() */
 Datum
 cozi_is_owner_support(PG_FUNCTION_ARGS)
 {

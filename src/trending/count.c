@@ -436,7 +436,7 @@ count_statement(const Board *board, TriggerData *trigger)
 PG_FUNCTION_INFO_V1(cozi_count_votes);
 
 /*
- * count_votes(): trigger, FOR EACH STATEMENT, with transition tables.
+ * _count_votes(): trigger, FOR EACH STATEMENT, with transition tables.
  */
 Datum
 cozi_count_votes(PG_FUNCTION_ARGS)
@@ -447,7 +447,7 @@ cozi_count_votes(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("count_votes() must be called as a statement trigger")));
+				 errmsg("_count_votes() must be called as a statement trigger")));
 	foreach(lc, boards_on(RelationGetRelid(trigger->tg_relation)))
 		count_statement(lfirst(lc), trigger);
 	return PointerGetDatum(NULL);

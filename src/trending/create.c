@@ -394,7 +394,7 @@ cozi_create_board(PG_FUNCTION_ARGS)
 static bool
 is_watched(Oid relid)
 {
-	Oid			function = LookupFuncName(list_make2(makeString("cozi"), makeString("count_votes")),
+	Oid			function = LookupFuncName(list_make2(makeString("cozi"), makeString("_count_votes")),
 										  0, NULL, false);
 	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -431,7 +431,7 @@ set_triggers(Oid relid, bool watch)
 	{
 		if (watch)
 			run_sql(psprintf("CREATE TRIGGER %s %s FOR EACH STATEMENT"
-							 " EXECUTE FUNCTION cozi.count_votes()",
+							 " EXECUTE FUNCTION cozi._count_votes()",
 							 trigger_events[i][0], psprintf(trigger_events[i][1], name)),
 					SPI_OK_UTILITY);
 		else

@@ -126,7 +126,7 @@ follow_alter(const Board *board, int attnum)
 PG_FUNCTION_INFO_V1(cozi_board_ddl);
 
 /*
- * board_ddl(): event trigger, at ddl_command_end of CREATE and ALTER TABLE.
+ * _board_ddl(): event trigger, at ddl_command_end of CREATE and ALTER TABLE.
  */
 Datum
 cozi_board_ddl(PG_FUNCTION_ARGS)
@@ -134,7 +134,7 @@ cozi_board_ddl(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("board_ddl() must be called as an event trigger")));
+				 errmsg("_board_ddl() must be called as an event trigger")));
 	if (all_boards() == NIL)
 		PG_RETURN_NULL();
 
@@ -177,7 +177,7 @@ was_dropped(Oid relid, const Oid *dropped, uint64 ndropped)
 PG_FUNCTION_INFO_V1(cozi_board_dropped);
 
 /*
- * board_dropped(): event trigger, at sql_drop.
+ * _board_dropped(): event trigger, at sql_drop.
  */
 Datum
 cozi_board_dropped(PG_FUNCTION_ARGS)
@@ -190,7 +190,7 @@ cozi_board_dropped(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("board_dropped() must be called as an event trigger")));
+				 errmsg("_board_dropped() must be called as an event trigger")));
 	boards = all_boards();
 	if (boards == NIL)
 		PG_RETURN_NULL();

@@ -60,16 +60,16 @@ fold_statement(const Board *board, bool limited)
 	psprintf("ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE due IS NULL OR due <= $1 LIMIT $3))", d);
 
 	return psprintf("WITH due AS (DELETE FROM %s WHERE %s RETURNING %s, tally),"
-					" sums AS (SELECT %s, cozi.tally_sum(tally) AS tally FROM due GROUP BY %s),"
-					" next AS MATERIALIZED (SELECT %s, ups, downs, tally FROM (SELECT %s, cozi.tally_add("
+					" sums AS (SELECT %s, cozi._tally_sum(tally) AS tally FROM due GROUP BY %s),"
+					" next AS MATERIALIZED (SELECT %s, ups, downs, tally FROM (SELECT %s, cozi._tally_add("
 					"   (SELECT x.tally FROM %s x WHERE %s), n.tally) AS tally FROM sums n OFFSET 0) s,"
-					"  LATERAL (SELECT cozi.tally_ups(tally) AS ups, cozi.tally_downs(tally) AS downs) u),"
+					"  LATERAL (SELECT cozi._tally_ups(tally) AS ups, cozi._tally_downs(tally) AS downs) u),"
 					" unvoted AS (DELETE FROM %s x USING next n WHERE n.tally = '' AND %s),"
 					" voted AS (INSERT INTO %s (%s, tally) SELECT %s, tally FROM next WHERE tally <> ''"
 					"  ORDER BY %s ON CONFLICT (%s) DO UPDATE SET tally = EXCLUDED.tally),"
 					" gone AS (DELETE FROM %s x USING next n WHERE n.ups = 0 AND n.downs = 0 AND %s),"
 					" ranked AS (INSERT INTO %s (%s, ups, downs, heat)"
-					"  SELECT %s, ups, downs, cozi.tally_heat(tally, $2) FROM next"
+					"  SELECT %s, ups, downs, cozi._tally_heat(tally, $2) FROM next"
 					"  WHERE ups <> 0 OR downs <> 0 ORDER BY %s ON CONFLICT (%s) DO UPDATE"
 					"  SET ups = EXCLUDED.ups, downs = EXCLUDED.downs, heat = EXCLUDED.heat)"
 					" SELECT count(*) FROM due",

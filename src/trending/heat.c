@@ -222,7 +222,7 @@ return_state(FunctionCallInfo fcinfo, HeatAgg *state)
 }
 
 /*
- * heat_agg_add(internal, weight float8, at timestamptz, half_life interval)
+ * _heat_agg_add(internal, weight float8, at timestamptz, half_life interval)
  *		-> internal
  *
  * Rows with a NULL are passed over.
@@ -257,7 +257,7 @@ cozi_heat_agg_add(PG_FUNCTION_ARGS)
 	return return_state(fcinfo, state);
 }
 
-/* heat_agg_combine(internal, internal) -> internal */
+/* _heat_agg_combine(internal, internal) -> internal */
 Datum
 cozi_heat_agg_combine(PG_FUNCTION_ARGS)
 {
@@ -278,7 +278,7 @@ cozi_heat_agg_combine(PG_FUNCTION_ARGS)
 	return return_state(fcinfo, state);
 }
 
-/* heat_agg_serialize(internal) -> bytea, in network order */
+/* _heat_agg_serialize(internal) -> bytea, in network order */
 Datum
 cozi_heat_agg_serialize(PG_FUNCTION_ARGS)
 {
@@ -297,7 +297,7 @@ cozi_heat_agg_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-/* heat_agg_deserialize(bytea, internal) -> internal */
+/* _heat_agg_deserialize(bytea, internal) -> internal */
 Datum
 cozi_heat_agg_deserialize(PG_FUNCTION_ARGS)
 {
@@ -329,7 +329,7 @@ cozi_heat_agg_deserialize(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
-/* heat_agg_heat(internal) -> float8; of no rows, 0 */
+/* _heat_agg_heat(internal) -> float8; of no rows, 0 */
 Datum
 cozi_heat_agg_heat(PG_FUNCTION_ARGS)
 {

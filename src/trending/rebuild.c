@@ -132,11 +132,11 @@ live_query(const Board *board, const char *now)
 	return psprintf("SELECT %s, ups, downs, heat FROM ("
 					"SELECT %s, ups, downs, heat, false AS pending FROM %s"
 					" UNION ALL"
-					" SELECT %s, cozi.tally_ups(s.tally), cozi.tally_downs(s.tally),"
-					"  cozi.tally_heat(s.tally, %.17g), true"
-					" FROM (SELECT %s, cozi.tally_sum(tally) AS tally FROM %s"
+					" SELECT %s, cozi._tally_ups(s.tally), cozi._tally_downs(s.tally),"
+					"  cozi._tally_heat(s.tally, %.17g), true"
+					" FROM (SELECT %s, cozi._tally_sum(tally) AS tally FROM %s"
 					"  WHERE due IS NULL OR due <= %s GROUP BY %s) p,"
-					" LATERAL (SELECT cozi.tally_add((SELECT t.tally FROM %s t"
+					" LATERAL (SELECT cozi._tally_add((SELECT t.tally FROM %s t"
 					"  WHERE %st.item = p.item), p.tally) AS tally OFFSET 0) s) u"
 					" WHERE CASE WHEN pending THEN ups <> 0 OR downs <> 0"
 					" ELSE (%s) NOT IN (SELECT %s FROM %s WHERE due IS NULL OR due <= %s) END",
@@ -192,16 +192,16 @@ fill_board(const Board *board)
 		run_at(snapshot, clock, board, psprintf("DELETE FROM %s", b));
 		/* in the order of the key: neighbours in time are neighbours on disk */
 		run_at(snapshot, clock, board,
-			   psprintf("INSERT INTO %s (%s, tally) SELECT %s, cozi.tally_of(weight, at, $2)"
+			   psprintf("INSERT INTO %s (%s, tally) SELECT %s, cozi._tally_of(weight, at, $2)"
 						" FROM (%s) v GROUP BY %s ORDER BY %s",
 						t, key, key, source_query(board, "<= $1"), key, key));
 		run_at(snapshot, clock, board,
-			   psprintf("INSERT INTO %s (%s, ups, downs, heat) SELECT %s, cozi.tally_ups(tally),"
-						" cozi.tally_downs(tally), cozi.tally_heat(tally, %.17g) FROM %s ORDER BY %s",
+			   psprintf("INSERT INTO %s (%s, ups, downs, heat) SELECT %s, cozi._tally_ups(tally),"
+						" cozi._tally_downs(tally), cozi._tally_heat(tally, %.17g) FROM %s ORDER BY %s",
 						b, key, key, board->down_weight, t, key));
 		run_at(snapshot, clock, board,
 			   psprintf("INSERT INTO %s (%s, tally, due, queued)"
-						" SELECT %s, cozi.tally_of(weight, at, $2), at, $1 FROM (%s) v GROUP BY %s, at",
+						" SELECT %s, cozi._tally_of(weight, at, $2), at, $1 FROM (%s) v GROUP BY %s, at",
 						d, key, key, source_query(board, "> $1"), key));
 	}
 	PG_FINALLY();
@@ -355,7 +355,7 @@ cozi_verify_board(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(cozi_board_pending);
 
 /*
- * board_pending(board regclass) -> (pending bigint, oldest_pending timestamptz, future bigint)
+ * _board_pending(board regclass) -> (pending bigint, oldest_pending timestamptz, future bigint)
  *
  * For the view cozi.boards; NULLs for who is neither the owner nor pg_monitor.
  */

@@ -273,7 +273,7 @@ PG_FUNCTION_INFO_V1(cozi_tally_downs);
 PG_FUNCTION_INFO_V1(cozi_tally_heat);
 
 /*
- * tally_add(bytea, bytea) -> bytea: both together; NULL is no votes.
+ * _tally_add(bytea, bytea) -> bytea: both together; NULL is no votes.
  */
 Datum
 cozi_tally_add(PG_FUNCTION_ARGS)
@@ -304,7 +304,7 @@ aggregate_state(FunctionCallInfo fcinfo)
 	return tally;
 }
 
-/* tally_sum(tally bytea): tallies added up. */
+/* _tally_sum(tally bytea): tallies added up. */
 Datum
 cozi_tally_sum_step(PG_FUNCTION_ARGS)
 {
@@ -315,7 +315,7 @@ cozi_tally_sum_step(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(tally);
 }
 
-/* tally_of(weight bigint, voted_at timestamptz, half_life interval): votes added up. */
+/* _tally_of(weight bigint, voted_at timestamptz, half_life interval): votes added up. */
 Datum
 cozi_tally_of_step(PG_FUNCTION_ARGS)
 {
@@ -351,7 +351,7 @@ read_argument(FunctionCallInfo fcinfo, Tally *tally)
 	tally_add_encoded(tally, PG_GETARG_BYTEA_PP(0));
 }
 
-/* tally_ups(bytea) -> bigint */
+/* _tally_ups(bytea) -> bigint */
 Datum
 cozi_tally_ups(PG_FUNCTION_ARGS)
 {
@@ -361,7 +361,7 @@ cozi_tally_ups(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(saturate(tally.ups));
 }
 
-/* tally_downs(bytea) -> bigint */
+/* _tally_downs(bytea) -> bigint */
 Datum
 cozi_tally_downs(PG_FUNCTION_ARGS)
 {
@@ -371,7 +371,7 @@ cozi_tally_downs(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(saturate(tally.downs));
 }
 
-/* tally_heat(tally bytea, down_weight float8) -> float8 */
+/* _tally_heat(tally bytea, down_weight float8) -> float8 */
 Datum
 cozi_tally_heat(PG_FUNCTION_ARGS)
 {

@@ -16,7 +16,7 @@ CREATE TEMP TABLE public_writes (name text, why text);
 INSERT INTO public_writes VALUES
     ('login|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
-    ('count_votes', 'a trigger, which nothing but a trigger calls');
+    ('_count_votes', 'a trigger, which nothing but a trigger calls');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);

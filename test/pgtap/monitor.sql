@@ -41,7 +41,7 @@ WHERE p.pronamespace = 'cozi'::regnamespace
 SELECT is(count(*), 29::bigint, 'every function is there') FROM functions;
 SELECT is(has_function_privilege(role, oid, 'EXECUTE'), reads, format('%s %s %s', role, CASE WHEN reads THEN 'calls' ELSE 'does not call' END, name))
 FROM functions, roles ORDER BY name::text, role;
-SELECT is(has_function_privilege(role, 'cozi.targets_replace()', 'EXECUTE'), role = 't_super', role || ': targets_replace()') FROM roles;
+SELECT is(has_function_privilege(role, 'cozi._targets_replace()', 'EXECUTE'), role = 't_super', role || ': _targets_replace()') FROM roles;
 
 -- In practice, not only by its grants.
 CREATE FUNCTION reads(role text, relation text) RETURNS text LANGUAGE plpgsql AS $$

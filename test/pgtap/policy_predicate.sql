@@ -16,7 +16,7 @@ SELECT is(string_agg(format('%s %s %s %s %s %s', oid::regprocedure, provolatile,
           'cozi.require_role(text) s f s f 1',
           'stable, never immutable; parallel safe; leakproof where = is; cheap, so that they run before what the caller asks')
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname IN ('is_owner', 'has_role', 'require_role');
-SELECT is(prosupport::text, 'cozi.is_owner_support', format('%s is planned as =', oid::regprocedure))
+SELECT is(prosupport::text, 'cozi._is_owner_support', format('%s is planned as =', oid::regprocedure))
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'is_owner';
 
 SELECT is(count(*), 26::bigint, 'no edge predicate is leakproof, immutable or unsafe in workers, and each costs more than is_owner')
@@ -28,7 +28,7 @@ SELECT is(string_agg(oid::regprocedure::text, ' ' ORDER BY oid::regprocedure::te
           'cozi.is_edge(name,bigint) cozi.is_edge(name,integer) cozi.is_edge(name,smallint) cozi.is_edge(name,text) cozi.is_edge(name,uuid) '
           'cozi.is_following(bigint) cozi.is_following(text) cozi.is_following(uuid) cozi.is_member(bigint) cozi.is_member(text) cozi.is_member(uuid)',
           'the planner knows those that lead from the caller')
-FROM pg_proc WHERE prosupport = 'cozi.edge_support'::regproc;
+FROM pg_proc WHERE prosupport = 'cozi._edge_support'::regproc;
 SELECT is(count(*), 9::bigint, 'can_view takes every combination of ids') FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'can_view';
 
 CREATE ROLE cozi_test_anybody;
@@ -48,7 +48,7 @@ SELECT throws_ok('SELECT cozi.protect($$pg_class$$, $$oid$$)', '42501', NULL, 'n
 SELECT throws_ok('SELECT cozi.unprotect($$pg_class$$)', '42501', NULL, 'nor unprotects one');
 SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'nor reads the list');
 RESET ROLE;
-SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi.is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
+SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi._is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -60,7 +60,7 @@ SELECT throws_ok($$SELECT cozi.rebuild_board('app.hot')$$, '42501', NULL, 'and r
 SELECT throws_ok($$SELECT cozi.set_half_life('app.hot', '1 day')$$, '42501', NULL, 'and its half-life');
 SELECT throws_ok($$SELECT * FROM cozi.verify_board('app.hot')$$, '42501', NULL, 'and verifying, which shows it');
 SELECT throws_ok($$SELECT * FROM cozi.top('app.hot', 5)$$, '42501', NULL, 'top needs SELECT on the board');
-SELECT lives_ok($$CREATE TRIGGER forge AFTER INSERT ON mallory.votes REFERENCING NEW TABLE AS cozi_new FOR EACH STATEMENT EXECUTE FUNCTION cozi.count_votes('app.hot', 'hot')$$,
+SELECT lives_ok($$CREATE TRIGGER forge AFTER INSERT ON mallory.votes REFERENCING NEW TABLE AS cozi_new FOR EACH STATEMENT EXECUTE FUNCTION cozi._count_votes('app.hot', 'hot')$$,
     'a trigger of his own, with a victim''s board as its argument');
 SELECT lives_ok('INSERT INTO mallory.votes SELECT 1, 1000, now() FROM generate_series(1, 100)', 'fires');
 SELECT is((SELECT count(*) FROM cozi.boards), 0::bigint, 'he sees no board of others');

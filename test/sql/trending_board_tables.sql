@@ -196,9 +196,9 @@ SELECT to_regclass('b_renamed'), to_regclass('b_away'), to_regclass('b_ddl_live'
 REVOKE ALL ON SCHEMA board_tables, cozi FROM cozi_test_heir;
 DROP ROLE cozi_test_heir;
 -- A tally that somebody tampered with
-SELECT cozi.tally_ups('\x80');
-SELECT cozi.tally_heat('\x02008080808080808080800202', 1);
-SELECT cozi.tally_add(NULL, '\x0200fce504f4a890b0f675') = '\x0200fce504f4a890b0f675', cozi.tally_add(NULL, NULL);
+SELECT cozi._tally_ups('\x80');
+SELECT cozi._tally_heat('\x02008080808080808080800202', 1);
+SELECT cozi._tally_add(NULL, '\x0200fce504f4a890b0f675') = '\x0200fce504f4a890b0f675', cozi._tally_add(NULL, NULL);
 
 -- What cannot be a board says so
 \set VERBOSITY sqlstate
@@ -233,7 +233,7 @@ SELECT cozi.set_half_life('b_tag', '-1 day');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT cozi.create_board('x', 'v_tag', 'post');
 ROLLBACK;
-CREATE TRIGGER t AFTER INSERT ON v_json FOR EACH ROW EXECUTE FUNCTION cozi.count_votes();
+CREATE TRIGGER t AFTER INSERT ON v_json FOR EACH ROW EXECUTE FUNCTION cozi._count_votes();
 INSERT INTO v_json VALUES (1);
 \set VERBOSITY default
 SELECT to_regclass('x');
