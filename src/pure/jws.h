@@ -4,7 +4,7 @@
  *		the claims of a JSON Web Token (RFC 7519), judged.
  *
  * Nothing here looks at a key: between cozi_jws_read() and
- * cozi_claims_read() stands the caller's verification of the signature.
+ * cozi_claims_check() stands the caller's verification of the signature.
  * Functions return NULL when all is right, else the reason, a fixed sentence
  * that quotes nothing of the token.
  *

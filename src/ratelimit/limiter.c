@@ -404,7 +404,7 @@ cozi_rate_limit_log(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* rate_limit_stats_row() -> the row of view rate_limit_stats */
+/* rate_limit_stats() -> the row of view rate_limit_stats */
 PG_FUNCTION_INFO_V1(cozi_rate_limit_stats);
 Datum
 cozi_rate_limit_stats(PG_FUNCTION_ARGS)

@@ -44,13 +44,13 @@ my %left = (
 	'a file has at most 500 lines' => {
 		identity => 2, policy => 1, pure => 2, rls => 1, sharding => 2, trending => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		base => 5, edge => 108, house => 161, identity => 278, monitor => 620, policy => 432, pure => 50, ratelimit => 146, rls => 5, sharding => 442, signature => 24, trending => 457 },
+		base => 5, edge => 108, house => 160, identity => 278, monitor => 620, policy => 432, pure => 50, ratelimit => 146, rls => 5, sharding => 442, signature => 24, trending => 457 },
 	'a line of documentation has at most 120 columns' => {
-		house => 59, install => 14, monitor => 99, ratelimit => 49, rls => 38, scope => 5, sharding => 87, supabase => 1, trending => 100 },
+		house => 65, install => 14, monitor => 99, ratelimit => 49, rls => 38, scope => 5, sharding => 87, supabase => 1, trending => 100 },
 	'no file has rulers' => {
 		base => 2, edge => 14, house => 6, identity => 13, monitor => 30, policy => 15, pure => 9, ratelimit => 26, trending => 42 },
 	'no text says whoever, whomever, its like or for who' => {
-		base => 1, edge => 10, house => 3, identity => 3, monitor => 7, policy => 3, pure => 1, ratelimit => 2, rls => 4, sharding => 2, trending => 8 },
+		base => 1, edge => 10, house => 2, identity => 3, monitor => 7, policy => 3, pure => 1, ratelimit => 2, rls => 4, sharding => 2, trending => 8 },
 	'the name of a test is a sentence of its own' => {
 		identity => 11, monitor => 19, policy => 9, pure => 3, ratelimit => 5, sharding => 12, trending => 20 });
 

@@ -242,6 +242,17 @@ law 'every setting that is defined is read',
   planted => { 'src/edge/a.c' => qq{static int limit;\nvoid f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n}\n} },
   lawful => { 'src/edge/a.c' => qq{static int limit = 1;\nint f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n\treturn limit;\n}\n} };
 
+law 'every function of the library that a text names exists: cozi_name()',
+  find => sub {
+	my ($tree) = @_;
+	my $source = join "\n", map { $tree->{$_} } grep { $_ =~ $c } keys %$tree;
+	my %defined = map { ($_ => 1) } $source =~ /^(?:#define |extern .*?\b)?(cozi_\w+)\(/mg;
+	return grep { my ($line) = m{^[^:]+:\d+: (.*)}s; grep { !$defined{$_} && !/ROOM/ } $line =~ /\b(cozi_\w+)\(\)/g }
+	  lines_matching($tree, qr/^(src|doc|test)\/(?!t\/Laws)|\.md$/, qr/\bcozi_\w+\(\)/);
+  },
+  planted => { 'src/pure/a.h' => '/* before cozi_claims_read() stands */' },
+  lawful => { 'src/pure/a.h' => "/* before cozi_claims_check() stands */\nextern int cozi_claims_check(int a);\n" };
+
 # The reports of errors: file, line, arguments.
 sub reports
 {
