@@ -62,9 +62,9 @@ extern void cozi_set_locally(const char *setting, const char *value);
 /* argument.c: one wording for one mistake */
 struct FunctionCallInfoBaseData;
 extern void cozi_require_argument(struct FunctionCallInfoBaseData *fcinfo, int n, const char *name);
-extern void cozi_no_such_relation(Oid relid) pg_attribute_noreturn();
-extern void cozi_no_such_column(const char *relation, const char *column) pg_attribute_noreturn();
-extern void cozi_wrong_kind(const char *relation, const char *wanted) pg_attribute_noreturn();
+pg_noreturn extern void cozi_no_such_relation(Oid relid);
+pg_noreturn extern void cozi_no_such_column(const char *relation, const char *column);
+pg_noreturn extern void cozi_wrong_kind(const char *relation, const char *wanted);
 extern char *cozi_relation_name(Oid relid);
 extern char *cozi_qualified_name(Oid relid);
 extern void cozi_require_owner(Oid relid);

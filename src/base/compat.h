@@ -55,6 +55,11 @@ get_named_struct_compat(const char *name, Size size,
 }
 #endif
 
+/* 18: a function that does not return says so in front */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 16: what looks inside a varlena has a header of its own */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
