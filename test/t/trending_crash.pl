@@ -48,6 +48,7 @@ for my $round (1 .. $rounds)
 	my $bench = IPC::Run::start(
 		[ 'pgbench', '-n', '-c', '16', '-j', '2', '-T', '60', '-f', $vote, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<', \$in, '>', \$out, '2>', \$err);
+	$node->poll_query_until('postgres', "SELECT count(*) <> $before FROM votes");
 	sleep(2 + rand(1));
 	$node->stop('immediate');
 	$bench->finish;
@@ -70,11 +71,11 @@ $node->safe_psql('postgres', q{INSERT INTO votes VALUES (1, 9001, 1); SELECT pg_
 	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, 'postgres' ], '<', \$in, '>', \$out,
 		IPC::Run::timeout(60));
 	$psql->pump until $out =~ /locked/;
-	is($node->safe_psql('postgres', q{SET statement_timeout = '5s'; INSERT INTO votes VALUES (1, 9002, 1); SELECT 'voted'}),
+	is($node->safe_psql('postgres', q{SET lock_timeout = '5s'; INSERT INTO votes VALUES (1, 9002, 1); SELECT 'voted'}),
 		'voted', 'a vote waits for no lock on the board');
 	$in .= "COMMIT; BEGIN; SELECT 'rows' FROM hot WHERE item = 1 FOR UPDATE;\n";
 	$psql->pump until $out =~ /rows/;
-	is($node->safe_psql('postgres', q{SET statement_timeout = '5s'; INSERT INTO votes VALUES (1, 9003, 1); SELECT pg_sleep(0.3); INSERT INTO votes VALUES (1, 9004, 1); SELECT 'voted'}),
+	is($node->safe_psql('postgres', q{SET lock_timeout = '5s'; INSERT INTO votes VALUES (1, 9003, 1); SELECT pg_sleep(0.3); INSERT INTO votes VALUES (1, 9004, 1); SELECT 'voted'}),
 		"\nvoted", 'nor on a row of it');
 	$in .= "COMMIT;\n";
 	$psql->finish;
