@@ -25,7 +25,8 @@ say() { printf '%s\n' "$@" >&2; }
 
 # What Debian would install, if apt knows: the major version, else 15.
 debian_major() {
-	major=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
+	major=$(apt-cache depends postgresql 2>/dev/null |
+		sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
 	echo "${major:-15}"
 }
 
@@ -37,15 +38,19 @@ supported() { [ "$1" -ge 15 ] && [ "$1" -le 19 ]; }
 find_server() {
 	pg_config='' foreign=''
 	if [ -n "${PG_CONFIG:-}" ]; then
-		pg_config=$(command -v "$PG_CONFIG") && pg_config=$(cd "$(dirname "$pg_config")" && pwd)/$(basename "$pg_config") && "$pg_config" --version >/dev/null || {
+		pg_config=$(command -v "$PG_CONFIG") &&
+			pg_config=$(cd "$(dirname "$pg_config")" && pwd)/$(basename "$pg_config") &&
+			"$pg_config" --version >/dev/null || {
 			say "PG_CONFIG=$PG_CONFIG is not a pg_config"
 			exit 2
 		}
 	else
 		for dir in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -rV); do
-			supported "$(basename "$(dirname "$dir")")" && [ -x "$dir/initdb" ] && pg_config=$dir/pg_config && break
+			supported "$(basename "$(dirname "$dir")")" && [ -x "$dir/initdb" ] &&
+				pg_config=$dir/pg_config && break
 		done
-		if [ -z "$pg_config" ] && p=$(command -v pg_config) && [ -x "$("$p" --bindir)/initdb" ]; then
+		if [ -z "$pg_config" ] && p=$(command -v pg_config) &&
+			[ -x "$("$p" --bindir)/initdb" ]; then
 			pg_config=$p
 		fi
 	fi
@@ -67,7 +72,8 @@ installed() { dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q 'ok inst
 
 # A node that Debian did not package cannot have Debian's modules beside it.
 foreign_node() {
-	command -v node >/dev/null && ! dpkg-query -W -f '${Maintainer}' nodejs 2>/dev/null | grep -q 'debian\.org'
+	command -v node >/dev/null &&
+		! dpkg-query -W -f '${Maintainer}' nodejs 2>/dev/null | grep -q 'debian\.org'
 }
 
 # Of the packages named those that are missing.  % is the major version;
@@ -76,7 +82,8 @@ missing_packages() {
 	for p in "$@"; do
 		case $p in
 			postgresql-%-pgtap) # only SQL: Debian's serves any server
-				[ -n "$foreign" ] && ls /usr/share/postgresql/*/extension/pgtap.control >/dev/null 2>&1 && continue
+				[ -n "$foreign" ] &&
+					ls /usr/share/postgresql/*/extension/pgtap.control >/dev/null 2>&1 && continue
 				[ -n "$foreign" ] && p=postgresql-$(debian_major)-pgtap ;;
 			postgresql-*%*) [ -n "$foreign" ] && continue ;;
 			node-pg) foreign_node && continue ;;
@@ -103,7 +110,8 @@ apt_install='
 	trap "exit 130" INT
 	trap "exit 143" TERM HUP
 	export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-	apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null | {
+	apt-get install -q -y --no-install-recommends \
+		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" 2>&1 </dev/null | {
 		got=0 up=0 line=
 		while read -r word rest; do
 			case $word in
@@ -170,10 +178,12 @@ work_dir() {
 		fi
 		[ ${#base} -le 50 ] && COZI_WORK=$(mktemp -d "$base/cozi.XXXXXX" 2>/dev/null) || continue
 		[ -z "$as_user" ] || chown "$user:" "$COZI_WORK"
-		printf '#!/bin/sh\n' >"$COZI_WORK/x" && chmod 755 "$COZI_WORK/x" && $as_user "$COZI_WORK/x" 2>/dev/null && rm "$COZI_WORK/x" && return
+		printf '#!/bin/sh\n' >"$COZI_WORK/x" && chmod 755 "$COZI_WORK/x" &&
+			$as_user "$COZI_WORK/x" 2>/dev/null && rm "$COZI_WORK/x" && return
 		rm -rf "$COZI_WORK"
 	done
-	say "no directory for temporary programs: TMPDIR, /tmp and /var/tmp are too small, noexec or not writable" \
+	say "no directory for temporary programs:" \
+		"TMPDIR, /tmp and /var/tmp are too small, noexec or not writable" \
 		"$script needs $space MB there${small:+, and}$small" \
 		"set TMPDIR to a directory with that much room"
 	exit 1
@@ -323,7 +333,8 @@ start() {
 	export PGDATA PGHOST PGPORT PGUSER PGDATABASE
 	rm -rf "$PGDATA"
 	[ -e "$COZI_WORK/cluster" ] ||
-		initdb -N -D "$COZI_WORK/cluster" -U postgres -A trust --no-locale -E UTF8 >"$COZI_WORK/initdb.log" 2>&1 || {
+		initdb -N -D "$COZI_WORK/cluster" -U postgres -A trust --no-locale -E UTF8 \
+			>"$COZI_WORK/initdb.log" 2>&1 || {
 		cat "$COZI_WORK/initdb.log"
 		return 1
 	}
@@ -334,7 +345,10 @@ start() {
 		for line in "$@"; do echo "$line"; done
 	} >>"$PGDATA/postgresql.conf"
 	rm -f "$COZI_WORK/server.log"
-	pg_ctl -w -l "$COZI_WORK/server.log" start >/dev/null || { cat "$COZI_WORK/server.log"; return 1; }
+	pg_ctl -w -l "$COZI_WORK/server.log" start >/dev/null || {
+		cat "$COZI_WORK/server.log"
+		return 1
+	}
 }
 
 stop() {
@@ -347,7 +361,9 @@ node_pg() {
 	for NODE_PATH in "${NODE_PATH:-}" /usr/share/nodejs "$COZI_WORK/node/node_modules"; do
 		export NODE_PATH
 		case $NODE_PATH in
-			"$COZI_WORK"*) npm install --silent --no-audit --no-fund --prefix "$COZI_WORK/node" pg >"$COZI_WORK/npm.log" 2>&1 || cat "$COZI_WORK/npm.log" ;;
+			"$COZI_WORK"*)
+				npm install --silent --no-audit --no-fund --prefix "$COZI_WORK/node" pg \
+					>"$COZI_WORK/npm.log" 2>&1 || cat "$COZI_WORK/npm.log" ;;
 		esac
 		node -e 'require("pg")' 2>/dev/null && return
 	done

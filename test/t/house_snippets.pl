@@ -43,7 +43,7 @@ my %not_run = (
 
 my @pages = @ARGV ? @ARGV : ('README.md', sort glob 'doc/*.md');
 my %interpreter = (js => 'node', python => 'python3');
-my %have = map { $_ => -x "/bin/sh" && !system("command -v $_ >/dev/null 2>&1") } values %interpreter;
+my %have = map { $_ => !system("command -v $_ >/dev/null 2>&1") } values %interpreter;
 
 # The blocks of a page: language, first and last line, text, whether it is shown.
 sub blocks
@@ -145,11 +145,13 @@ $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'");
 $node->append_conf('postgresql.conf', "include_if_exists = 'page.conf'");
 $node->start;
-my %initial_role = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', 'SELECT rolname FROM pg_roles');
+my $roles = 'SELECT rolname FROM pg_roles';
+my %initial_role = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', $roles);
 my $dir = $node->basedir;
 
 # Modules of node are looked for beside the program; express is played.
-my %stand_in = (express => 'module.exports = () => ({ use() {}, get() {}, post() {}, listen() {} });');
+my %stand_in =
+  (express => 'module.exports = () => ({ use() {}, get() {}, post() {}, listen() {} });');
 make_path("$dir/node_modules");
 foreach my $path (grep { -d } split /:/, $ENV{NODE_PATH} // '')
 {
@@ -169,14 +171,11 @@ sub clean
 
 	unlink $node->data_dir . '/page.conf';
 	$node->safe_psql('template1', 'ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()');
-	foreach my $db (split /\n/,
-		$node->safe_psql('template1', 'SELECT quote_ident(datname) FROM pg_database WHERE NOT datistemplate'))
-	{
-		$node->safe_psql('template1', "DROP DATABASE $db WITH (FORCE)");
-	}
-	$node->safe_psql('template1', "DROP ROLE $_")
-	  foreach map { "\"$_\"" } grep { !$initial_role{$_} }
-	  split /\n/, $node->safe_psql('template1', 'SELECT rolname FROM pg_roles');
+	my $databases = 'SELECT datname FROM pg_database WHERE NOT datistemplate';
+	$node->safe_psql('template1', qq{DROP DATABASE "$_" WITH (FORCE)})
+	  foreach split /\n/, $node->safe_psql('template1', $databases);
+	$node->safe_psql('template1', qq{DROP ROLE "$_"})
+	  foreach grep { !$initial_role{$_} } split /\n/, $node->safe_psql('template1', $roles);
 	$node->safe_psql('template1', "CREATE DATABASE \"$database\"");
 }
 
@@ -190,7 +189,8 @@ sub program
 	my ($suffix, $command) = ('sh', 'sh -eu');
 
 	($suffix, $command) = ('py', 'python3') if $language eq 'python';
-	($suffix, $command) = ($block->{text} =~ /^import /m ? 'mjs' : 'cjs', 'node') if $language eq 'js';
+	($suffix, $command) = ($block->{text} =~ /^import /m ? 'mjs' : 'cjs', 'node')
+	  if $language eq 'js';
 	$block->{output} = "$base.out";
 	$block->{status} = "$base.status";
 	append_to_file("$base.$suffix", "\n" x $block->{first} . $block->{text});
@@ -221,7 +221,8 @@ sub script
 		{
 			$script[$first] = "\\echo \@\@$first";
 			my $n = $first;
-			$script[ ++$n ] = $_ foreach split /\n/, parameters_to_variables($block->{text}, \%known);
+			$script[ ++$n ] = $_
+			  foreach split /\n/, parameters_to_variables($block->{text}, \%known);
 			$script[$last] = '\echo @@';
 		}
 		elsif ($language eq 'conf')
@@ -403,7 +404,8 @@ foreach my $page (@pages)
 # The commands of a machine of the reader's own are at least commands.
 foreach my $page (@pages)
 {
-	my $commands = join '', map { $_->{text} } grep { $_->{language} eq 'console' } blocks(slurp_file($page));
+	my $commands = join '', map { $_->{text} }
+	  grep { $_->{language} eq 'console' } blocks(slurp_file($page));
 	next if $commands !~ /\S/;
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'sh', '-n' ], '<', \$commands, '>', \$out, '2>', \$err);
@@ -450,8 +452,10 @@ like($found, qr/nothing says what \$1 is/, 'a parameter without a value is found
 my $second = "$dir/second.md";
 append_to_file($second, "<!-- \$1: 41 -->\n$mended");
 $found = join "\n", try_page($second);
-like($found, qr/^line 6: column "nothing" does not exist/m, 'an error that the page does not show is found');
-like($found, qr/^line 7 shows an error that does not come/m, 'an error that does not come is found');
+like($found, qr/^line 6: column "nothing" does not exist/m,
+	'an error that the page does not show is found');
+like($found, qr/^line 7 shows an error that does not come/m,
+	'an error that does not come is found');
 like($found, qr/^line 10: the answer is.*42/ms, 'a wrong answer is found');
 like($found, qr/^line 16: sh ended with status 1/m, 'a program that fails is found');
 like($found, qr/^work_mem: /m, 'a value that a setting refuses is found');
