@@ -1,65 +1,114 @@
-CREATE OR REPLACE VIEW health AS
-WITH period AS (
-    SELECT (SELECT t.period FROM cozi.targets t WHERE t.metric = 'query_time') AS query_time,
-           (SELECT t.period FROM cozi.targets t WHERE t.metric = 'api_response') AS api_response,
-           (SELECT t.period FROM cozi.targets t WHERE t.metric = 'cache_hit') AS cache_hit,
-           (SELECT t.period FROM cozi.targets t WHERE t.metric = 'error_rate') AS error_rate
-), os AS MATERIALIZED (
-    SELECT o.* FROM cozi.os_load() o
-), lag AS MATERIALIZED (
-    SELECT max(l.lag_s) AS lag_s, count(*) AS rows, max(l.replay_bytes) AS bytes,
-           string_agg(l.state, ', ') FILTER (WHERE l.state <> 'streaming') AS states
-    FROM cozi.replication_lag l WHERE l.kind <> 'slot'
-), measured(rank, metric, value, period, source, detail) AS (
-    SELECT 1, 'query_time', q.value, q.period, q.source,
-           CASE WHEN q.value IS NULL AND cozi.statements_state() <> 'ok' THEN 'pg_stat_statements is ' || cozi.statements_state() || ': see cozi.monitor_status'
+-- Health: what is measured, against its target.
+--
+-- The rows come from the functions health_*(), of the shape that
+-- sql/monitor/waits describes; here each is judged.
+
+-- The limits of connections that are in force: the server's, and those of roles
+-- and databases that have one.
+CREATE OR REPLACE FUNCTION connection_limits(
+    OUT scope text, OUT name name, OUT used bigint, OUT available bigint, OUT share float8)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10
+BEGIN ATOMIC
+    WITH client AS MATERIALIZED (
+        SELECT a.datid, a.usesysid FROM pg_catalog.pg_stat_activity a
+        WHERE a.backend_type = 'client backend'
+    ), limited AS (
+        SELECT 'server' AS scope, NULL::name AS name, (SELECT count(*) FROM client) AS used,
+               (current_setting('max_connections')::int
+                - current_setting('superuser_reserved_connections')::int
+                - coalesce(current_setting('reserved_connections', true)::int, 0))::bigint AS available
+        UNION ALL
+        SELECT 'role', r.rolname, (SELECT count(*) FROM client c WHERE c.usesysid = r.oid),
+               r.rolconnlimit
+        FROM pg_catalog.pg_roles r WHERE r.rolconnlimit > 0 AND r.rolcanlogin AND NOT r.rolsuper
+        UNION ALL
+        SELECT 'database', d.datname, (SELECT count(*) FROM client c WHERE c.datid = d.oid),
+               d.datconnlimit
+        FROM pg_catalog.pg_database d WHERE d.datconnlimit > 0
+    )
+    SELECT l.scope, l.name, l.used, l.available, l.used / nullif(l.available, 0)::float8
+    FROM limited l
+    ORDER BY 5 DESC NULLS LAST;
+END;
+COMMENT ON FUNCTION connection_limits() IS
+'Returns the connections in use against each limit that is in force, the nearest to it first: of the '
+'server, of roles and of databases';
+
+CREATE OR REPLACE FUNCTION health_statements(
+    OUT rank int, OUT metric text, OUT value float8, OUT period interval, OUT events bigint,
+    OUT source text, OUT detail text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 3
+BEGIN ATOMIC
+    SELECT 1, 'query_time', q.value, q.period, q.events, q.source,
+           CASE WHEN q.value IS NULL AND cozi.statements_state() <> 'ok'
+                THEN 'pg_stat_statements is ' || cozi.statements_state() || ': see cozi.monitor_status'
                 WHEN q.value IS NULL THEN 'no statement was recorded in the period'
-                ELSE 'mean of all statements of this database; see cozi.slow_queries, cozi.regressions' END
-    FROM period p, cozi.recent_query_time(p.query_time) q
+                ELSE format('mean of %s statements of this database; see cozi.slow_queries, '
+                            'cozi.regressions', q.events) END
+    FROM cozi.recent_query_time(cozi.target_period('query_time')) q
     UNION ALL
-    SELECT 2, 'api_response', t.value, t.period, t.source,
-           CASE WHEN t.value IS NULL THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
-                ELSE '95th percentile of transactions: the database''s share of a response; see cozi.slow_queries_by_p99' END
-    FROM period p, cozi.recent_transaction_time(p.api_response, 0.95) t
+    SELECT 2, 'api_response', t.value, t.period, t.events, t.source,
+           CASE WHEN t.value IS NULL
+                THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
+                ELSE format('95th percentile of %s transactions: the database''s share of a response; '
+                            'see cozi.slow_queries_by_p99', t.events) END
+    FROM cozi.recent_transaction_time(cozi.target_period('api_response'), 0.95) t
     UNION ALL
-    SELECT 3, 'cache_hit', c.value, c.period, c.source,
-           CASE WHEN c.value IS NULL THEN 'no block was read in the period' ELSE 'found in shared buffers; see cozi.cache_hit' END
-    FROM period p, cozi.recent_cache_hit(p.cache_hit) c
-    UNION ALL
-    SELECT 4, 'error_rate', 100 * e.value, e.period, e.source,
-           CASE WHEN e.value IS NULL THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
-                ELSE 'statements that failed by the server''s fault; see cozi.error_rate' END
-    FROM period p, cozi.recent_error_ratio(p.error_rate) e
-    UNION ALL
-    SELECT 5, 'connections', 100 * c.share, NULL, 'pg_stat_activity',
-           format('%s of %s in use, a pooler''s queue not counted; see cozi.connections', c.total, c.available)
-    FROM cozi.connections c WHERE c.datname IS NULL AND c.rolname IS NULL AND c.application_name IS NULL
-    UNION ALL
-    SELECT 6, 'cpu', 100 * o.cpu, o.cpu_period, o.source,
-           CASE WHEN o.cpu IS NULL THEN 'not known on this system' ELSE format('of %s processors; see cozi.activity_now', o.cpus) END
-    FROM os o
-    UNION ALL
-    SELECT 7, 'memory', 100 * o.memory, NULL, o.source,
-           CASE WHEN o.memory IS NULL THEN 'not known on this system'
-                ELSE format('%s of %s', pg_size_pretty(o.memory_used), pg_size_pretty(o.memory_total)) END
-    FROM os o
-    UNION ALL
-    SELECT 8, 'replication_lag', l.lag_s, NULL, CASE WHEN pg_is_in_recovery() THEN 'this standby' ELSE 'pg_stat_replication' END,
-           CASE WHEN l.rows = 0 THEN 'no standby is connected'
-                ELSE format('%s behind%s; see cozi.replication_lag', pg_size_pretty(l.bytes), ', ' || l.states) END
-    FROM lag l
-    UNION ALL
-    SELECT 9, 'wraparound', max(100 * greatest(age(d.datfrozenxid), mxid_age(d.datminmxid)) / (2147483648.0 - 3000000))::float8, NULL, 'pg_database',
-           'of the transaction ids before the server stops writing; see cozi.vacuum_health'
-    FROM pg_catalog.pg_database d
+    SELECT 4, 'error_rate', 100 * e.value, e.period, e.events, e.source,
+           CASE WHEN e.value IS NULL
+                THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
+                ELSE format('%s of %s statements failed by the server''s fault; see cozi.error_rate',
+                            coalesce(e.failed, 0), e.events) END
+    FROM cozi.recent_error_ratio(cozi.target_period('error_rate')) e;
+END;
+COMMENT ON FUNCTION health_statements() IS
+'Returns the rows of health about statements and transactions';
+
+CREATE OR REPLACE FUNCTION health_connections(
+    OUT rank int, OUT metric text, OUT value float8, OUT period interval, OUT events bigint,
+    OUT source text, OUT detail text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1
+BEGIN ATOMIC
+    SELECT 5, 'connections', 100 * l.share, NULL::interval, NULL::bigint, 'pg_stat_activity',
+           format('%s of %s in use%s, a pooler''s queue not counted; see cozi.connections', l.used,
+                  l.available, CASE l.scope WHEN 'server' THEN ''
+                               ELSE format(', the limit of %s %I', l.scope, l.name) END)
+    FROM cozi.connection_limits() l LIMIT 1;
+END;
+COMMENT ON FUNCTION health_connections() IS
+'Returns the row of health about connections: the limit that is nearest';
+
+CREATE OR REPLACE VIEW health AS
+WITH measured AS (
+    SELECT * FROM cozi.health_statements()
+    UNION ALL SELECT * FROM cozi.health_database()
+    UNION ALL SELECT * FROM cozi.health_connections()
+    UNION ALL SELECT * FROM cozi.health_machine()
+    UNION ALL SELECT * FROM cozi.health_server()
+    UNION ALL SELECT * FROM cozi.health_replication()
+    UNION ALL SELECT * FROM cozi.health_waits()
+    UNION ALL SELECT * FROM cozi.health_transactions()
+), judged AS (
+    SELECT t.metric, t.unit, t.target, m.rank, m.value, m.period, m.source, m.detail,
+           CASE WHEN m.value IS NULL OR t.target IS NULL THEN 'unknown'
+                WHEN t.op = '<' AND m.value >= t.target OR t.op = '>' AND m.value <= t.target
+                THEN 'breach'
+                WHEN t.op = '<' AND m.value >= t.warn OR t.op = '>' AND m.value <= t.warn THEN 'warn'
+                ELSE 'ok' END AS state,
+           m.events < t.min_events AS few, t.min_events
+    FROM cozi.targets t
+    LEFT JOIN measured m ON m.metric = t.metric
 )
-SELECT t.metric, m.value, t.unit, t.target,
-       CASE WHEN m.value IS NULL OR t.target IS NULL THEN 'unknown'
-            WHEN t.op = '<' AND m.value >= t.target OR t.op = '>' AND m.value <= t.target THEN 'breach'
-            WHEN t.op = '<' AND m.value >= t.warn OR t.op = '>' AND m.value <= t.warn THEN 'warn'
-            ELSE 'ok' END AS state,
-       m.period, m.source, m.detail
-FROM cozi.targets t
-LEFT JOIN measured m ON m.metric = t.metric
-ORDER BY m.rank;
-COMMENT ON VIEW health IS 'one row a target: what is measured, against what, and ok, warn, breach or unknown';
+SELECT j.metric, j.value, j.unit, j.target,
+       CASE WHEN j.few AND j.state IN ('warn', 'breach') THEN 'unknown' ELSE j.state END AS state,
+       j.period, j.source,
+       CASE WHEN j.few AND j.state IN ('warn', 'breach')
+            THEN format('%s; fewer than %s are not judged', j.detail, j.min_events)
+            ELSE j.detail END AS detail
+FROM judged j
+ORDER BY j.rank;
+COMMENT ON VIEW health IS
+'One row per target: what is measured, against what, and ok, warn, breach or unknown';

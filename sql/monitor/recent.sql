@@ -8,10 +8,11 @@ RETURN (SELECT s.taken_at FROM cozi.snapshots s
         WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
 COMMENT ON FUNCTION window_start(interval) IS 'when the snapshot was taken that a window of that length begins with; NULL if there is none';
 
-CREATE OR REPLACE FUNCTION recent_query_time(span interval, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_query_time(span interval,
+    OUT value float8, OUT period interval, OUT source text, OUT events bigint)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT q.total_ms / nullif(q.calls, 0)::float8, q.period, q.source
+    SELECT q.total_ms / nullif(q.calls, 0)::float8, q.period, q.source, q.calls::bigint
     FROM (SELECT d.oid AS dbid, cozi.window_start(recent_query_time.span) AS start
           FROM pg_catalog.pg_database d WHERE d.datname = current_database()) w
     CROSS JOIN LATERAL (
@@ -26,22 +27,44 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION recent_query_time(interval) IS 'the mean time in ms of this database''s statements since that long ago, or since the reset';
 
-CREATE OR REPLACE FUNCTION recent_cache_hit(span interval, OUT value float8, OUT period interval, OUT source text)
+-- What pg_stat_database counted of this database since a snapshot of that long
+-- ago, or since its reset.
+CREATE OR REPLACE FUNCTION recent_database(span interval,
+    OUT hit bigint, OUT read bigint, OUT deadlocks bigint, OUT temp_bytes bigint,
+    OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT 100 * c.hit / nullif(c.hit + c.read, 0)::float8, c.period, c.source
-    FROM (SELECT CASE WHEN w.whole THEN d.blks_hit ELSE d.blks_hit - b.blks_hit END AS hit,
-                 CASE WHEN w.whole THEN d.blks_read ELSE d.blks_read - b.blks_read END AS read,
-                 clock_timestamp() - CASE WHEN w.whole THEN d.stats_reset ELSE s.taken_at END AS period,
-                 CASE WHEN w.whole THEN 'pg_stat_database since its reset' ELSE 'snapshots' END AS source
-          FROM pg_catalog.pg_stat_database d
-          LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(recent_cache_hit.span)
-          LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.datid
-          CROSS JOIN LATERAL (SELECT b.snapshot IS NULL OR d.stats_reset IS DISTINCT FROM b.stats_reset
-                                     OR d.blks_hit < b.blks_hit OR d.blks_read < b.blks_read AS whole) w
-          WHERE d.datname = current_database()) c;
+    SELECT d.blks_hit - w.less * coalesce(b.blks_hit, 0),
+           d.blks_read - w.less * coalesce(b.blks_read, 0),
+           d.deadlocks - w.less * coalesce(b.deadlocks, 0),
+           d.temp_bytes - w.less * coalesce(b.temp_bytes, 0),
+           clock_timestamp() - CASE w.less WHEN 1 THEN s.taken_at
+                                    ELSE coalesce(d.stats_reset, g.stats_reset) END,
+           CASE w.less WHEN 1 THEN 'snapshots' ELSE 'pg_stat_database since its reset' END
+    FROM pg_catalog.pg_stat_database d
+    CROSS JOIN pg_catalog.pg_stat_bgwriter g
+    LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(recent_database.span)
+    LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.datid
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN b.snapshot IS NULL OR d.stats_reset IS DISTINCT FROM b.stats_reset
+                         OR d.blks_hit < b.blks_hit OR d.blks_read < b.blks_read
+                         OR d.deadlocks < b.deadlocks OR d.temp_bytes < b.temp_bytes
+                    THEN 0 ELSE 1 END AS less) w
+    WHERE d.datname = current_database();
 END;
-COMMENT ON FUNCTION recent_cache_hit(interval) IS 'this database''s cache hit ratio in percent since that long ago, or since the reset';
+COMMENT ON FUNCTION recent_database(interval) IS
+'Returns what pg_stat_database counted of this database since that long ago, or since its reset';
+
+CREATE OR REPLACE FUNCTION recent_cache_hit(span interval,
+    OUT value float8, OUT period interval, OUT source text, OUT events bigint)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT 100 * d.hit / nullif(d.hit + d.read, 0)::float8, d.period, d.source, d.hit + d.read
+    FROM cozi.recent_database(recent_cache_hit.span) d;
+END;
+COMMENT ON FUNCTION recent_cache_hit(interval) IS
+'Returns this database''s cache hit ratio in percent since that long ago, or since the reset, and of '
+'how many blocks';
 
 -- The life of cozi's own counters is not that of pg_stat_statements: the
 -- snapshot that a window of them begins with is their own, too.
@@ -60,28 +83,34 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION latency_start(interval) IS 'the snapshot that a window of latencies and errors of that length begins with, NULL if there is none, and since when they count';
 
-CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8,
+    OUT value float8, OUT period interval, OUT source text, OUT events bigint)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT (SELECT cozi.histogram_quantile(cozi.histogram_sum(
-                       cozi.histogram_minus(t.histogram, coalesce(cozi.latency_at(w.snapshot, t.dbid, t.userid, 0), '{}'))),
-                       recent_transaction_time.quantile)
-            FROM cozi.transaction_latency(true, true) t
-            WHERE t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())),
+    SELECT cozi.histogram_quantile(h.histogram, recent_transaction_time.quantile),
            clock_timestamp() - coalesce(w.taken_at, w.latency_since),
-           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset' ELSE 'snapshots' END
-    FROM cozi.latency_start(recent_transaction_time.span) w;
+           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset' ELSE 'snapshots' END,
+           cozi.histogram_count(h.histogram)
+    FROM cozi.latency_start(recent_transaction_time.span) w
+    CROSS JOIN LATERAL (
+        SELECT cozi.histogram_sum(cozi.histogram_minus(
+                   t.histogram, coalesce(cozi.latency_at(w.snapshot, t.dbid, t.userid, 0), '{}')))
+        FROM cozi.transaction_latency(true, true) t
+        WHERE t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d
+                        WHERE d.datname = current_database())) h(histogram);
 END;
 COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile in ms of this database''s transactions since that long ago, or since the reset';
 
 -- A statement is counted before it is known that it failed: while one does, a
 -- snapshot may hold one too many.
-CREATE OR REPLACE FUNCTION recent_error_ratio(span interval, OUT value float8, OUT period interval, OUT source text)
+CREATE OR REPLACE FUNCTION recent_error_ratio(span interval,
+    OUT value float8, OUT period interval, OUT source text, OUT events bigint, OUT failed bigint)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT coalesce(e.servers, 0) / nullif(coalesce(e.errors, 0) + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0), 0)::float8,
+    SELECT coalesce(e.servers, 0) / nullif(n.events, 0)::float8,
            clock_timestamp() - coalesce(w.taken_at, w.latency_since),
-           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END
+           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END,
+           n.events::bigint, e.servers::bigint
     FROM cozi.latency_start(recent_error_ratio.span) w
     JOIN pg_catalog.pg_database d ON d.datname = current_database()
     LEFT JOIN cozi.snapshot_databases b ON b.snapshot = w.snapshot AND b.dbid = d.oid
@@ -92,6 +121,9 @@ BEGIN ATOMIC
                                                        AND o.snapshot <= w.snapshot AND o.latency_since = w.latency_since
                                                      ORDER BY o.snapshot DESC LIMIT 1), 0)
               FROM cozi.errors(true) c WHERE c.dbid = d.oid) n(sqlstate, count)
-    ) e(errors, servers);
+    ) e(errors, servers)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(e.errors, 0)
+               + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)) n(events);
 END;
 COMMENT ON FUNCTION recent_error_ratio(interval) IS 'errors of the server''s making for each statement of this database since that long ago, or since the reset';

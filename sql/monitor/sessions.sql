@@ -79,33 +79,51 @@ LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = t.pid
 ORDER BY t.path;
 COMMENT ON VIEW blocking_tree IS 'who waits for whom: each chain of locks from its root, the session that waits for none';
 
+-- What vacuum may remove from an ordinary table of this database is bounded by
+-- the transactions of this database, by standbys that report theirs, and by the
+-- xmin of slots: not by other databases, not by lazy vacuums, and not by a
+-- catalog_xmin, which bounds the catalogs alone (ComputeXidHorizons).
 CREATE OR REPLACE VIEW long_transactions AS
 WITH held AS (
     SELECT 'session' AS source, a.pid, a.application_name AS name, a.datname, a.usename AS rolname, a.state AS activity,
            a.xact_start AS started, a.state_change,
-           greatest(age(a.backend_xid), age(a.backend_xmin)) AS xid_age, a.query_id AS queryid, a.query
+           greatest(age(a.backend_xid), age(a.backend_xmin)) AS xid_age,
+           CASE WHEN coalesce(a.datname, current_database()) = current_database()
+                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid)
+                THEN greatest(age(a.backend_xid), age(a.backend_xmin)) END AS held,
+           a.query_id AS queryid, a.query
     FROM pg_catalog.pg_stat_activity a
     WHERE (a.xact_start IS NOT NULL OR a.backend_xmin IS NOT NULL)
-      AND a.pid <> pg_backend_pid() AND a.backend_type <> 'walsender'
+      AND a.pid <> pg_backend_pid() AND a.backend_type <> 'walsender' AND a.leader_pid IS NULL
     UNION ALL
-    SELECT 'prepared', NULL, x.gid, x.database, x.owner, 'prepared', x.prepared, x.prepared, age(x.transaction), NULL, NULL
+    SELECT 'prepared', NULL, x.gid, x.database, x.owner, 'prepared', x.prepared, x.prepared, age(x.transaction),
+           CASE WHEN x.database = current_database() THEN age(x.transaction) END, NULL, NULL
     FROM pg_catalog.pg_prepared_xacts x
     UNION ALL
     SELECT 'slot', s.active_pid, s.slot_name, s.database, NULL, CASE WHEN s.active THEN 'active' ELSE 'inactive' END, NULL, NULL,
-           greatest(age(s.xmin), age(s.catalog_xmin)), NULL, NULL
+           greatest(age(s.xmin), age(s.catalog_xmin)), age(s.xmin), NULL, NULL
     FROM pg_catalog.pg_replication_slots s WHERE s.xmin IS NOT NULL OR s.catalog_xmin IS NOT NULL
     UNION ALL
-    SELECT 'standby', r.pid, r.application_name, NULL, r.usename, r.state, NULL, NULL, age(r.backend_xmin), NULL, NULL
+    SELECT 'standby', r.pid, r.application_name, NULL, r.usename, r.state, NULL, NULL, age(r.backend_xmin),
+           age(r.backend_xmin), NULL, NULL
     FROM pg_catalog.pg_stat_replication r WHERE r.backend_xmin IS NOT NULL
+), target AS (
+    SELECT coalesce((SELECT t.target FROM cozi.targets t WHERE t.metric = 'oldest_transaction'), 300) AS oldest,
+           coalesce((SELECT t.warn FROM cozi.targets t WHERE t.metric = 'oldest_transaction'), 60) AS oldest_warn,
+           coalesce((SELECT t.target FROM cozi.targets t WHERE t.metric = 'idle_in_transaction'), 300) AS idle
 )
 SELECT h.source, h.pid, h.name, h.datname, h.rolname, h.activity, h.started, d.age, h.xid_age,
-       coalesce(h.xid_age > 0 AND h.xid_age = max(h.xid_age) OVER (), false) AS holds_horizon,
-       CASE WHEN h.activity LIKE 'idle in transaction%' AND clock_timestamp() - h.state_change > interval '5 min'
-                 OR h.source = 'prepared' AND d.age > interval '5 min' THEN 'breach'
-            WHEN d.age > interval '1 min' THEN 'warn'
+       coalesce(h.held > 0 AND h.held = max(h.held) OVER (), false) AS holds_horizon,
+       CASE WHEN h.activity LIKE 'idle in transaction%'
+                 AND extract(epoch FROM clock_timestamp() - h.state_change) > t.idle
+                 OR extract(epoch FROM d.age) > t.oldest THEN 'breach'
+            WHEN extract(epoch FROM d.age) > t.oldest_warn THEN 'warn'
             WHEN d.age IS NOT NULL THEN 'ok' ELSE 'unknown' END AS state,
        h.queryid, h.query
 FROM held h
+CROSS JOIN target t
 CROSS JOIN LATERAL (SELECT clock_timestamp() - h.started AS age) d
 ORDER BY h.started, h.xid_age DESC NULLS LAST;
-COMMENT ON VIEW long_transactions IS 'what keeps vacuum from removing dead rows: transactions, prepared ones, slots, standbys; oldest first';
+COMMENT ON VIEW long_transactions IS
+'One row per transaction, prepared transaction, slot and standby that is open; holds_horizon is true '
+'for what keeps vacuum from removing dead rows of this database';

@@ -4,7 +4,10 @@ CREATE TABLE snapshots (
     snapshot bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     taken_at timestamptz NOT NULL,
     epoch    text,
-    latency_since timestamptz
+    latency_since timestamptz,
+    checkpoints_timed     bigint,
+    checkpoints_requested bigint,
+    network_bytes         bigint
 );
 CREATE INDEX ON snapshots (taken_at);
 COMMENT ON SEQUENCE snapshots_snapshot_seq IS 'numbers the snapshots';
@@ -100,8 +103,10 @@ BEGIN
     -- One after the other: a higher number never holds less.
     LOCK TABLE cozi.snapshots IN SHARE UPDATE EXCLUSIVE MODE;
 
-    INSERT INTO cozi.snapshots (taken_at, epoch, latency_since)
-    SELECT clock_timestamp(), cozi.stats_epoch(), l.stats_since FROM cozi.latency_stats() l
+    INSERT INTO cozi.snapshots (taken_at, epoch, latency_since, checkpoints_timed,
+                                checkpoints_requested, network_bytes)
+    SELECT clock_timestamp(), cozi.stats_epoch(), l.stats_since, c.timed, c.requested, n.bytes
+    FROM cozi.latency_stats() l, cozi.checkpoints() c, cozi.network() n
     RETURNING snapshot, latency_since INTO this, since;
     INSERT INTO cozi.snapshot_databases
     SELECT this, d.datid, d.xact_commit, d.xact_rollback, d.blks_hit, d.blks_read, d.temp_bytes, d.deadlocks, d.stats_reset,

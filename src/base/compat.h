@@ -187,6 +187,15 @@ find_setting_compat(const char *name)
 #define COZI_EXPLAIN_FORMAT_H	"commands/explain.h"
 #endif
 
+/* 17: the checkpointer's counters have names of their own */
+#if PG_VERSION_NUM >= 170000
+#define COZI_CHECKPOINTS_TIMED		num_timed
+#define COZI_CHECKPOINTS_REQUESTED	num_requested
+#else
+#define COZI_CHECKPOINTS_TIMED		timed_checkpoints
+#define COZI_CHECKPOINTS_REQUESTED	requested_checkpoints
+#endif
+
 /*
  * 16: query jumbling moved; rows of a portal fetched in parts are added up.
  */
