@@ -412,6 +412,13 @@ foreach my $page (@pages)
 	is($err, '', "the shell reads the commands of $page");
 }
 
+my $listed = slurp_file('doc/settings.md');
+my @settings = split /\n/, $node->safe_psql('template1',
+	q{SELECT name FROM pg_settings WHERE name LIKE 'cozi.%' ORDER BY 1});
+cmp_ok(scalar @settings, '>', 10, 'the server shows the settings of cozi');
+is(join(' ', grep { $listed !~ /^\| `\Q$_\E` \|/m } @settings),
+	'', 'doc/settings.md lists every setting');
+
 SKIP:
 {
 	my @missing = grep { !$have{$_} } sort keys %have;
