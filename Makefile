@@ -5,6 +5,7 @@
 #   make installcheck        the tests, on a server that runs and has cozi
 #   make pgtap               the contracts, on a server that has pgTAP as well
 #   make format              src/ as pgindent would leave it; make format-check
+#   make tidy                the Perl files as perltidy leaves them
 #   make shellcheck          the scripts
 #   make dist                the archive for PGXN, of what is committed
 
@@ -39,7 +40,7 @@ PG_CONFIG ?= pg_config
 PGXS      := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 .DEFAULT_GOAL := all
-.PHONY: demo test bench pgtap format format-check shellcheck dist no-check no-server
+.PHONY: demo test bench pgtap format format-check tidy shellcheck dist no-check no-server
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -76,6 +77,8 @@ format:
 	test/format --write
 format-check:
 	test/format
+tidy:
+	perltidy -b -bext=/ test/t/*.p[lm] test/t/*/*.pm bench/*.p[lm]
 shellcheck:
 	test/shell
 

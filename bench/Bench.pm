@@ -22,8 +22,17 @@ sub connect
 {
 	my ($db) = @_;
 	$db ||= $ENV{PGDATABASE};
-	return DBI->connect("dbi:Pg:dbname=$db;host=$ENV{PGHOST};port=$ENV{PGPORT}",
-		$ENV{PGUSER}, '', { RaiseError => 1, AutoCommit => 1, PrintError => 0, PrintWarn => 0, pg_server_prepare => 0 });
+	return DBI->connect(
+		"dbi:Pg:dbname=$db;host=$ENV{PGHOST};port=$ENV{PGPORT}",
+		$ENV{PGUSER},
+		'',
+		{
+			RaiseError => 1,
+			AutoCommit => 1,
+			PrintError => 0,
+			PrintWarn => 0,
+			pg_server_prepare => 0
+		});
 }
 
 sub median
@@ -41,7 +50,12 @@ sub spread
 
 sub num { my $v = shift; return $v >= 100 ? '%.0f' : $v >= 1 ? '%.2f' : '%.4f'; }
 
-sub title { print "\n$_[0]\n"; printf "%-44s %-34s %-34s %s\n", 'claim', 'new', 'old', 'ratio'; return; }
+sub title
+{
+	print "\n$_[0]\n";
+	printf "%-44s %-34s %-34s %s\n", 'claim', 'new', 'old', 'ratio';
+	return;
+}
 
 sub side
 {
@@ -56,8 +70,8 @@ sub side
 sub pair
 {
 	my ($claim, %o) = @_;
-	my $runs  = $o{runs} || 5;
-	my $unit  = $o{unit} || 'ms';
+	my $runs = $o{runs} || 5;
+	my $unit = $o{unit} || 'ms';
 	my $scale = { s => 1, ms => 1e3, us => 1e6 }->{$unit} || 1;
 	my (@new, @old, @ratio);
 	side($o{$_}[1], $scale) for $o{warm} ? () : ('new', 'old');
@@ -65,8 +79,8 @@ sub pair
 	{
 		# each pair begins with the other side
 		my ($n, $p);
-		if ($i % 2) { $n = side($o{new}[1], $scale); $p = side($o{old}[1], $scale); }
-		else        { $p = side($o{old}[1], $scale); $n = side($o{new}[1], $scale); }
+		if   ($i % 2) { $n = side($o{new}[1], $scale); $p = side($o{old}[1], $scale); }
+		else          { $p = side($o{old}[1], $scale); $n = side($o{new}[1], $scale); }
 		push @new, $n;
 		push @old, $p;
 		push @ratio, $o{more} ? $n / $p : $p / $n;
@@ -76,7 +90,7 @@ sub pair
 	  "$o{new}[0]: " . spread(num(median(@new)), @new) . " $unit",
 	  "$o{old}[0]: " . spread(num(median(@old)), @old) . " $unit",
 	  spread($r >= 100 ? '%.0fx' : '%.2fx', @ratio),
-	  defined $o{floor} ? ($r >= $o{floor} ? "  at least $o{floor}x: yes" : "  at least $o{floor}x: NO") : '';
+	  defined $o{floor} ? "  at least $o{floor}x: " . ($r >= $o{floor} ? 'yes' : 'NO') : '';
 	return $r;
 }
 
@@ -84,8 +98,14 @@ sub pair
 sub pgbench
 {
 	my (%o) = @_;
-	my @cmd = ('pgbench', '-n', '-M', $o{protocol} || 'simple', '-c', $o{clients} || 1, '-j', $o{threads} || 2,
-		'-T', $o{seconds} || 5, (map { ('-f', $_) } @{ $o{files} }), @{ $o{args} || [] }, $ENV{PGDATABASE});
+	my @cmd = (
+		'pgbench', '-n',
+		'-M', $o{protocol} || 'simple',
+		'-c', $o{clients} || 1,
+		'-j', $o{threads} || 2,
+		'-T', $o{seconds} || 5,
+		(map { ('-f', $_) } @{ $o{files} }), @{ $o{args} || [] },
+		$ENV{PGDATABASE});
 	my $out = qx(@cmd 2>&1);
 	$out =~ /tps = ([\d.]+) \(without initial/ or die $out;
 	return $1;

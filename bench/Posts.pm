@@ -17,7 +17,8 @@ sub create
 	my ($dbh, $n) = @_;
 	$dbh->do('CREATE EXTENSION IF NOT EXISTS cozi');
 	$dbh->do('SELECT setseed(0.5)');
-	$dbh->do(qq{
+	$dbh->do(
+		qq{
 		CREATE TABLE posts AS
 		SELECT id, title, points, interactions, created_at,
 		       cozi.heat(points, created_at + late, '6 hours') AS heat

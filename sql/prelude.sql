@@ -14,9 +14,9 @@
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+               JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
                WHERE n.nspname OPERATOR(pg_catalog.=) 'cozi'
-                 AND n.nspowner OPERATOR(pg_catalog.<>) (SELECT r.oid FROM pg_catalog.pg_roles r
-                                                         WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)) THEN
+                 AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) THEN
         RAISE EXCEPTION 'schema "cozi" belongs to another role'
             USING ERRCODE = 'insufficient_privilege',
                   HINT = 'Drop the schema, or make the role that creates the extension its owner.';
@@ -31,9 +31,11 @@ BEGIN
                   HINT = 'Drop the schema, or revoke CREATE on it before CREATE EXTENSION cozi.';
     END IF;
     IF EXISTS (SELECT FROM pg_catalog.pg_depend d
-               WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+               WHERE d.refclassid OPERATOR(pg_catalog.=)
+                     'pg_catalog.pg_namespace'::pg_catalog.regclass
                  AND d.refobjid OPERATOR(pg_catalog.=) 'cozi'::pg_catalog.regnamespace
-                 AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass) THEN
+                 AND d.classid OPERATOR(pg_catalog.<>)
+                     'pg_catalog.pg_extension'::pg_catalog.regclass) THEN
         RAISE EXCEPTION 'schema "cozi" is not empty'
             USING ERRCODE = 'duplicate_schema',
                   HINT = 'Move or drop the objects in it before CREATE EXTENSION cozi.';
@@ -43,7 +45,7 @@ $$;
 
 REVOKE ALL ON SCHEMA cozi FROM PUBLIC;
 GRANT USAGE ON SCHEMA cozi TO pg_monitor;
-COMMENT ON SCHEMA cozi IS 'the content logic of a social platform (extension cozi)';
+COMMENT ON SCHEMA cozi IS 'The content logic of a social platform (extension cozi)';
 
 -- The library looks for its tables in schema cozi, and policies name the schema.
 CREATE OR REPLACE FUNCTION _keep_schema() RETURNS event_trigger
@@ -59,9 +61,11 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION _keep_schema() IS 'Refuses to rename the schema of the extension; an event trigger';
+COMMENT ON FUNCTION _keep_schema() IS
+'Refuses to rename the schema of the extension; an event trigger';
 
 CREATE EVENT TRIGGER cozi_keep_schema ON ddl_command_end
     WHEN TAG IN ('ALTER SCHEMA')
     EXECUTE FUNCTION _keep_schema();
-COMMENT ON EVENT TRIGGER cozi_keep_schema IS 'Keeps the name of schema cozi, by which the library finds its tables';
+COMMENT ON EVENT TRIGGER cozi_keep_schema IS
+'Keeps the name of schema cozi, by which the library finds its tables';

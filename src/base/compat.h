@@ -73,18 +73,23 @@ get_named_struct_compat(const char *name, Size size,
 
 /* 19: a scan has flags */
 #if PG_VERSION_NUM >= 190000
-#define table_beginscan_compat(rel, snapshot, nkeys, key) table_beginscan(rel, snapshot, nkeys, key, 0)
+#define table_beginscan_compat(rel, snapshot, nkeys, key) \
+		table_beginscan(rel, snapshot, nkeys, key, 0)
 #else
-#define table_beginscan_compat(rel, snapshot, nkeys, key) table_beginscan(rel, snapshot, nkeys, key)
+#define table_beginscan_compat(rel, snapshot, nkeys, key) \
+		table_beginscan(rel, snapshot, nkeys, key)
 #endif
 
 /* 18: an index scan may be measured; 19: it has flags, too */
 #if PG_VERSION_NUM >= 190000
-#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0, 0)
+#define index_beginscan_compat(rel, index, snapshot, nkeys) \
+		index_beginscan(rel, index, snapshot, NULL, nkeys, 0, 0)
 #elif PG_VERSION_NUM >= 180000
-#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#define index_beginscan_compat(rel, index, snapshot, nkeys) \
+		index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #else
-#define index_beginscan_compat(rel, index, snapshot, nkeys) index_beginscan(rel, index, snapshot, nkeys, 0)
+#define index_beginscan_compat(rel, index, snapshot, nkeys) \
+		index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
 /*
@@ -218,9 +223,9 @@ find_setting_compat(const char *name)
 #endif
 
 /*
- * The time a query spends in ExecutorRun and ExecutorFinish.  19 is told
- * before ExecutorStart that it is wanted; before, whoever is first to want it
- * makes the clock afterwards, in the query's own memory.
+ * The time a query spends in ExecutorRun and ExecutorFinish.  19 is told before
+ * ExecutorStart that a clock is wanted.  Before 19 the first hook that wants a
+ * clock makes it after ExecutorStart, in the query's own memory.
  *
  *		COZI_CLOCK_BEFORE_START(queryDesc), COZI_CLOCK_AFTER_START(queryDesc)
  *		COZI_CLOCK_RUNS(queryDesc)		has the query a clock?

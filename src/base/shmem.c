@@ -78,8 +78,6 @@ use_area(CoziShmem *shmem, CoziShmemHeader *area, bool dynamic)
 	shmem->area = area;
 }
 
-/* ---- preloaded ---- */
-
 static void
 request_areas(void)
 {
@@ -131,8 +129,6 @@ cozi_shmem_request(CoziShmem *shmem)
 		elog(ERROR, "too many shared memory areas");
 	requested[n_requested++] = shmem;
 }
-
-/* ---- not preloaded ---- */
 
 static void
 init_rendezvous(named_struct_init_args)

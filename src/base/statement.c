@@ -60,7 +60,10 @@ cozi_statement(const char *template,...)
 	initStringInfo(&sql);
 	while (*template)
 	{
-		int			len = *template == '{' ? strspn(template + 1, "abcdefghijklmnopqrstuvwxyz_") : 0;
+		int			len = 0;
+
+		if (*template == '{')
+			len = strspn(template + 1, "abcdefghijklmnopqrstuvwxyz_");
 
 		if (len > 0 && template[len + 1] == '}')
 		{

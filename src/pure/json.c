@@ -235,7 +235,9 @@ read_string(CoziJson *json, char *out, int *out_len)
 		/* what is left begins a character beyond ASCII */
 		if (json->bytes == COZI_JSON_ASCII)
 			return fail(json, "a character beyond ASCII, in a database that is not UTF8");
-		len = json->bytes == COZI_JSON_UTF8 ? utf8_length((const unsigned char *) json->at, (const unsigned char *) json->end) : 1;
+		len = 1;
+		if (json->bytes == COZI_JSON_UTF8)
+			len = utf8_length((const unsigned char *) json->at, (const unsigned char *) json->end);
 		if (len == 0)
 			return fail(json, "invalid UTF-8");
 		if (out)
@@ -384,7 +386,9 @@ read_value(CoziJson *json, int depth, CoziJsonKind *kind)
 			if (depth == COZI_JSON_MAX_DEPTH)
 				return fail(json, "nested too deeply");
 			*kind = *json->at++ == '{' ? COZI_JSON_OBJECT : COZI_JSON_ARRAY;
-			return *kind == COZI_JSON_OBJECT ? read_object(json, depth + 1) : read_array(json, depth + 1);
+			if (*kind == COZI_JSON_OBJECT)
+				return read_object(json, depth + 1);
+			return read_array(json, depth + 1);
 		case '"':
 			*kind = COZI_JSON_STRING;
 			json->at++;

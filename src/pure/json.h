@@ -66,7 +66,8 @@ typedef struct CoziJson
 	const char *error;
 } CoziJson;
 
-extern const char *cozi_json_read(CoziJson *json, const char *text, size_t len, CoziJsonBytes bytes);
+extern const char *cozi_json_read(CoziJson *json, const char *text, size_t len,
+								  CoziJsonBytes bytes);
 extern const CoziJsonMember *cozi_json_member(const CoziJson *json, const char *name);
 extern int	cozi_json_string(const CoziJsonMember *member, char *out, size_t size);
 extern bool cozi_json_equals(const CoziJsonMember *member, const char *want);

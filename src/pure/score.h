@@ -44,7 +44,9 @@ static inline double
 score_hot(int64_t ups, int64_t downs, int64_t created_at)
 {
 	bool		negative = ups < downs;
-	uint64_t	net = negative ? (uint64_t) downs - (uint64_t) ups : (uint64_t) ups - (uint64_t) downs;
+	uint64_t	up = (uint64_t) ups;
+	uint64_t	down = (uint64_t) downs;
+	uint64_t	net = negative ? down - up : up - down;
 	double		order = net > 1 ? log10((double) net) : 0;
 	int64_t		age = created_at - SCORE_REDDIT_BORN;
 

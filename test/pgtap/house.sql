@@ -55,13 +55,15 @@ SELECT is_empty($$
      SELECT object, privilege, grantee FROM privilege)$$,
     'every object has exactly the privileges that the page of grants lists');
 SELECT is_empty($$
-    SELECT grantee, name, count(*) FROM (SELECT DISTINCT grantee, privilege, name, object FROM cozi._grants) g
+    SELECT grantee, name, count(*)
+    FROM (SELECT DISTINCT grantee, privilege, name, object FROM cozi._grants) g
     WHERE object IS NULL OR grantee NOT IN ('PUBLIC', 'pg_monitor', 'owner', 'app')
        OR grantee IN ('owner', 'app')
           AND EXISTS (SELECT FROM cozi._grants p WHERE p.grantee = 'PUBLIC' AND p.object = g.object)
     GROUP BY grantee, name$$,
     'every name on the page of grants exists, and is granted to no one who has it from PUBLIC');
-SELECT is_empty($$SELECT name FROM cozi._grants GROUP BY grantee, privilege, name, object HAVING count(*) > 1$$,
+SELECT is_empty($$
+    SELECT name FROM cozi._grants GROUP BY grantee, privilege, name, object HAVING count(*) > 1$$,
     'no name stands twice on the page of grants for the same grantee');
 SELECT is_empty($$
     SELECT m.object FROM cozi._members m
@@ -79,15 +81,19 @@ SELECT is_empty($$
     'PUBLIC executes no volatile function but those that public_writes lists');
 SELECT is_empty($$
     SELECT r.object, t.attname, a.privilege_type, a.grantee
-    FROM rel r JOIN pg_attribute t ON t.attrelid = r.oid, aclexplode(t.attacl) a WHERE a.grantee <> r.relowner$$,
+    FROM rel r JOIN pg_attribute t ON t.attrelid = r.oid, aclexplode(t.attacl) a
+    WHERE a.grantee <> r.relowner$$,
     'nothing is granted on a single column');
 SELECT is_empty($$
-    SELECT a.privilege_type, a.grantee FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
+    SELECT a.privilege_type, a.grantee
+    FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
     WHERE nspname = 'cozi'
       AND (a.grantee = 0 OR a.privilege_type = 'CREATE' AND a.grantee <> nspowner)$$,
     'schema cozi is closed to PUBLIC, and only its owner may create objects in it');
-SELECT is_empty($$SELECT object FROM func WHERE proname ~ 'reset|^rebuild|^fold|^drop_|^add_|^retire|^protect|^create_'
-    AND has_function_privilege('pg_read_all_stats', oid, 'EXECUTE')$$,
+SELECT is_empty($$
+    SELECT object FROM func
+    WHERE proname ~ 'reset|^rebuild|^fold|^drop_|^add_|^retire|^protect|^create_'
+      AND has_function_privilege('pg_read_all_stats', oid, 'EXECUTE')$$,
     'a role that may read statistics may not change anything');
 
 -- Functions
@@ -98,51 +104,68 @@ SELECT is_empty($$
 SELECT is_empty($$
     SELECT object FROM func
     WHERE prokind IN ('f', 'p') AND lanname IN ('sql', 'plpgsql') AND provolatile = 'i'
-      AND pg_get_functiondef(oid) ~* '\m(now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|current_setting|current_(date|time|timestamp|user|role)|localtime(stamp)?|session_user|nextval)\M'$$,
+      AND pg_get_functiondef(oid) ~* concat(
+          '\m(now|(clock|statement|transaction)_timestamp|timeofday|random|current_setting|',
+          'current_(date|time|timestamp|user|role)|localtime(stamp)?|session_user|nextval)\M')$$,
     'no IMMUTABLE function looks at the clock, a setting or the user');
 SELECT is_empty($$SELECT object FROM func WHERE provolatile = 'i' AND proparallel <> 's'$$,
     'every immutable function is parallel safe');
 SELECT is_empty($$SELECT object FROM func WHERE proleakproof AND lanname <> 'c'$$,
     'only C functions claim to be leakproof');
 SELECT is_empty($$
-    SELECT object FROM func WHERE lanname = 'c' AND (probin <> '$libdir/cozi' OR prosrc !~ '^cozi_')$$,
+    SELECT object FROM func
+    WHERE lanname = 'c' AND (probin <> '$libdir/cozi' OR prosrc !~ '^cozi_')$$,
     'C functions are in $libdir/cozi and carry the prefix cozi_');
 SELECT lives_ok($$
-    SELECT CASE lanname WHEN 'c' THEN fmgr_c_validator(oid) WHEN 'sql' THEN fmgr_sql_validator(oid) WHEN 'plpgsql' THEN plpgsql_validator(oid) END
+    SELECT CASE lanname WHEN 'c' THEN fmgr_c_validator(oid) WHEN 'sql' THEN fmgr_sql_validator(oid)
+           WHEN 'plpgsql' THEN plpgsql_validator(oid) END
     FROM func WHERE prokind IN ('f', 'p')$$,
     'every C symbol exists and every body is valid, which CREATE EXTENSION does not check');
 
 -- Names
 SELECT is_empty($$
-    SELECT object, a FROM func, unnest(proargnames) a JOIN pg_get_keywords() k ON k.word = a WHERE k.catcode IN ('R', 'T')
+    SELECT object, a FROM func, unnest(proargnames) a
+    JOIN pg_get_keywords() k ON k.word = a WHERE k.catcode IN ('R', 'T')
     UNION ALL
-    SELECT object, attname FROM rel JOIN pg_attribute ON attrelid = oid JOIN pg_get_keywords() k ON k.word = attname WHERE k.catcode IN ('R', 'T')$$,
+    SELECT object, attname FROM rel JOIN pg_attribute ON attrelid = oid
+    JOIN pg_get_keywords() k ON k.word = attname WHERE k.catcode IN ('R', 'T')$$,
     'no argument or column has to be quoted because it is a keyword');
-SELECT is_empty($$SELECT object FROM func WHERE proname ~ '^cozi' UNION ALL SELECT object FROM rel WHERE relname ~ '^cozi'$$,
+SELECT is_empty($$
+    SELECT object FROM func WHERE proname ~ '^cozi'
+    UNION ALL SELECT object FROM rel WHERE relname ~ '^cozi'$$,
     'no function, table or view repeats cozi in its name');
 SELECT is_empty($$
     SELECT object FROM member m
     LEFT JOIN LATERAL pg_identify_object(m.classid, m.objid, 0) i ON true
-    WHERE i.schema <> 'cozi' OR (i.schema IS NULL AND i.type NOT IN ('cast', 'event trigger', 'foreign-data wrapper', 'function of access method'))$$,
+    WHERE i.schema <> 'cozi' OR (i.schema IS NULL AND i.type NOT IN
+        ('cast', 'event trigger', 'foreign-data wrapper', 'function of access method'))$$,
     'everything is in schema cozi');
 
 -- Tables
+CREATE TEMP VIEW dumped AS
+SELECT unnest(extconfig) AS oid FROM pg_extension WHERE extname = 'cozi';
 SELECT is_empty($$
-    SELECT object FROM rel WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND NOT EXISTS (SELECT FROM not_dumped WHERE relname ~ format('^(%s)$', name))
-      AND oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'cozi' UNION ALL SELECT 0)$$,
+    SELECT object FROM rel
+    WHERE relkind IN ('r', 'p') AND relpersistence = 'p'
+      AND NOT EXISTS (SELECT FROM not_dumped WHERE relname ~ format('^(%s)$', name))
+      AND NOT EXISTS (SELECT FROM dumped WHERE dumped.oid = rel.oid)$$,
     'pg_dump keeps the rows of every table');
 SELECT is_empty($$
-    SELECT object FROM rel WHERE relkind = 'S' AND NOT EXISTS (SELECT FROM not_dumped WHERE relname ~ format('^(%s)$', name))
-      AND oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'cozi' UNION ALL SELECT 0)$$,
+    SELECT object FROM rel
+    WHERE relkind = 'S'
+      AND NOT EXISTS (SELECT FROM not_dumped WHERE relname ~ format('^(%s)$', name))
+      AND NOT EXISTS (SELECT FROM dumped WHERE dumped.oid = rel.oid)$$,
     'pg_dump keeps the state of every sequence');
 SELECT is_empty($$
     SELECT object, attname, atttypid::regtype FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid
     WHERE relkind IN ('r', 'p') AND attnum > 0
-      AND atttypid::regtype::text IN ('regcollation', 'regconfig', 'regdictionary', 'regnamespace', 'regoper', 'regoperator', 'regproc', 'regprocedure')$$,
+      AND atttypid::regtype::text IN ('regcollation', 'regconfig', 'regdictionary', 'regnamespace',
+                                      'regoper', 'regoperator', 'regproc', 'regprocedure')$$,
     'no stored column has a type that pg_upgrade refuses');
 SELECT is_empty($$
     SELECT object, pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)
-    FROM member m JOIN pg_depend d ON (d.classid, d.objid) = (m.classid, m.objid) AND d.deptype = 'n'
+    FROM member m
+    JOIN pg_depend d ON (d.classid, d.objid) = (m.classid, m.objid) AND d.deptype = 'n'
     JOIN pg_depend e ON (e.classid, e.objid) = (d.refclassid, d.refobjid) AND e.deptype = 'e'
     JOIN pg_extension x ON x.oid = e.refobjid AND x.extname NOT IN ('cozi', 'plpgsql')$$,
     'nothing depends on an extension that may be absent');

@@ -37,8 +37,10 @@ SELECT count(*) > 3 AS again FROM cozi.grant_app('regress_grants_app');
 -- the first script of a newcomer
 SET ROLE regress_grants_owner;
 SET search_path = grants_shop;
-CREATE TABLE posts (id bigint PRIMARY KEY, author bigint NOT NULL, visibility text NOT NULL DEFAULT 'public');
-CREATE TABLE votes (post_id bigint, user_id bigint, value int, created_at timestamptz DEFAULT now());
+CREATE TABLE posts (id bigint PRIMARY KEY, author bigint NOT NULL,
+                    visibility text NOT NULL DEFAULT 'public');
+CREATE TABLE votes (post_id bigint, user_id bigint, value int,
+                    created_at timestamptz DEFAULT now());
 CREATE TABLE follows (follower bigint, followed bigint, PRIMARY KEY (follower, followed));
 CREATE TABLE messages (user_id bigint NOT NULL, id bigint, body text, PRIMARY KEY (user_id, id));
 SELECT cozi.create_board('hot_posts', 'votes', 'post_id', 'value');
@@ -67,7 +69,8 @@ RESET search_path;
 
 -- an app calls limits, and makes nothing
 SET ROLE regress_grants_app;
-SELECT cozi.rate_limit('grants:app', 5, '1 minute'), (cozi.rate_limit_peek('grants:app', 5, '1 minute')).remaining;
+SELECT cozi.rate_limit('grants:app', 5, '1 minute'),
+       (cozi.rate_limit_peek('grants:app', 5, '1 minute')).remaining;
 SELECT cozi.uid() IS NULL AS nobody;
 SELECT cozi.rate_limit_reset('grants:app');
 SELECT cozi.create_board('b', NULL, 'post_id');

@@ -43,7 +43,9 @@ sub tree
 					return;
 				}
 				return unless -f && -T;
-				return if $file =~ /^sql\/cozi--|^demo\/data\/.*csv$|^test\/vectors\/|^\.git$|\.(diffs|out)$/;
+				return
+				  if $file =~
+				  /^sql\/cozi--|^demo\/data\/.*csv$|^test\/vectors\/|^\.git$|\.(diffs|out)$/;
 				open my $handle, '<:raw', $file or die "$file: $!";
 				local $/ = undef;
 				$tree{$file} = <$handle>;
@@ -99,7 +101,8 @@ sub sql_names
 	foreach my $file (grep { $_ =~ sql_parts() } keys %$tree)
 	{
 		$name{ lc $2 } = lc $1
-		  while $tree->{$file} =~ /^CREATE (?:OR REPLACE )?(FUNCTION|AGGREGATE|VIEW|TABLE|TYPE|PROCEDURE) (\w+)/mg;
+		  while $tree->{$file} =~
+		  /^CREATE (?:OR REPLACE )?(FUNCTION|AGGREGATE|VIEW|TABLE|TYPE|PROCEDURE) (\w+)/mg;
 	}
 	# views that a DO makes from one text stand on the page of grants
 	foreach (($tree->{'sql/grants.sql'} // '') =~ /^ +\('\w+', +'\w+', +'([\w ]+)'\)/mg)

@@ -14,7 +14,8 @@ our $secret = 'a secret of the tests, with 32 bytes or more';
 sub sign
 {
 	my ($payload, $header, $key) = @_;
-	my $part = encode_base64url($header || '{"alg":"HS256","typ":"JWT"}') . '.' . encode_base64url($payload);
+	my $part =
+	  encode_base64url($header || '{"alg":"HS256","typ":"JWT"}') . '.' . encode_base64url($payload);
 	return $part . '.' . encode_base64url(hmac_sha256($part, $key || $secret));
 }
 
@@ -22,7 +23,8 @@ sub sign
 sub token
 {
 	my ($sub, $more, $key, $header) = @_;
-	return sign(sprintf('{"sub":"%s","exp":%d%s}', $sub, time + 600, $more ? ",$more" : ''), $header, $key);
+	return sign(sprintf('{"sub":"%s","exp":%d%s}', $sub, time + 600, $more ? ",$more" : ''),
+		$header, $key);
 }
 
 1;

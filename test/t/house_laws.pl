@@ -34,7 +34,8 @@ my %left = (
 	'a function says how volatile it is' => {
 		sharding => 6, trending => 3 },
 	'the comment of a function begins with a verb in the third person' => {
-		edge => 23, identity => 18, monitor => 52, policy => 15, ratelimit => 9, sharding => 29, trending => 39 },
+		edge => 23, identity => 18, monitor => 52, policy => 15, ratelimit => 9, sharding => 29,
+		trending => 39 },
 	'the comment of a view begins with "One row per"' => {
 		edge => 1, monitor => 13, ratelimit => 1, trending => 1 },
 	'a function that no page names is a helper, and begins with an underscore' => {
@@ -44,15 +45,20 @@ my %left = (
 	'a file has at most 500 lines' => {
 		identity => 2, policy => 1, pure => 2, rls => 1, sharding => 2, trending => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		base => 5, edge => 108, house => 160, identity => 278, monitor => 620, policy => 432, pure => 50, ratelimit => 146, rls => 5, sharding => 442, signature => 24, trending => 457 },
+		edge => 108, house => 5, identity => 278, monitor => 620, policy => 432, pure => 45,
+		ratelimit => 145, rls => 5, sharding => 441, trending => 457 },
 	'a line of documentation has at most 120 columns' => {
-		house => 65, install => 14, monitor => 99, ratelimit => 49, rls => 38, scope => 5, sharding => 87, supabase => 1, trending => 100 },
+		house => 30, install => 14, monitor => 99, ratelimit => 49, rls => 38, scope => 5,
+		sharding => 87, supabase => 1, trending => 100 },
 	'no file has rulers' => {
-		base => 2, edge => 14, house => 6, identity => 13, monitor => 30, policy => 15, pure => 9, ratelimit => 26, trending => 42 },
+		edge => 14, identity => 13, monitor => 30, policy => 15, pure => 9, ratelimit => 26,
+		trending => 42 },
 	'no text says whoever, whomever, its like or for who' => {
-		base => 1, edge => 10, house => 2, identity => 3, monitor => 7, policy => 3, pure => 1, ratelimit => 2, rls => 4, sharding => 2, trending => 8 },
+		edge => 10, house => 2, identity => 3, monitor => 7, policy => 3, pure => 1, ratelimit
+		=> 2, rls => 4, sharding => 2, trending => 8 },
 	'the name of a test is a sentence of its own' => {
-		identity => 11, monitor => 19, policy => 9, pure => 3, ratelimit => 5, sharding => 12, trending => 20 });
+		identity => 11, monitor => 19, policy => 9, pure => 2, ratelimit => 5, sharding => 11,
+		trending => 20 });
 
 my $tree = Laws::tree();
 cmp_ok(scalar(keys %$tree), '>', 150, 'the files of the checkout are read');
@@ -78,7 +84,8 @@ foreach my $law (@Laws::laws)
 	foreach my $room (sort keys %left_here)
 	{
 		my $found = @{ $offences{$room} // [] };
-		diag("$sentence: $room has $found left, not $left_here{$room}") if $found < $left_here{$room};
+		diag("$sentence: $room has $found left, not $left_here{$room}")
+		  if $found < $left_here{$room};
 	}
 
 	# the law itself
@@ -87,19 +94,31 @@ foreach my $law (@Laws::laws)
 	foreach my $file (sort keys %{ $law->{planted} })
 	{
 		next if $law->{at_least} && @found >= $law->{at_least};
-		ok(scalar(grep { /^\Q$file\E(:|$)/ } @found), "a violation planted in $file is found: $sentence")
-		  or diag(join "\n", @found);
+		ok( scalar(grep { /^\Q$file\E(:|$)/ } @found),
+			"a violation planted in $file is found: $sentence") or diag(join "\n", @found);
 	}
-	cmp_ok(scalar @found, '>=', $law->{at_least}, "a planted violation is found: $sentence") if $law->{at_least};
-	is(join("\n", $find->({ %beside, %{ $law->{lawful} } })), '', "what is lawful is not found: $sentence");
+	cmp_ok(scalar @found, '>=', $law->{at_least}, "a planted violation is found: $sentence")
+	  if $law->{at_least};
+	is(join("\n", $find->({ %beside, %{ $law->{lawful} } })),
+		'', "what is lawful is not found: $sentence");
 }
-is(join("\n", grep { !$known{$_} } sort keys %left), '', 'every list of what is left belongs to a law');
+is(join("\n", grep { !$known{$_} } sort keys %left),
+	'', 'every list of what is left belongs to a law');
 
 # The version stands in cozi.control; what has to repeat it agrees.
 my ($version) = $tree->{'cozi.control'} =~ /^default_version\s*=\s*'(.*)'/m;
-like($tree->{'META.json'}, qr/"version": "\@VERSION\@"/, 'META.json takes the version from cozi.control');
-like($tree->{'CHANGELOG.md'}, qr/\A## \Q$version\E /, 'the newest entry of CHANGELOG.md is this version');
-like($tree->{'debian/changelog'}, qr/\Acozi \(\Q$version\E-/, 'the newest entry of debian/changelog is this version');
+like(
+	$tree->{'META.json'},
+	qr/"version": "\@VERSION\@"/,
+	'META.json takes the version from cozi.control');
+like(
+	$tree->{'CHANGELOG.md'},
+	qr/\A## \Q$version\E /,
+	'the newest entry of CHANGELOG.md is this version');
+like(
+	$tree->{'debian/changelog'},
+	qr/\Acozi \(\Q$version\E-/,
+	'the newest entry of debian/changelog is this version');
 
 # Symbols of a library loaded into the server meet those of all others.
 my $library = `pg_config --pkglibdir`;
@@ -108,6 +127,7 @@ $library .= '/cozi.so';
 my @symbols = map { (split)[2] } grep { / [TDBR] / } `nm -D --defined-only $library`;
 ok(scalar(grep { $_ eq '_PG_init' } @symbols), 'the symbols of the library are read');
 is( join("\n", grep { !/^(cozi_|pg_finfo_cozi_|_PG_init$|Pg_magic_func$|_init$|_fini$)/ } @symbols),
-	'', 'every symbol that the library exports begins with cozi_');
+	'',
+	'every symbol that the library exports begins with cozi_');
 
 done_testing();

@@ -28,12 +28,19 @@ cmp_ok(scalar(split /\n/, $fresh), '>', 50, 'the signature has something to comp
 is(House::difference($fresh, signature('changed')), '', 'two fresh installations are equal');
 
 # One of each kind, undone before the next.
-my $function = $node->safe_psql('changed', q{
-	SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'cozi'::regnamespace AND provolatile = 'i' AND prokind = 'f' ORDER BY p.oid LIMIT 1});
-my $view = $node->safe_psql('changed', q{
-	SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'cozi'::regnamespace AND relkind = 'v' ORDER BY c.oid LIMIT 1});
-my $table = $node->safe_psql('changed', q{
-	SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'cozi'::regnamespace AND relkind = 'r' ORDER BY c.oid LIMIT 1});
+my $function = $node->safe_psql(
+	'changed', q{
+	SELECT p.oid::regprocedure FROM pg_proc p
+	WHERE pronamespace = 'cozi'::regnamespace AND provolatile = 'i' AND prokind = 'f'
+	ORDER BY p.oid LIMIT 1});
+my $view = $node->safe_psql(
+	'changed', q{
+	SELECT c.oid::regclass FROM pg_class c
+	WHERE relnamespace = 'cozi'::regnamespace AND relkind = 'v' ORDER BY c.oid LIMIT 1});
+my $table = $node->safe_psql(
+	'changed', q{
+	SELECT c.oid::regclass FROM pg_class c
+	WHERE relnamespace = 'cozi'::regnamespace AND relkind = 'r' ORDER BY c.oid LIMIT 1});
 foreach my $change (
 	[ 'a comment', "COMMENT ON FUNCTION $function IS NULL" ],
 	[ 'a label', "ALTER FUNCTION $function VOLATILE" ],
@@ -47,18 +54,26 @@ foreach my $change (
 	[ 'a new index', "CREATE INDEX one_more ON $table ((1))" ],
 	[ 'an option of a view', "ALTER VIEW $view SET (security_barrier = true)" ],
 	[ 'a missing object', "ALTER EXTENSION cozi DROP FUNCTION $function" ],
-	[ 'a table that is no longer dumped', q{UPDATE pg_extension SET extconfig = NULL, extcondition = NULL WHERE extname = 'cozi'} ],
-	[ 'a new object', 'CREATE FUNCTION cozi.one_more() RETURNS int LANGUAGE sql AS $$SELECT 1$$; ALTER EXTENSION cozi ADD FUNCTION cozi.one_more()' ])
+	[
+		'a table that is no longer dumped', q{UPDATE pg_extension
+		SET extconfig = NULL, extcondition = NULL WHERE extname = 'cozi'}
+	],
+	[
+		'a new object', 'CREATE FUNCTION cozi.one_more() RETURNS int LANGUAGE sql AS $$SELECT 1$$;
+		ALTER EXTENSION cozi ADD FUNCTION cozi.one_more()'
+	])
 {
 	my ($what, $sql) = @$change;
 	my $changed = $node->safe_psql('changed', "BEGIN; $sql; $House::signature_sql ROLLBACK;");
 	isnt(House::difference($fresh, $changed), '', "the signature notices $what");
 }
-is(House::difference($fresh, signature('changed')), '', 'the signature is what it was once the changes are undone');
+is(House::difference($fresh, signature('changed')),
+	'', 'the signature is what it was once the changes are undone');
 
 # A dump and its restoration
 my $dump = $node->backup_dir . '/fresh.sql';
-command_ok([ 'pg_dump', '--file', $dump, $node->connstr('fresh') ], 'pg_dump writes a fresh installation');
+command_ok([ 'pg_dump', '--file', $dump, $node->connstr('fresh') ],
+	'pg_dump writes a fresh installation');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ],
 	'the dump of a fresh installation restores');
 is(House::difference($fresh, signature('restored')), '', 'a restored installation is equal');
@@ -66,7 +81,8 @@ is(House::difference($fresh, signature('restored')), '', 'a restored installatio
 # An older version, made from the current one: what its last lines drop is new in
 # the current version, and what they change is old.  sql/build writes the script
 # that updates it, as it would for a release.
-my $current = $node->safe_psql('postgres', q{SELECT default_version FROM pg_available_extensions WHERE name = 'cozi'});
+my $current = $node->safe_psql('postgres',
+	q{SELECT default_version FROM pg_available_extensions WHERE name = 'cozi'});
 my $directory = `pg_config --sharedir`;
 chomp $directory;
 $directory .= '/extension';
@@ -86,7 +102,9 @@ SKIP:
 
 	my $script = `sql/build install`;
 	is($?, 0, 'sql/build writes the script of the installation');
-	is($script, slurp_file("$directory/cozi--$current.sql"), 'make has installed the script that sql/build writes');
+	is( $script,
+		slurp_file("$directory/cozi--$current.sql"),
+		'make has installed the script that sql/build writes');
 	my $old = "$script\n" . q{
 		DROP FUNCTION wilson_upper(bigint, bigint, float8);
 		DROP FUNCTION add_secret(text, text, timestamptz);
@@ -98,9 +116,11 @@ SKIP:
 		ALTER FUNCTION is_owner(uuid) SET search_path = pg_catalog;
 		COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS 'old';
 		CREATE OR REPLACE VIEW edges AS
-			SELECT c.edge, c.rel AS relation, c.src, c.dst FROM cozi.edge_config c WHERE c.edge <> 'old';
+			SELECT c.edge, c.rel AS relation, c.src, c.dst
+			FROM cozi.edge_config c WHERE c.edge <> 'old';
 		CREATE FUNCTION obsolete() RETURNS int LANGUAGE sql RETURN 1;};
-	my $update = "DROP FUNCTION obsolete();\n"
+	my $update =
+		"DROP FUNCTION obsolete();\n"
 	  . statement($script, 'CREATE TABLE board_fold')
 	  . statement($script, 'CREATE EVENT TRIGGER cozi_board_ddl');
 	append_to_file("$directory/cozi--0.0.1.sql", $old);
@@ -113,7 +133,8 @@ SKIP:
 	# What the administrator grants and revokes is still there after the update,
 	# and after a dump of the updated database.
 	$node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(administered dumped);
-	$node->safe_psql('administered', q{
+	$node->safe_psql(
+		'administered', q{
 		CREATE ROLE reader;
 		CREATE ROLE owner_of_tables;
 		CREATE EXTENSION cozi VERSION '0.0.1';
@@ -124,53 +145,74 @@ SKIP:
 		REVOKE SELECT ON cozi.health FROM pg_monitor;
 		SELECT cozi.grant_owner('owner_of_tables')});
 	my $acl = q{SELECT object, unnest(acl)::text FROM cozi._members
-		WHERE name NOT IN ('wilson_upper', 'add_secret', 'boards', 'board_fold', 'obsolete') ORDER BY 1, 2};
+		WHERE name NOT IN ('wilson_upper', 'add_secret', 'boards', 'board_fold', 'obsolete')
+		ORDER BY 1, 2};
 	my $initial = q{SELECT pg_describe_object(classoid, objoid, 0), initprivs FROM pg_init_privs
-		WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, 0) !~ 'wilson_upper|add_secret|boards|board_fold|obsolete' ORDER BY 1};
+		WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, 0)
+			!~ 'wilson_upper|add_secret|boards|board_fold|obsolete' ORDER BY 1};
 	my @before = map { $node->safe_psql('administered', $_) } $acl, $initial;
 	like($before[0], qr/reader=X/, 'the administrator has granted something');
 	$node->safe_psql('administered', "ALTER EXTENSION cozi UPDATE TO '$current'");
 	my @after = map { $node->safe_psql('administered', $_) } $acl, $initial;
-	is(House::difference($before[0], $after[0]), '', 'an update grants and revokes nothing on an old object');
-	is(House::difference($before[1], $after[1]), '', 'an update changes no initial privilege of an old object');
+	is(House::difference($before[0], $after[0]),
+		'', 'an update grants and revokes nothing on an old object');
+	is(House::difference($before[1], $after[1]),
+		'', 'an update changes no initial privilege of an old object');
 
 	command_ok([ 'pg_dump', '--file', "$dump.administered", $node->connstr('administered') ],
 		'pg_dump writes the updated database');
-	command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.administered", $node->connstr('dumped') ],
+	command_ok(
+		[
+			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.administered",
+			$node->connstr('dumped')
+		],
 		'the dump of the updated database restores');
-	is(House::difference(signature('administered'), signature('dumped')), '',
-		'the administrator\'s grants survive the update and a dump');
-	is($node->safe_psql('dumped', q{SELECT has_function_privilege('reader', 'cozi.add_key(jsonb, timestamptz)', 'EXECUTE'),
+	is(House::difference(signature('administered'), signature('dumped')),
+		'', 'the administrator\'s grants survive the update and a dump');
+	is( $node->safe_psql(
+			'dumped', q{SELECT
+		has_function_privilege('reader', 'cozi.add_key(jsonb, timestamptz)', 'EXECUTE'),
 		has_function_privilege('reader', 'cozi.uuid7(int)', 'EXECUTE'),
 		has_table_privilege('pg_monitor', 'cozi.health', 'SELECT'),
 		has_function_privilege('owner_of_tables', 'cozi.drop_board(regclass)', 'EXECUTE')}),
-		't|f|f|t', 'the restored grants are the administrator\'s');
+		't|f|f|t',
+		'the restored grants are the administrator\'s');
 
 	# The script for updates takes over no object that is not a member.
 	$node->safe_psql('postgres', 'CREATE DATABASE planted');
-	$node->safe_psql('planted', q{
+	$node->safe_psql(
+		'planted', q{
 		CREATE EXTENSION cozi VERSION '0.0.1';
-		CREATE FUNCTION cozi.wilson_upper(ups bigint, downs bigint, z float8 = 1.96) RETURNS float8 LANGUAGE sql RETURN 0});
+		CREATE FUNCTION cozi.wilson_upper(ups bigint, downs bigint, z float8 = 1.96)
+			RETURNS float8 LANGUAGE sql RETURN 0});
 	my ($rc, $out, $err) = $node->psql('planted', "ALTER EXTENSION cozi UPDATE TO '$current'");
-	like($err, qr/wilson_upper\(.*\) is not a member of extension "cozi"/, 'an update refuses a planted function');
+	like(
+		$err,
+		qr/wilson_upper\(.*\) is not a member of extension "cozi"/,
+		'an update refuses a planted function');
 }
 
 # Every version there is
-my @older = split /\n/, $node->safe_psql('postgres',
-	q{SELECT version FROM pg_available_extension_versions WHERE name = 'cozi' AND version <> }
-	. qq{'$current' ORDER BY string_to_array(version, '.')::int[]});
+my @older = split /\n/,
+  $node->safe_psql('postgres',
+		q{SELECT version FROM pg_available_extension_versions WHERE name = 'cozi' AND version <> }
+	  . qq{'$current' ORDER BY string_to_array(version, '.')::int[]});
 foreach my $version (@older)
 {
 	(my $db = "from_$version") =~ s/\W/_/g;
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
-	$node->safe_psql($db, "CREATE EXTENSION cozi VERSION '$version'; ALTER EXTENSION cozi UPDATE TO '$current'");
+	$node->safe_psql($db,
+		"CREATE EXTENSION cozi VERSION '$version'; ALTER EXTENSION cozi UPDATE TO '$current'");
 	is(House::difference($fresh, signature($db)), '', "$version, updated, is equal to $current");
 }
 
 # What is frozen stays: every script in git but the one being built has a way here.
 my @frozen = map { m{cozi--([\d.]+)\.sql$} ? $1 : () } glob('sql/cozi--*.sql');
 push @frozen, '0.0.1' if @artificial;
-is_deeply([ sort grep { $_ ne $current } @frozen ], [ sort @older ], 'every released script is installed and tried');
+is_deeply(
+	[ sort grep { $_ ne $current } @frozen ],
+	[ sort @older ],
+	'every released script is installed and tried');
 
 $node->stop;
 done_testing();

@@ -22,6 +22,6 @@ for my $line (split /\n/, $out)
 	if ($line =~ /^(not )?ok \d+ - (.*)/) { ok(!$1, $2); $ran++; }
 	else { note($line); }
 }
-is($status, 0, 'it ended well');
-is($ran, 30, 'every test of it ran');
+is($status, 0, 'the program of the tests ends with status 0');
+is($ran, 30, 'every test of the program runs');
 done_testing();

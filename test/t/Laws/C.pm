@@ -10,13 +10,18 @@ my $c = qr/^src\/.*\.[ch]$/;
 
 # The floors: an include goes down, or stays in its room.
 my %floor = (
-	pure => 0, base => 1,
-	identity => 2, sharding => 2, ratelimit => 2, kept => 2,
-	edge => 3, trending => 3, monitor => 3,
+	pure => 0,
+	base => 1,
+	identity => 2,
+	sharding => 2,
+	ratelimit => 2,
+	kept => 2,
+	edge => 3,
+	trending => 3,
+	monitor => 3,
 	policy => 4);
 
-law 'an include goes down to a lower floor, or stays in its room',
-  find => sub {
+law 'an include goes down to a lower floor, or stays in its room', find => sub {
 	my ($tree) = @_;
 	my @found;
 	foreach (lines_matching($tree, qr/^src\/.+\/.*\.[ch]$/, qr/^\s*#\s*include "/))
@@ -26,7 +31,9 @@ law 'an include goes down to a lower floor, or stays in its room',
 		next if !defined $floor{$own};
 		next if defined $room && $room eq $own;
 		# the server's own headers are in folders of other names
-		next if $included =~ m{^(postgres|miscadmin|fmgr|funcapi|pgstat|pgtime|port|varatt|access)\.h$};
+		next
+		  if $included =~
+		  m{^(postgres|miscadmin|fmgr|funcapi|pgstat|pgtime|port|varatt|access)\.h$};
 		next if defined $room && !defined $floor{$room};
 		push @found, $_ if !defined $room || $floor{$room} >= $floor{$own};
 	}
@@ -36,19 +43,19 @@ law 'an include goes down to a lower floor, or stays in its room',
 	'src/pure/a.h' => '#include "base/base.h"',
 	'src/identity/a.c' => '#include "sharding/hash.h"',
 	'src/base/a.c' => '#include "../trending/board.h"',
-	'src/policy/a.c' => '#include "policy.h"' },
-  lawful => { 'src/policy/a.c' => qq(#include "postgres.h"\n#include "edge/edge.h"\n#include "utils/guc.h"\n) };
+	'src/policy/a.c' => '#include "policy.h"'
+  },
+  lawful => { 'src/policy/a.c' =>
+	  qq(#include "postgres.h"\n#include "edge/edge.h"\n#include "utils/guc.h"\n) };
 
-law 'every room of src/ has a floor',
-  find => sub {
+law 'every room of src/ has a floor', find => sub {
 	my ($tree) = @_;
 	return grep { !defined $floor{ (split /\//)[1] } } sort grep { m{^src/\w+/} } keys %$tree;
   },
   planted => { 'src/attic/a.c' => 'x' },
   lawful => { 'src/cozi.c' => 'x', 'src/pure/a.h' => 'x' };
 
-law 'no header includes itself on the way through others',
-  find => sub {
+law 'no header includes itself on the way through others', find => sub {
 	my ($tree) = @_;
 	my (%includes, %seen, @found);
 	foreach my $file (grep { /^src\/.*\.h$/ } keys %$tree)
@@ -73,8 +80,7 @@ law 'no header includes itself on the way through others',
   at_least => 1,
   lawful => { 'src/edge/a.h' => '#include "edge/b.h"', 'src/edge/b.h' => '#include "base/base.h"' };
 
-law 'only src/base/compat.h asks for the version of the server',
-  find => sub {
+law 'only src/base/compat.h asks for the version of the server', find => sub {
 	my ($tree) = @_;
 	return grep { !m{^src/base/compat\.h:} } lines_matching($tree, $c, qr/PG_VERSION_NUM/);
   },
@@ -98,8 +104,7 @@ sub calls
 	return @calls;
 }
 
-law 'SQL with more than three %s is built from a named template',
-  find => sub {
+law 'SQL with more than three %s is built from a named template', find => sub {
 	my ($tree) = @_;
 	my @found;
 	foreach my $file (sort grep { $_ =~ $c } keys %$tree)
@@ -108,21 +113,23 @@ law 'SQL with more than three %s is built from a named template',
 		{
 			my ($line, $arguments) = @$call;
 			my $format = join '', $arguments =~ /"((?:[^"\\]|\\.)*)"/g;
-			next if $format !~ /\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|LOCK|TRUNCATE|EXECUTE)\b/;
+			next
+			  if $format !~
+			  /\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|LOCK|TRUNCATE|EXECUTE)\b/;
 			my $holes = () = $format =~ /%s/g;
 			push @found, "$file:$line: $holes times %s" if $holes > 3;
 		}
 	}
 	return @found;
   },
-  planted => {
-	'src/edge/a.c' => qq{x = psprintf("SELECT %s, %s"\n " FROM %s WHERE %s", a, b(c), d, e);} },
+  planted =>
+  { 'src/edge/a.c' => qq{x = psprintf("SELECT %s, %s"\n " FROM %s WHERE %s", a, b(c), d, e);} },
   lawful => {
 	'src/edge/a.c' => 'x = psprintf("SELECT %s, %s FROM %s", a, b, c);',
-	'src/edge/b.c' => 'x = psprintf("%s %s %s %s", a, b, c, d);' };
+	'src/edge/b.c' => 'x = psprintf("%s %s %s %s", a, b, c, d);'
+  };
 
-law 'PG_FUNCTION_INFO_V1 stands directly above the comment and the function',
-  find => sub {
+law 'PG_FUNCTION_INFO_V1 stands directly above the comment and the function', find => sub {
 	my ($tree) = @_;
 	my @found;
 	foreach my $file (sort grep { $_ =~ $c } keys %$tree)
@@ -137,11 +144,12 @@ law 'PG_FUNCTION_INFO_V1 stands directly above the comment and the function',
 	}
 	return @found;
   },
-  planted => {
-	'src/edge/a.c' => "PG_FUNCTION_INFO_V1(a);\nPG_FUNCTION_INFO_V1(b);\n\nDatum\na(PG_FUNCTION_ARGS)\n" },
+  planted => { 'src/edge/a.c' =>
+	  "PG_FUNCTION_INFO_V1(a);\nPG_FUNCTION_INFO_V1(b);\n\nDatum\na(PG_FUNCTION_ARGS)\n" },
   lawful => {
 	'src/edge/a.c' => "PG_FUNCTION_INFO_V1(a);\n\n/* a() */\nDatum\na(PG_FUNCTION_ARGS)\n",
-	'src/edge/b.c' => "PG_FUNCTION_INFO_V1(b);\nDatum\nb(PG_FUNCTION_ARGS)\n" };
+	'src/edge/b.c' => "PG_FUNCTION_INFO_V1(b);\nDatum\nb(PG_FUNCTION_ARGS)\n"
+  };
 
 # The definitions of functions: file, line, type, name, body.
 sub definitions
@@ -154,14 +162,19 @@ sub definitions
 		while ($text =~ /^([a-zA-Z][^\n;(){}=#"]*)\n(\w+)\((?:[^;{}]*)\)\n\{\n(.*?)^\}/msg)
 		{
 			push @found,
-			  { file => $file, line => 1 + (substr($text, 0, $-[0]) =~ tr/\n//), type => $1, name => $2, body => $3 };
+			  {
+				file => $file,
+				line => 1 + (substr($text, 0, $-[0]) =~ tr/\n//),
+				type => $1,
+				name => $2,
+				body => $3
+			  };
 		}
 	}
 	return @found;
 }
 
-law 'a name that leaves its file begins with cozi_',
-  find => sub {
+law 'a name that leaves its file begins with cozi_', find => sub {
 	my ($tree) = @_;
 	return map { "$_->{file}:$_->{line}: $_->{name}" }
 	  grep { $_->{type} !~ /\bstatic\b/ && $_->{name} !~ /^(cozi_|_PG_init$)/ } definitions($tree);
@@ -169,10 +182,10 @@ law 'a name that leaves its file begins with cozi_',
   planted => { 'src/edge/a.c' => "int\nanswer(void)\n{\n\treturn 42;\n}\n" },
   lawful => {
 	'src/edge/a.c' => "static int\nanswer(void)\n{\n\treturn 42;\n}\n",
-	'src/edge/b.c' => "int\ncozi_answer(void)\n{\n\treturn 42;\n}\n" };
+	'src/edge/b.c' => "int\ncozi_answer(void)\n{\n\treturn 42;\n}\n"
+  };
 
-law 'no definition stands twice in src/',
-  find => sub {
+law 'no definition stands twice in src/', find => sub {
 	my ($tree) = @_;
 	my (%place, @found);
 	foreach my $definition (definitions($tree))
@@ -200,15 +213,18 @@ law 'no definition stands twice in src/',
   planted => {
 	'src/edge/b.c' => "static int\nanswer(void)\n{\n\treturn 42;\n}\n",
 	'src/edge/d.c' => "typedef struct Column\n{\n\tint a;\n} Column;\n",
-	'src/edge/f.c' => "static int\nsix(void)\n{\n\tint a = 1;\n\n\ta++;\n\ta += 4;\n\treturn a;\n}\n" },
+	'src/edge/f.c' =>
+	  "static int\nsix(void)\n{\n\tint a = 1;\n\n\ta++;\n\ta += 4;\n\treturn a;\n}\n"
+  },
   lawful => { 'src/edge/g.c' => "static int\nother(void)\n{\n\treturn 42;\n}\n" },
   beside => {
 	'src/edge/a.c' => "static long\nanswer(void)\n{\n\treturn 41;\n}\n",
 	'src/edge/c.c' => "typedef struct Column\n{\n\tlong a;\n} Column;\n",
-	'src/edge/e.c' => "static int\nfive(void)\n{\n\tint a = 1;\n\n\ta++;\n\ta += 4;\n\treturn a;\n}\n" };
+	'src/edge/e.c' =>
+	  "static int\nfive(void)\n{\n\tint a = 1;\n\n\ta++;\n\ta += 4;\n\treturn a;\n}\n"
+  };
 
-law 'a function of src/ has at most 60 lines',
-  find => sub {
+law 'a function of src/ has at most 60 lines', find => sub {
 	my ($tree) = @_;
 	return map { "$_->{file}:$_->{line}: $_->{name}() has " . ($_->{body} =~ tr/\n//) . ' lines' }
 	  grep { $_->{body} =~ tr/\n// > 60 } definitions($tree);
@@ -217,8 +233,7 @@ law 'a function of src/ has at most 60 lines',
   lawful => { 'src/edge/a.c' => "static int\na(void)\n{\n" . "\tx();\n" x 60 . "}\n" };
 
 # The advisor will read cozi.api_roles; until then it is the one exception.
-law 'every setting that is defined is read',
-  find => sub {
+law 'every setting that is defined is read', find => sub {
 	my ($tree) = @_;
 	my $source = join "\n", map { $tree->{$_} } grep { $_ =~ $c } keys %$tree;
 	my $sql = join "\n", map { $tree->{$_} } grep { $_ =~ sql_parts() } keys %$tree;
@@ -230,28 +245,38 @@ law 'every setting that is defined is read',
 			my ($line, $arguments) = @$call;
 			my ($setting, $variable) = $arguments =~ /"(cozi\.\w+)".*?&(\w+)/s or next;
 			next if $setting eq 'cozi.api_roles';
-			next if $arguments !~ /NULL,\s*NULL,\s*NULL\s*\)\z/;	# its hooks take the value
-			next if $sql =~ /current_setting\('\Q$setting\E'/;
-			my $read = grep { /\b$variable\b/ && !/&$variable\b|^\s*(?:static|extern)?\s*(?:const\s+)?(?!return\b)\w+\s+\*?$variable\s*(?:=[^=].*)?;/ }
+			next if $arguments !~ /NULL,\s*NULL,\s*NULL\s*\)\z/;       # its hooks take the value
+			next if $sql       =~ /current_setting\('\Q$setting\E'/;
+			my $read = grep {
+				/\b$variable\b/
+				  && !
+				  /&$variable\b|^\s*(?:static|extern)?\s*(?:const\s+)?(?!return\b)\w+\s+\*?$variable\s*(?:=[^=].*)?;/
+			  }
 			  split /\n/, $source;
 			push @found, "$file:$line: nothing reads $setting" unless $read;
 		}
 	}
 	return @found;
   },
-  planted => { 'src/edge/a.c' => qq{static int limit;\nvoid f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n}\n} },
-  lawful => { 'src/edge/a.c' => qq{static int limit = 1;\nint f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n\treturn limit;\n}\n} };
+  planted => { 'src/edge/a.c' =>
+	  qq{static int limit;\nvoid f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n}\n}
+  },
+  lawful => { 'src/edge/a.c' =>
+	  qq{static int limit = 1;\nint f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n\treturn limit;\n}\n}
+  };
 
-law 'every function of the library that a text names exists: cozi_name()',
-  find => sub {
+law 'every function of the library that a text names exists: cozi_name()', find => sub {
 	my ($tree) = @_;
 	my $source = join "\n", map { $tree->{$_} } grep { $_ =~ $c } keys %$tree;
 	my %defined = map { ($_ => 1) } $source =~ /^(?:#define |extern .*?\b)?(cozi_\w+)\(/mg;
-	return grep { my ($line) = m{^[^:]+:\d+: (.*)}s; grep { !$defined{$_} && !/ROOM/ } $line =~ /\b(cozi_\w+)\(\)/g }
-	  lines_matching($tree, qr/^(src|doc|test)\/(?!t\/Laws)|\.md$/, qr/\bcozi_\w+\(\)/);
+	return grep {
+		my ($line) = m{^[^:]+:\d+: (.*)}s;
+		grep { !$defined{$_} && !/ROOM/ } $line =~ /\b(cozi_\w+)\(\)/g
+	} lines_matching($tree, qr/^(src|doc|test)\/(?!t\/Laws)|\.md$/, qr/\bcozi_\w+\(\)/);
   },
   planted => { 'src/pure/a.h' => '/* before cozi_claims_read() stands */' },
-  lawful => { 'src/pure/a.h' => "/* before cozi_claims_check() stands */\nextern int cozi_claims_check(int a);\n" };
+  lawful => { 'src/pure/a.h' =>
+	  "/* before cozi_claims_check() stands */\nextern int cozi_claims_check(int a);\n" };
 
 # The reports of errors: file, line, arguments.
 sub reports
@@ -265,32 +290,35 @@ sub reports
 	return @found;
 }
 
-law 'every error has a SQLSTATE',
-  find => sub {
+law 'every error has a SQLSTATE', find => sub {
 	return map { "$_->[0]: no SQLSTATE" }
-	  grep { $_->[1] =~ /\A\((?:ERROR|FATAL|PANIC|elevel)\b/ && $_->[1] !~ /errcode|sqlstate/ } reports($_[0]);
+	  grep     { $_->[1] =~ /\A\((?:ERROR|FATAL|PANIC|elevel)\b/ && $_->[1] !~ /errcode|sqlstate/ }
+	  reports($_[0]);
   },
   planted => { 'src/edge/a.c' => 'ereport(ERROR, (errmsg("no (%s)", x)));' },
   lawful => {
 	'src/edge/a.c' => 'ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("no")));',
-	'src/edge/b.c' => 'ereport(LOG, (errmsg("yes")));' };
+	'src/edge/b.c' => 'ereport(LOG, (errmsg("yes")));'
+  };
 
-law 'a message begins with a lower-case letter and has no full stop',
-  find => sub {
+law 'a message begins with a lower-case letter and has no full stop', find => sub {
 	my @found;
 	foreach my $report (reports($_[0]))
 	{
 		while ($report->[1] =~ /errmsg(?:_internal|_plural)?\s*\(\s*"((?:[^"\\]|\\.)*)"/g)
 		{
 			my $message = $1;
-			push @found, "$report->[0]: $message" if $message =~ /^[A-Z][a-z]/ || $message =~ /[.!]$/;
+			push @found, "$report->[0]: $message"
+			  if $message =~ /^[A-Z][a-z]/ || $message =~ /[.!]$/;
 		}
 	}
 	return @found;
   },
   planted => {
 	'src/edge/a.c' => 'ereport(ERROR, (errmsg("Not here")));',
-	'src/edge/b.c' => 'ereport(ERROR, (errmsg("not here.")));' },
-  lawful => { 'src/edge/a.c' => 'ereport(ERROR, (errmsg("JWT is not here"), errhint("Look there.")));' };
+	'src/edge/b.c' => 'ereport(ERROR, (errmsg("not here.")));'
+  },
+  lawful =>
+  { 'src/edge/a.c' => 'ereport(ERROR, (errmsg("JWT is not here"), errhint("Look there.")));' };
 
 1;
