@@ -78,7 +78,10 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', 'error_name error_blame error_ratio histogram histogram_sum'),
     ('pg_monitor', 'EXECUTE', '_histogram_add _histogram_merge _histogram_final histogram_minus'),
     ('pg_monitor', 'EXECUTE', 'histogram_pack histogram_unpack histogram_count'),
-    ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets')
+    ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets'),
+    ('pg_monitor', 'SELECT',  'policy_advisor'),
+    ('pg_monitor', 'EXECUTE', '_policy_facts _function_facts _tree_is_leakproof'),
+    ('pg_monitor', 'EXECUTE', '_tree_reads_identity')
 )
 SELECT l.grantee, l.privilege, n.name, m.object, m.classid, m.objid
 FROM list l

@@ -19,7 +19,8 @@ my %floor = (
 	edge => 3,
 	trending => 3,
 	monitor => 3,
-	policy => 4);
+	policy => 4,
+	advisor => 5);
 
 law 'an include goes down to a lower floor, or stays in its room', find => sub {
 	my ($tree) = @_;

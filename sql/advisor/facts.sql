@@ -1,0 +1,124 @@
+-- advisor: facts about policies and functions: src/advisor/policy.c
+
+CREATE OR REPLACE FUNCTION _policy_facts(
+    OUT subject oid, OUT clause text, OUT fact text, OUT object oid, OUT attnum smallint,
+    OUT detail text, OUT fix text)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_policy_facts'
+    LANGUAGE C STABLE PARALLEL UNSAFE COST 10000 ROWS 1000;
+COMMENT ON FUNCTION _policy_facts() IS
+'Returns what each policy''s trees say: whom a clause lets pass, which columns and tables it '
+'reads, which functions it calls; src/advisor/policy.c lists the facts.';
+
+CREATE OR REPLACE FUNCTION _function_facts(
+    OUT subject oid, OUT clause text, OUT fact text, OUT object oid, OUT attnum smallint,
+    OUT detail text, OUT fix text)
+RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_function_facts'
+    LANGUAGE C STABLE PARALLEL UNSAFE COST 10000 ROWS 1000;
+COMMENT ON FUNCTION _function_facts() IS
+'Returns what the bodies of the users'' functions read and call, in SQL and PL/pgSQL; nothing is '
+    'planned or run.';
+
+CREATE OR REPLACE FUNCTION _tree_is_leakproof(tree pg_node_tree) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_tree_is_leakproof'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION _tree_is_leakproof(pg_node_tree) IS
+'Returns whether every function in an expression of the catalog is LEAKPROOF; NULL for NULL.';
+
+CREATE OR REPLACE FUNCTION _tree_reads_identity(tree pg_node_tree) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_tree_reads_identity'
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION _tree_reads_identity(pg_node_tree) IS
+'Returns whether the answer of a query or an expression of the catalog depends on who calls; NULL '
+    'for NULL.';
+
+-- The roles of the API, the users' relations, and what those roles may do.
+
+CREATE OR REPLACE VIEW _advisor_roles AS
+SELECT r.oid, r.rolname, r.rolsuper, r.rolbypassrls
+FROM pg_catalog.pg_roles r
+WHERE r.rolname = ANY (
+    SELECT btrim(s.name, ' "')
+    FROM string_to_table(coalesce(current_setting('cozi.api_roles', true), 'anon, authenticated'),
+        ',') s(name));
+COMMENT ON VIEW _advisor_roles IS 'One row per role of cozi.api_roles that exists.';
+
+CREATE OR REPLACE VIEW _advisor_relations AS
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, n.nspname AS schema, n.oid
+    AS schema_oid,
+       c.relkind, c.relowner AS owner, c.relrowsecurity AS rls, c.relforcerowsecurity AS forced,
+       c.relispartition AS is_partition, c.relacl AS acl, c.reloptions AS options,
+       c.relpages, c.reltuples
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp%'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+                      AND d.deptype = 'e');
+COMMENT ON VIEW _advisor_relations IS
+'One row per table, view, materialized view and foreign table of the users; extensions'' own are '
+    'left out.';
+
+CREATE OR REPLACE VIEW _advisor_access AS
+SELECT a.*, reads OR inserts OR updates OR deletes AS any_access, inserts OR updates OR deletes
+    AS writes
+FROM (SELECT r.oid AS relation, a.oid AS role, a.rolname,
+             has_any_column_privilege(a.oid, r.oid, 'SELECT') AS reads,
+             has_any_column_privilege(a.oid, r.oid, 'INSERT') AS inserts,
+             has_any_column_privilege(a.oid, r.oid, 'UPDATE') AS updates,
+             has_table_privilege(a.oid, r.oid, 'DELETE') AS deletes
+      FROM cozi._advisor_relations r
+      JOIN cozi._advisor_roles a ON has_schema_privilege(a.oid, r.schema_oid, 'USAGE')) a;
+COMMENT ON VIEW _advisor_access IS
+'One row per relation and role of the API that may use its schema: which rights the role has, '
+    'itself, by PUBLIC or by membership.';
+
+-- Each policy, with the facts that hold once for a clause.
+CREATE OR REPLACE VIEW _advisor_policies AS
+WITH clauses AS (
+    SELECT f.subject,
+           max(f.detail) FILTER (WHERE f.fact = 'passes' AND f.clause = 'using') AS using_passes,
+           max(f.detail) FILTER (WHERE f.fact = 'passes' AND f.clause = 'check') AS check_passes,
+           bool_or(f.detail = 't') FILTER (WHERE f.fact = 'binds' AND f.clause = 'using')
+               AS using_binds,
+           bool_or(f.detail = 't') FILTER (WHERE f.fact = 'binds' AND f.clause = 'check')
+               AS check_binds,
+           max(f.detail) FILTER (WHERE f.fact = 'text' AND f.clause = 'using') AS using_text,
+           max(f.detail) FILTER (WHERE f.fact = 'text' AND f.clause = 'check') AS check_text
+    FROM cozi._policy_facts() f
+    GROUP BY f.subject
+)
+SELECT p.oid, p.polname AS name, p.polrelid AS relation, r.name AS relation_name, r.rls,
+       CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                     WHEN 'd' THEN 'DELETE' ELSE 'ALL' END AS command,
+       p.polpermissive AS permissive, p.polroles AS roles,
+       0 = ANY (p.polroles) OR EXISTS (
+           SELECT FROM cozi._advisor_roles a, unnest(p.polroles) o(oid)
+           WHERE o.oid <> 0 AND pg_has_role(a.oid, o.oid, 'USAGE')) AS is_api,
+       (SELECT string_agg(CASE o.oid WHEN 0 THEN 'public' ELSE o.oid::regrole::text END, ', '
+           ORDER BY o.oid)
+        FROM unnest(p.polroles) o(oid)) AS role_names,
+       c.using_passes, c.using_binds, c.using_text,
+       c.check_passes, c.check_binds, c.check_text
+FROM pg_catalog.pg_policy p
+JOIN cozi._advisor_relations r ON r.oid = p.polrelid
+LEFT JOIN clauses c ON c.subject = p.oid;
+COMMENT ON VIEW _advisor_policies IS 'One row per policy on a table of the users, with whom its '
+    'clauses let pass.';
+
+-- A policy FOR ALL speaks of four commands; an UPDATE has two conditions, and
+-- without WITH CHECK the new row must pass USING.
+CREATE OR REPLACE VIEW _advisor_conditions AS
+SELECT p.*, c.command AS on_command, c.clause,
+       CASE c.clause WHEN 'check' THEN coalesce(p.check_passes, p.using_passes, 'all')
+           ELSE coalesce(p.using_passes, 'all') END AS passes,
+       CASE c.clause WHEN 'check' THEN coalesce(p.check_binds, p.using_binds, false)
+           ELSE coalesce(p.using_binds, false) END AS binds
+FROM cozi._advisor_policies p
+JOIN (VALUES ('SELECT', 'using'), ('INSERT', 'check'), ('UPDATE', 'using'), ('UPDATE', 'check'),
+    ('DELETE', 'using')) c(command, clause)
+  ON p.command IN (c.command, 'ALL');
+COMMENT ON VIEW _advisor_conditions IS 'One row per policy, command and clause: whom it lets pass.';

@@ -1,0 +1,49 @@
+package Advisor;
+
+# Advisor.pm: what the advisor's TAP files share.
+#
+#     my $node = Advisor::golden($name);   # a server with the golden schema
+#     Advisor::found($node, $db)           # "relation: code code", one a line
+#     Advisor::expected($node, $db)        # the same, from the comments
+
+use strict;
+use warnings;
+use FindBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our $golden_sql = join '', map { slurp_file("$FindBin::Bin/advisor_$_.sql") } qw(good bad);
+
+sub golden
+{
+	my ($name, @conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(allows_streaming => 1);
+	$node->append_conf('postgresql.conf', "max_locks_per_transaction = 128\n$_") foreach '', @conf;
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE DATABASE golden');
+	$node->safe_psql('golden', 'CREATE EXTENSION cozi');
+	$node->safe_psql('golden', $golden_sql);
+	return $node;
+}
+
+sub expected
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, q{
+		SELECT c.oid::regclass || ': ' || (SELECT string_agg(DISTINCT x, ' ' ORDER BY x)
+		                                   FROM string_to_table(d.description, ' ') x)
+		FROM pg_class c
+		JOIN pg_description d ON (d.classoid, d.objoid, d.objsubid) = ('pg_class'::regclass, c.oid, 0)
+		WHERE c.relnamespace IN ('good'::regnamespace, 'bad'::regnamespace) ORDER BY 1});
+}
+
+sub found
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, q{
+		SELECT relation || ': ' || string_agg(DISTINCT code, ' ' ORDER BY code)
+		FROM cozi.policy_advisor WHERE relation IS NOT NULL GROUP BY relation ORDER BY 1});
+}
+
+1;
