@@ -71,7 +71,7 @@ sub viral
 	my $tps = Bench::pgbench(files => [ $script{$which} ], clients => 16, seconds => $quick ? 2 : 5, protocol => 'prepared');
 	if ($which eq 'board')
 	{
-		my ($b) = $dbh->selectrow_array("SELECT coalesce(extract(epoch FROM max(queued) - min(queued)), 0) FROM hot_delta");
+		my ($b) = $dbh->selectrow_array("SELECT coalesce(extract(epoch FROM max(queued) - min(queued)), 0) FROM cozi.kept_delta");
 		$behind = $b if $b > $behind;
 	}
 	return $tps;

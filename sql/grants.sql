@@ -33,8 +33,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what a query or a policy of any role may need
     ('PUBLIC', 'EXECUTE', 'hot gravity hot_rank scaled_rank controversy wilson_lower wilson_upper'),
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
-    ('PUBLIC', 'EXECUTE', '_tally_add _tally_ups _tally_downs _tally_heat _tally_sum _tally_of'),
-    ('PUBLIC', 'EXECUTE', 'top top_ranked _board_pending _count_votes'),
+    ('PUBLIC', 'EXECUTE', 'top top_ranked _count_rows _pending_rows _kept_status'),
     ('PUBLIC', 'SELECT',  'boards'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),

@@ -13,8 +13,8 @@ BEGIN ATOMIC
           ON e.oid = m.refobjid AND m.refclassid = 'pg_extension'::regclass
         WHERE e.extname = 'cozi' AND m.deptype = 'e'
     ), parts AS (
-        SELECT unnest(ARRAY[c.board, c.tally, c.delta, c.live]::oid[]) AS oid
-        FROM cozi.board_config c
+        SELECT unnest(ARRAY[s.relation, s.live]::oid[]) AS oid
+        FROM cozi.kept k, LATERAL cozi._kept_status(k.id) s
     ), uses AS (
         SELECT DISTINCT d.classid, d.objid, d.objsubid
         FROM pg_depend d
@@ -23,8 +23,8 @@ BEGIN ATOMIC
           AND NOT EXISTS (SELECT FROM ours i WHERE i.classid = d.classid AND i.objid = d.objid)
     )
     SELECT s FROM (
-        SELECT 1 AS step, format('SELECT cozi.drop_board(%L);', c.board) AS s
-        FROM cozi.board_config c
+        SELECT 1 AS step, format('SELECT cozi.drop_%s(%L);', k.kind, k.relation) AS s
+        FROM cozi.kept k
         UNION ALL
         SELECT CASE WHEN p.made THEN 3 ELSE 2 END,
                CASE WHEN p.made

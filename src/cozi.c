@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "identity/identity.h"
+#include "kept/kept.h"
 #include "monitor/monitor.h"
 #include "ratelimit/ratelimit.h"
 #include "trending/trending.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 	cozi_shmem_init();
 	cozi_identity_init();
 	cozi_ratelimit_init();
+	cozi_kept_init();
 	cozi_trending_init();
 	cozi_monitor_init();
 	MarkGUCPrefixReserved("cozi");

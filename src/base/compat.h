@@ -115,6 +115,13 @@ find_setting_compat(const char *name)
 }
 #endif
 
+/* 17: the expression of a generated column can be changed */
+#if PG_VERSION_NUM >= 170000
+#define COZI_AT_SET_EXPRESSION AT_SetExpression
+#else
+#define COZI_AT_SET_EXPRESSION (-1)
+#endif
+
 /* 16: one function instead of one a catalog */
 #if PG_VERSION_NUM >= 160000
 #define cozi_may_execute(function, role) \

@@ -1,371 +1,196 @@
 /*
  * trending/board.c
- *		Finding boards, and acting as their owner.
- *
- * What a board is stands in trending/board.h; the list of them is the table
- * cozi.board_config.  Every voter's statement looks it up, so each session
- * keeps what it read, by votes table, until a relcache invalidation of that
- * table: whoever changes the list must call boards_changed(), and does so
- * under a lock that keeps voters out.
- *
- * Everything a board needs done is done as the owner of the votes table, the
- * way foreign-key triggers do: under SECURITY_RESTRICTED_OPERATION, with RLS
- * not forced, and with a search_path of nobody's making.
+ *		Boards: the kind of kept table that ranks items by their votes.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/partition.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
+#include <math.h>
+
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/guc.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "base/base.h"
+#include "kept/kept.h"
 #include "trending/trending.h"
-#include "trending/board.h"
 
-/* What a session remembers of a table: the boards its votes count for. */
-typedef struct VotesEntry
+enum
 {
-	Oid			relid;			/* hash key */
-	List	   *boards;			/* of Board; often NIL */
-} VotesEntry;
+	BOARD_UPS, BOARD_DOWNS, BOARD_HEAT
+};
 
-static HTAB *votes_cache = NULL;
-static MemoryContext votes_context = NULL;
-static bool votes_cache_stale = false;
-
-/* ---------------------------------------------------------------------
- * Acting as a table's owner
- * ---------------------------------------------------------------------
- */
-
-Oid
-relation_owner(Oid relid)
+static void
+board_init(void *sum)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
-void
-become_owner(Oid relid, SavedUser *saved)
-{
-	Oid			owner = relation_owner(relid);
-
-	GetUserIdAndSecContext(&saved->userid, &saved->context);
-	saved->nestlevel = NewGUCNestLevel();
-	SetUserIdAndSecContext(owner, saved->context |
-						   SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION |
-						   SECURITY_NOFORCE_RLS);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-void
-become_again(const SavedUser *saved)
-{
-	AtEOXact_GUC(false, saved->nestlevel);
-	SetUserIdAndSecContext(saved->userid, saved->context);
-}
-
-char	   *
-qualified_name(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-
-	if (name == NULL)
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
-}
-
-/* ---------------------------------------------------------------------
- * The list of boards
- * ---------------------------------------------------------------------
- */
-
-Oid
-config_relid(void)
-{
-	Oid			namespace = get_namespace_oid("cozi", true);
-
-	return OidIsValid(namespace) ? get_relname_relid("board_config", namespace) : InvalidOid;
+	cozi_tally_init(sum);
 }
 
 static void
-read_name(HeapTuple tuple, TupleDesc desc, int attnum, NameData *name)
+board_add_row(void *sum, const Kept *kept, const KeptRow *row, int times)
 {
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
-
-	if (isnull)
-		memset(name, 0, sizeof(NameData));
-	else
-		*name = *DatumGetName(value);
-}
-
-static Board *
-read_board(HeapTuple tuple, TupleDesc desc)
-{
-	Board	   *board = palloc0(sizeof(Board));
-	bool		isnull;
-
-	board->board = DatumGetObjectId(heap_getattr(tuple, Anum_board, desc, &isnull));
-	board->tally = DatumGetObjectId(heap_getattr(tuple, Anum_tally, desc, &isnull));
-	board->delta = DatumGetObjectId(heap_getattr(tuple, Anum_delta, desc, &isnull));
-	board->live = DatumGetObjectId(heap_getattr(tuple, Anum_live, desc, &isnull));
-	board->votes = DatumGetObjectId(heap_getattr(tuple, Anum_votes, desc, &isnull));
-	read_name(tuple, desc, Anum_item, &board->item);
-	read_name(tuple, desc, Anum_weight, &board->weight);
-	read_name(tuple, desc, Anum_voted_at, &board->voted_at);
-	read_name(tuple, desc, Anum_scope, &board->scope);
-	board->half_life = *DatumGetIntervalP(heap_getattr(tuple, Anum_half_life, desc, &isnull));
-	board->half_life_us = cozi_half_life(&board->half_life);
-	board->down_weight = DatumGetFloat8(heap_getattr(tuple, Anum_down_weight, desc, &isnull));
-	return board;
-}
-
-/*
- * All boards, as committed just now: a voter above READ COMMITTED must feed
- * a board younger than his snapshot.
- */
-List	   *
-all_boards(void)
-{
-	List	   *boards = NIL;
-	Oid			relid = config_relid();
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(relid))
-		return NIL;
-	rel = table_open(relid, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		boards = lappend(boards, read_board(tuple, RelationGetDescr(rel)));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return boards;
+	cozi_tally_vote(sum, row->value, row->at, kept->half_life_us, times);
 }
 
 static void
-forget_votes(Datum arg, Oid relid)
+board_add_stored(void *sum, const bytea *stored)
 {
-	if (votes_cache == NULL)
-		return;
-	if (!OidIsValid(relid) || hash_search(votes_cache, &relid, HASH_FIND, NULL) != NULL)
-		votes_cache_stale = true;
+	cozi_tally_add(sum, stored);
+}
+
+static bytea *
+board_store(const void *sum)
+{
+	return cozi_tally_encode(sum);
+}
+
+static bool
+board_columns(const void *sum, const Kept *kept, Datum *values)
+{
+	const Tally *tally = sum;
+
+	values[BOARD_UPS] = Int64GetDatum(cozi_tally_saturate(tally->ups));
+	values[BOARD_DOWNS] = Int64GetDatum(cozi_tally_saturate(tally->downs));
+	values[BOARD_HEAT] = Float8GetDatum(cozi_tally_heat(tally, kept->down_weight));
+	return tally->ups != 0 || tally->downs != 0;
 }
 
 static void
-prepare_cache(void)
+board_check(const Kept *kept)
 {
-	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(VotesEntry)};
+	static const Oid items[] = {INT2OID, INT4OID, INT8OID, UUIDOID, TEXTOID, VARCHAROID, InvalidOid};
+	static const Oid weights[] = {INT2OID, INT4OID, INT8OID, InvalidOid};
+	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID, InvalidOid};
 
-	if (votes_context == NULL)
-	{
-		votes_context = AllocSetContextCreate(CacheMemoryContext, "cozi boards",
-											  ALLOCSET_SMALL_SIZES);
-		CacheRegisterRelcacheCallback(forget_votes, (Datum) 0);
-	}
-	else if (!votes_cache_stale && votes_cache != NULL)
-		return;
-
-	votes_cache = NULL;
-	MemoryContextReset(votes_context);
-	ctl.hcxt = votes_context;
-	votes_cache = hash_create("cozi boards", 32, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	votes_cache_stale = false;
+	cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_ITEM]), "item", items,
+						   "bigint, integer, smallint, uuid, text, varchar");
+	if (kept_has(kept, KEPT_VALUE))
+		cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_VALUE]), "weight", weights,
+							   "bigint, integer, smallint");
+	cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_AT]), "time", times,
+						   "timestamp with time zone, timestamp (read as UTC), date (UTC)");
+	if (kept_has(kept, KEPT_SCOPE))
+		cozi_kept_check_scope(kept);
 }
 
-/* A partition's or a child's votes are its parents' too. */
-static List *
-self_and_ancestors(Oid relid)
+const KeptKind cozi_board_kind = {
+	.name = "board",
+	.ncolumns = 3,
+	.names = {"ups", "downs", "heat"},
+	.types = {INT8OID, INT8OID, FLOAT8OID},
+	.order = "heat",
+	.sum_size = sizeof(Tally),
+	.init = board_init,
+	.add_row = board_add_row,
+	.add_stored = board_add_stored,
+	.store = board_store,
+	.columns = board_columns,
+	.check = board_check,
+};
+
+/* A column of timestamp whose default is the clock, where UTC is not the zone. */
+static void
+warn_of_zone(const Kept *kept)
 {
-	List	   *found = list_make1_oid(relid);
-	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	AttrNumber	attnum = get_attnum(kept->source, NameStr(kept->columns[KEPT_AT]));
+	const char *zone = GetConfigOption("TimeZone", false, false);
 
-	for (int i = 0; i < list_length(found); i++)
-	{
-		ScanKeyData key;
-		SysScanDesc scan;
-		HeapTuple	tuple;
-
-		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
-					F_OIDEQ, ObjectIdGetDatum(list_nth_oid(found, i)));
-		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
-		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-			found = list_append_unique_oid(found, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
-		systable_endscan(scan);
-	}
-	table_close(inherits, AccessShareLock);
-	return found;
+	if (getBaseType(get_atttype(kept->source, attnum)) == TIMESTAMPOID &&
+		strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0 && strcmp(zone, "GMT") != 0)
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of type timestamp is read as UTC, and TimeZone is \"%s\"",
+						NameStr(kept->columns[KEPT_AT]), zone),
+				 errhint("Where its values are local times, votes count hours late;"
+						 " use timestamp with time zone.")));
 }
 
-static List *
-copy_boards(const List *boards)
-{
-	List	   *copies = NIL;
-	ListCell   *lc;
-
-	foreach(lc, boards)
-	{
-		Board	   *copy = palloc(sizeof(Board));
-
-		*copy = *(Board *) lfirst(lc);
-		copies = lappend(copies, copy);
-	}
-	return copies;
-}
+PG_FUNCTION_INFO_V1(cozi_create_board);
 
 /*
- * The boards that count the votes cast into a relation.  This is also what
- * keeps a trigger that somebody puts on a table of his own from feeding
- * anything: a board is found by its votes table, never by what a trigger says.
+ * create_board(board text, votes regclass, item name, weight name, voted_at name,
+ *				scope name, half_life interval, down_weight float8,
+ *				item_table regclass) -> regclass
+ *
+ * weight NULL: every vote weighs 1.  scope NULL: one ranking.  item_table NULL: no
+ * computed relationship.  Everything else must be given.
  */
-List	   *
-boards_on(Oid relid)
+Datum
+cozi_create_board(PG_FUNCTION_ARGS)
 {
-	VotesEntry *entry;
-	bool		found;
-	ListCell   *lc;
+	static const char *const required[] = {"board", "votes", "item", NULL,
+	"voted_at", NULL, "half_life", "down_weight"};
+	static const KeptRole roles[] = {KEPT_ITEM, KEPT_VALUE, KEPT_AT, KEPT_SCOPE};
+	Kept		kept = {.kind = &cozi_board_kind};
 
-	prepare_cache();
-	entry = hash_search(votes_cache, &relid, HASH_FIND, NULL);
-	if (entry == NULL)
-	{
-		List	   *relids = self_and_ancestors(relid);
-		List	   *boards = NIL;
-		MemoryContext caller;
-
-		foreach(lc, all_boards())
-		{
-			if (list_member_oid(relids, ((Board *) lfirst(lc))->votes))
-				boards = lappend(boards, lfirst(lc));
-		}
-
-		/* reading may have brought an invalidation: then it is not kept */
-		if (votes_cache_stale)
-			return boards;
-		caller = MemoryContextSwitchTo(votes_context);
-		entry = hash_search(votes_cache, &relid, HASH_ENTER, &found);
-		entry->boards = copy_boards(boards);
-		MemoryContextSwitchTo(caller);
-		return boards;
-	}
-
-	/* a copy: the cache may go while it is in use */
-	return copy_boards(entry->boards);
-}
-
-/* Every session forgets what it knows about a votes table and its partitions. */
-void
-boards_changed(Oid votes)
-{
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(votes, NoLock, NULL))
-		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
-}
-
-bool
-find_board(Oid boardid, Board *board)
-{
-	ListCell   *lc;
-
-	foreach(lc, all_boards())
-	{
-		Board	   *each = lfirst(lc);
-
-		if (each->board == boardid)
-		{
-			*board = *each;
-			return true;
-		}
-	}
-	return false;
-}
-
-void
-get_board(Oid boardid, Board *board)
-{
-	char	   *name = get_rel_name(boardid);
-
-	if (name == NULL)
+	for (int i = 0; i < lengthof(required); i++)
+		if (required[i] != NULL)
+			cozi_require_argument(fcinfo, i, required[i]);
+	kept.source = PG_GETARG_OID(1);
+	for (int i = 0; i < lengthof(roles); i++)
+		if (!PG_ARGISNULL(i + 2))
+			kept.columns[roles[i]] = *PG_GETARG_NAME(i + 2);
+	kept.half_life = *PG_GETARG_INTERVAL_P(6);
+	kept.half_life_us = cozi_half_life(&kept.half_life);
+	kept.down_weight = PG_GETARG_FLOAT8(7);
+	if (!(kept.down_weight >= 0) || isinf(kept.down_weight))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", boardid)));
-	if (!find_board(boardid, board))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a board", name),
-				 errhint("The view cozi.boards lists the boards.")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("down_weight must be a finite number of at least 0")));
+	cozi_kept_refuse_old_snapshot("create_board");
+	cozi_kept_create(&kept, text_to_cstring(PG_GETARG_TEXT_PP(0)),
+					 PG_ARGISNULL(8) ? InvalidOid : PG_GETARG_OID(8));
+	warn_of_zone(&kept);
+	PG_RETURN_OID(kept.relation);
 }
 
-/* A board the caller may change: his own. */
-void
-get_own_board(Oid boardid, Board *board)
-{
-	get_board(boardid, board);
-	if (!object_ownercheck(RelationRelationId, boardid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(boardid));
-}
+PG_FUNCTION_INFO_V1(cozi_drop_board);
 
 /*
- * What reads the votes must see every vote committed before its lock: a
- * snapshot taken with the transaction's first statement may be older.
+ * drop_board(board regclass) -> void: writers wait while it runs.
  */
-void
-refuse_old_snapshot(const char *function)
+Datum
+cozi_drop_board(PG_FUNCTION_ARGS)
 {
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s cannot run in a transaction above READ COMMITTED", function),
-				 errdetail("Its snapshot would be older than its lock."),
-				 errhint("Run it on its own, or at READ COMMITTED.")));
+	cozi_kept_drop(PG_GETARG_OID(0), "board");
+	PG_RETURN_VOID();
 }
 
-void
-run_sql(const char *sql, int expected)
-{
-	int			result = SPI_execute(sql, false, 0);
+PG_FUNCTION_INFO_V1(cozi_rebuild_board);
 
-	if (result != expected)
-		elog(ERROR, "SPI_execute returned %s for: %s", SPI_result_code_string(result), sql);
+/*
+ * rebuild_board(board regclass) -> void
+ */
+Datum
+cozi_rebuild_board(PG_FUNCTION_ARGS)
+{
+	cozi_kept_refuse_old_snapshot("rebuild_board");
+	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
+	PG_RETURN_VOID();
 }
 
-/* The columns that name a row of the board, its tally and its delta. */
-const char *
-board_key(const Board *board)
+PG_FUNCTION_INFO_V1(cozi_set_half_life);
+
+/*
+ * set_half_life(board regclass, half_life interval) -> void
+ *
+ * Octaves are made of half-lives: no vote may be counted by the old one once the
+ * board is filled by the new one, so writers of all leaves wait.
+ */
+Datum
+cozi_set_half_life(PG_FUNCTION_ARGS)
 {
-	return board_has_scope(board) ? "scope, item" : "item";
+	Kept		kept;
+
+	(void) cozi_half_life(PG_GETARG_INTERVAL_P(1));
+	cozi_kept_refuse_old_snapshot("set_half_life");
+	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
+	(void) cozi_kept_lock(kept.id, true);
+	cozi_kept_lock_source(kept.source, ShareRowExclusiveLock);
+	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
+	kept.half_life = *PG_GETARG_INTERVAL_P(1);
+	cozi_kept_write(&kept, false);
+	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
+	PG_RETURN_VOID();
 }

@@ -4,13 +4,11 @@
  */
 #include "postgres.h"
 
-#include "trending/board.h"
+#include "kept/kept.h"
 #include "trending/trending.h"
 
 void
 cozi_trending_init(void)
 {
-	cozi_fold_worker_init();
-	cozi_fold_init();
-	cozi_fold_commit_init();
+	cozi_kept_register_kind(&cozi_board_kind);
 }

@@ -15,11 +15,18 @@
  * window forgets what is 80 half-lives older than the newest vote.)  The
  * grid's rounding is below 2^-41 of a vote, 7e-13 in a heat.
  *
+ * A tally has at most MAX_OCTAVES octaves, the newest in which there are votes.
+ * The floor is the lowest of them once there were more: what falls below it adds
+ * to ups and downs alone, and so does its retraction.  What is given up: when all
+ * votes of the newest MAX_OCTAVES octaves with votes are taken back, the heat of
+ * what lies below is not known until the item is counted again.
+ *
  * The law: a tally only ever grows by adding.  An octave whose mass comes to
  * zero disappears, and the tally of no votes is the empty string.
  *
- * On disk a tally is a bytea of varints: ups, downs, then (octave, mass) in
- * ascending order, octaves as differences; zigzag for the signs.
+ * On disk a tally is a bytea of varints: ups with a bit that says if there is a
+ * floor, downs, the floor, then (octave, mass) in ascending order, octaves as
+ * differences; zigzag for the signs.
  */
 #include "postgres.h"
 
@@ -32,29 +39,43 @@
 #include "utils/timestamp.h"
 
 #include "base/base.h"
+#include "pure/decay.h"
 #include "trending/trending.h"
-#include "trending/board.h"
 
 #define GRID_BITS	40
 
 /* Below the newest 128 octaves nothing reaches the 53 bits of a heat. */
 #define HEAT_OCTAVES	128
 
+/* More are never stored: a tally is shorter than MAX_OCTAVES * 30 bytes. */
+#define MAX_OCTAVES 192
+
 #define MAX_VARINT	19			/* bytes of a 128-bit varint */
 
 /* No instant divided by a half-life of a microsecond is beyond. */
 #define MAX_OCTAVE	(INT64CONST(1) << 62)
 
-/* ---------------------------------------------------------------------
- * Arithmetic
- * ---------------------------------------------------------------------
- */
-
 void
-tally_init(Tally *tally)
+cozi_tally_init(Tally *tally)
 {
 	memset(tally, 0, sizeof(Tally));
 	tally->context = CurrentMemoryContext;
+}
+
+/* Forget what lies below an octave. */
+static void
+set_floor(Tally *tally, int64 floor)
+{
+	int			below = 0;
+
+	if (tally->bounded && tally->floor >= floor)
+		return;
+	tally->bounded = true;
+	tally->floor = floor;
+	while (below < tally->noctaves && tally->octaves[below].octave < floor)
+		below++;
+	tally->noctaves -= below;
+	memmove(tally->octaves, tally->octaves + below, tally->noctaves * sizeof(TallyOctave));
 }
 
 /*
@@ -66,7 +87,7 @@ add_mass(Tally *tally, int64 octave, int128 mass)
 {
 	int			i = tally->noctaves;
 
-	if (mass == 0)
+	if (mass == 0 || (tally->bounded && octave < tally->floor))
 		return;
 	while (i > 0 && tally->octaves[i - 1].octave > octave)
 		i--;
@@ -95,12 +116,13 @@ add_mass(Tally *tally, int64 octave, int128 mass)
 			(tally->noctaves - i) * sizeof(TallyOctave));
 	tally->octaves[i].octave = octave;
 	tally->octaves[i].mass = mass;
-	tally->noctaves++;
+	if (++tally->noctaves > MAX_OCTAVES)
+		set_floor(tally, tally->octaves[1].octave);
 }
 
 /* One vote; times is -1 for its retraction. */
 void
-tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 half_life, int times)
+cozi_tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 half_life, int times)
 {
 	int64		octave;
 	double		fraction;
@@ -115,15 +137,15 @@ tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 half_life, int time
 			 (int128) weight * times * llrint(ldexp(exp2(fraction), GRID_BITS)));
 }
 
-bool
-tally_is_empty(const Tally *tally)
+static bool
+is_empty(const Tally *tally)
 {
 	return tally->ups == 0 && tally->downs == 0 && tally->noctaves == 0;
 }
 
 /* The sums as a board shows them: bigint, saturated at its ends. */
-static int64
-saturate(int128 sum)
+int64
+cozi_tally_saturate(int128 sum)
 {
 	if (sum > PG_INT64_MAX)
 		return PG_INT64_MAX;
@@ -137,18 +159,18 @@ saturate(int128 sum)
  *
  * 0 when nobody voted it up, and never 0 when somebody did.
  */
-static double
-tally_to_heat(const Tally *tally, double down_weight)
+double
+cozi_tally_heat(const Tally *tally, double down_weight)
 {
 	int			last = tally->noctaves - 1;
 	int64		newest;
 	double		sum = 0;
 	double		heat;
 
-	if (tally->ups <= 0 || last < 0)
+	if (tally->ups <= 0)
 		return 0;
 
-	newest = tally->octaves[last].octave;
+	newest = last < 0 ? 0 : tally->octaves[last].octave;
 	for (int i = last; i >= 0 && newest - tally->octaves[i].octave < HEAT_OCTAVES; i--)
 		sum += ldexp((double) tally->octaves[i].mass,
 					 (int) (tally->octaves[i].octave - newest) - GRID_BITS);
@@ -160,11 +182,6 @@ tally_to_heat(const Tally *tally, double down_weight)
 					 ((double) tally->ups + down_weight * (double) tally->downs));
 	return heat == 0 ? DBL_MIN : heat;
 }
-
-/* ---------------------------------------------------------------------
- * Disk form
- * ---------------------------------------------------------------------
- */
 
 static char *
 put_varint(char *to, int128 signed_value)
@@ -185,8 +202,8 @@ malformed(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("malformed tally"),
-			 errhint("Mend the board with cozi.rebuild_board().")));
+			 errmsg("malformed sum of a board"),
+			 errhint("Count the board again with cozi.rebuild_board().")));
 }
 
 static const unsigned char *
@@ -207,21 +224,23 @@ get_varint(const unsigned char *from, const unsigned char *end, int128 *signed_v
 }
 
 bytea	   *
-tally_encode(const Tally *tally)
+cozi_tally_encode(const Tally *tally)
 {
 	bytea	   *result;
 	char	   *to;
 	int64		octave = 0;
 
-	if (tally_is_empty(tally))
+	if (is_empty(tally))
 	{
 		result = palloc(VARHDRSZ);
 		SET_VARSIZE(result, VARHDRSZ);
 		return result;
 	}
-	result = palloc(VARHDRSZ + (2 + 2 * (Size) tally->noctaves) * MAX_VARINT);
-	to = put_varint(VARDATA(result), tally->ups);
+	result = palloc(VARHDRSZ + (3 + 2 * (Size) tally->noctaves) * MAX_VARINT);
+	to = put_varint(VARDATA(result), tally->ups * 2 + tally->bounded);
 	to = put_varint(to, tally->downs);
+	if (tally->bounded)
+		to = put_varint(to, tally->floor);
 	for (int i = 0; i < tally->noctaves; i++)
 	{
 		to = put_varint(to, (int128) tally->octaves[i].octave - octave);
@@ -232,21 +251,28 @@ tally_encode(const Tally *tally)
 	return result;
 }
 
-/* Add a tally in disk form, which an owner may have tampered with. */
-static void
-tally_add_encoded(Tally *tally, bytea *encoded)
+/* Add a tally in disk form. */
+void
+cozi_tally_add(Tally *tally, const bytea *encoded)
 {
 	const unsigned char *from = (unsigned char *) VARDATA_ANY(encoded);
 	const unsigned char *end = from + VARSIZE_ANY_EXHDR(encoded);
 	int128		value;
 	int128		octave = 0;
+	bool		bounded;
 
 	if (from == end)
 		return;
 	from = get_varint(from, end, &value);
-	tally->ups += value;
+	bounded = value & 1;
+	tally->ups += (value - bounded) / 2;
 	from = get_varint(from, end, &value);
 	tally->downs += value;
+	if (bounded)
+	{
+		from = get_varint(from, end, &value);
+		set_floor(tally, (int64) value);
+	}
 	while (from < end)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -257,126 +283,4 @@ tally_add_encoded(Tally *tally, bytea *encoded)
 		from = get_varint(from, end, &value);
 		add_mass(tally, (int64) octave, value);
 	}
-}
-
-/* ---------------------------------------------------------------------
- * SQL
- * ---------------------------------------------------------------------
- */
-
-PG_FUNCTION_INFO_V1(cozi_tally_add);
-PG_FUNCTION_INFO_V1(cozi_tally_sum_step);
-PG_FUNCTION_INFO_V1(cozi_tally_of_step);
-PG_FUNCTION_INFO_V1(cozi_tally_final);
-PG_FUNCTION_INFO_V1(cozi_tally_ups);
-PG_FUNCTION_INFO_V1(cozi_tally_downs);
-PG_FUNCTION_INFO_V1(cozi_tally_heat);
-
-/*
- * _tally_add(bytea, bytea) -> bytea: both together; NULL is no votes.
- */
-Datum
-cozi_tally_add(PG_FUNCTION_ARGS)
-{
-	Tally		tally;
-
-	tally_init(&tally);
-	for (int i = 0; i < 2; i++)
-		if (!PG_ARGISNULL(i))
-			tally_add_encoded(&tally, PG_GETARG_BYTEA_PP(i));
-	PG_RETURN_BYTEA_P(tally_encode(&tally));
-}
-
-/* The aggregates' state, made in their context on the first row. */
-static Tally *
-aggregate_state(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-	Tally	   *tally;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "tally aggregate called in non-aggregate context");
-	if (!PG_ARGISNULL(0))
-		return (Tally *) PG_GETARG_POINTER(0);
-	tally = MemoryContextAlloc(context, sizeof(Tally));
-	tally_init(tally);
-	tally->context = context;
-	return tally;
-}
-
-/* _tally_sum(tally bytea): tallies added up. */
-Datum
-cozi_tally_sum_step(PG_FUNCTION_ARGS)
-{
-	Tally	   *tally = aggregate_state(fcinfo);
-
-	if (!PG_ARGISNULL(1))
-		tally_add_encoded(tally, PG_GETARG_BYTEA_PP(1));
-	PG_RETURN_POINTER(tally);
-}
-
-/* _tally_of(weight bigint, voted_at timestamptz, half_life interval): votes added up. */
-Datum
-cozi_tally_of_step(PG_FUNCTION_ARGS)
-{
-	Tally	   *tally = aggregate_state(fcinfo);
-
-	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2) && !PG_ARGISNULL(3))
-	{
-		TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
-
-		if (!TIMESTAMP_NOT_FINITE(at))
-			tally_vote(tally, PG_GETARG_INT64(1), at,
-					   cozi_half_life(PG_GETARG_INTERVAL_P(3)), 1);
-		board_progress();
-	}
-	PG_RETURN_POINTER(tally);
-}
-
-Datum
-cozi_tally_final(PG_FUNCTION_ARGS)
-{
-	Tally		none;
-
-	if (!PG_ARGISNULL(0))
-		PG_RETURN_BYTEA_P(tally_encode((Tally *) PG_GETARG_POINTER(0)));
-	tally_init(&none);
-	PG_RETURN_BYTEA_P(tally_encode(&none));
-}
-
-static void
-read_argument(FunctionCallInfo fcinfo, Tally *tally)
-{
-	tally_init(tally);
-	tally_add_encoded(tally, PG_GETARG_BYTEA_PP(0));
-}
-
-/* _tally_ups(bytea) -> bigint */
-Datum
-cozi_tally_ups(PG_FUNCTION_ARGS)
-{
-	Tally		tally;
-
-	read_argument(fcinfo, &tally);
-	PG_RETURN_INT64(saturate(tally.ups));
-}
-
-/* _tally_downs(bytea) -> bigint */
-Datum
-cozi_tally_downs(PG_FUNCTION_ARGS)
-{
-	Tally		tally;
-
-	read_argument(fcinfo, &tally);
-	PG_RETURN_INT64(saturate(tally.downs));
-}
-
-/* _tally_heat(tally bytea, down_weight float8) -> float8 */
-Datum
-cozi_tally_heat(PG_FUNCTION_ARGS)
-{
-	Tally		tally;
-
-	read_argument(fcinfo, &tally);
-	PG_RETURN_FLOAT8(tally_to_heat(&tally, PG_GETARG_FLOAT8(1)));
 }

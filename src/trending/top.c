@@ -2,13 +2,11 @@
  * trending/top.c
  *		The top of a board, pending votes included.
  *
- * Everything is read in the snapshot of the calling statement.  The caller
- * needs SELECT on the board and nothing else: what is pending is read as the
- * board's owner.  Where policies on the board hide rows from the caller, the
- * board decides what he may see: candidates are read as the caller, as many
- * more than k as there are items with pending votes, and only those ranked.
- * An item whose very first votes are pending has no row yet that a policy
- * could judge, and shows once they are folded.
+ * Everything is read in the snapshot of the calling statement, and never from the
+ * view of the board, which is its owner's.  The caller needs SELECT on the board
+ * and nothing else.  Where policies on the board hold for the caller, the board is
+ * read as the caller, and what is only pending, which has no row yet that a
+ * policy could judge, shows once it is folded.
  */
 #include "postgres.h"
 
@@ -19,68 +17,98 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-#include "base/base.h"
-#include "trending/board.h"
+#include "kept/kept.h"
+#include "trending/trending.h"
 
+/*
+ * $1 to $5: what is pending, as arrays; $6: the scope; $7: k; $8: how many rows
+ * of the board may be among the first k, but are pending.  Of those first k + $8
+ * rows at most $8 are pending, so that k are left.  The pending rows are added:
+ * where policies hold, those of them that the caller sees.
+ */
 static char *
-column_type_name(Oid relid, const char *column)
+top_statement(const Kept *board, bool scoped, bool as_caller)
 {
-	return format_type_extended(get_atttype(relid, get_attnum(relid, column)), -1,
-								FORMAT_TYPE_FORCE_QUALIFY);
-}
+	bool		has_scope = kept_has(board, KEPT_SCOPE);
+	char	   *item = cozi_kept_column_type(board->relation, "item");
+	char	   *scope = has_scope ? cozi_kept_column_type(board->relation, "scope") : "";
 
-/* " AND scope = $1" where the caller named one, its text read as the column's type. */
-static char *
-scope_condition(const Board *board, bool given)
-{
-	if (!given)
-		return "";
-	return psprintf(" AND scope OPERATOR(pg_catalog.=) $1::%s", column_type_name(board->board, "scope"));
+	return cozi_statement(
+						  "SELECT item::pg_catalog.text,"
+						  " (pg_catalog.row_number() OVER ())::pg_catalog.int4, heat FROM ("
+						  "SELECT {pick} FROM ("
+						  "SELECT t.item, t.heat FROM (SELECT {key}, heat FROM {table} b WHERE true {in_scope}"
+						  " ORDER BY heat DESC, item DESC {limit}) t"
+						  " WHERE NOT EXISTS (SELECT FROM {rows} WHERE {match_scope}"
+						  "  g.item::{item} OPERATOR(pg_catalog.=) t.item)"
+						  " UNION ALL"
+						  " SELECT g.item::{item}, g.heat FROM {rows} {visible}"
+						  " WHERE (g.ups OPERATOR(pg_catalog.<>) 0 OR g.downs OPERATOR(pg_catalog.<>) 0)"
+						  " {pending_scope}) u {group} ORDER BY heat DESC, item DESC LIMIT $7) r",
+						  "pick", has_scope && !scoped ? "item, pg_catalog.max(heat) AS heat" : "item, heat",
+						  "group", has_scope && !scoped ? "GROUP BY item" : "",
+						  "key", cozi_kept_key_columns(board),
+						  "table", cozi_qualified_name(board->relation),
+						  "in_scope", scoped ?
+						  psprintf("AND b.scope OPERATOR(pg_catalog.=) $6::%s", scope) : "",
+	/* an item of several scopes comes once: all are looked at */
+						  "limit", has_scope && !scoped ? "" :
+						  "LIMIT $7::pg_catalog.int8 OPERATOR(pg_catalog.+) $8",
+						  "rows", cozi_kept_arrays_as_rows(board),
+						  "match_scope", has_scope ?
+						  psprintf("g.scope::%s OPERATOR(pg_catalog.=) t.scope AND", scope) : "",
+						  "item", item,
+						  "visible", !as_caller ? "" : has_scope ?
+						  psprintf("JOIN %s b ON b.item OPERATOR(pg_catalog.=) g.item::%s"
+								   " AND b.scope OPERATOR(pg_catalog.=) g.scope::%s",
+								   cozi_qualified_name(board->relation), item, scope) :
+						  psprintf("JOIN %s b ON b.item OPERATOR(pg_catalog.=) g.item::%s",
+								   cozi_qualified_name(board->relation), item),
+						  "pending_scope", scoped ?
+						  psprintf("AND g.scope::%s OPERATOR(pg_catalog.=) $6::%s", scope, scope) : "",
+						  NULL);
 }
 
 static void
-select_rows(char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+check_arguments(FunctionCallInfo fcinfo, Kept *board)
 {
-	if (SPI_execute_with_args(sql, nargs, types, values, nulls, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the board");
+	AclResult	acl;
+
+	cozi_require_argument(fcinfo, 0, "board");
+	cozi_require_argument(fcinfo, 1, "k");
+	if (PG_GETARG_INT32(1) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must be positive")));
+	cozi_kept_get(PG_GETARG_OID(0), "board", board);
+	acl = pg_class_aclcheck(board->relation, GetUserId(), ACL_SELECT);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(board->relation));
+	if (!PG_ARGISNULL(2) && !kept_has(board, KEPT_SCOPE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("board \"%s\" has no scope", get_rel_name(board->relation)),
+				 errhint("Leave the scope out.")));
 }
 
-/* What the caller may see of the board that can be among the first k. */
-static Datum
-visible_candidates(const Board *board, int k, bool scoped, Datum scope)
+/* Does the table have the columns that the statement is about to name? */
+static void
+check_shape(const Kept *board)
 {
-	const char *key = board_has_scope(board) ? "ROW(scope, item)" : "ROW(item)";
-	Oid			types[] = {TEXTOID, TEXTARRAYOID};
-	Datum		values[] = {scope, (Datum) 0};
-	char		nulls[] = {scoped ? ' ' : 'n', ' ', '\0'};
-	SavedUser	saved;
-	bool		isnull;
-	uint64		pending;
+	char	   *misfit = get_rel_name(board->source) == NULL ? "its source is gone" :
+	cozi_kept_misfit(board);
 
-	become_owner(board->board, &saved);
-	select_rows(psprintf("SELECT coalesce(pg_catalog.array_agg(DISTINCT (%s)::pg_catalog.text), '{}')"
-						 " FROM %s WHERE (due IS NULL OR due <= pg_catalog.statement_timestamp())%s",
-						 key, qualified_name(board->delta), scope_condition(board, scoped)),
-				1, types, values, nulls);
-	become_again(&saved);
-	values[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	pending = ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(values[1])),
-							 ARR_DIMS(DatumGetArrayTypeP(values[1])));
-
-	select_rows(psprintf("SELECT coalesce(pg_catalog.array_agg(k), '{}') FROM ("
-						 "(SELECT (%s)::pg_catalog.text AS k FROM %s WHERE true%s"
-						 " ORDER BY heat DESC, item DESC LIMIT " UINT64_FORMAT ")"
-						 " UNION SELECT (%s)::pg_catalog.text FROM %s"
-						 " WHERE (%s)::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2)) c",
-						 key, qualified_name(board->board), scope_condition(board, scoped), pending + k,
-						 key, qualified_name(board->board), key),
-				2, types, values, nulls);
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (misfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be read: %s", get_rel_name(board->relation), misfit),
+				 errhint("Undo that, then call cozi.rebuild_board().")));
 }
 
 PG_FUNCTION_INFO_V1(cozi_top);
@@ -93,60 +121,41 @@ PG_FUNCTION_INFO_V1(cozi_top);
 Datum
 cozi_top(PG_FUNCTION_ARGS)
 {
-	Board		board;
-	int			k;
-	bool		scoped = !PG_ARGISNULL(2);
-	Oid			types[] = {TEXTOID, TEXTARRAYOID};
-	Datum		values[] = {(Datum) 0, (Datum) 0};
-	char		nulls[] = {'n', 'n', '\0'};
-	SavedUser	saved;
-	AclResult	acl;
+	Kept		board;
+	Oid			types[8];
+	Datum		values[8];
+	char		nulls[] = "        ";
+	KeptPublicRow *rows;
+	int			n;
+	bool		as_caller;
+	CoziSavedUser saved;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"board\" and \"k\" must not be null")));
-	k = PG_GETARG_INT32(1);
-	if (k <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("k must be positive")));
-	get_board(PG_GETARG_OID(0), &board);
-	acl = pg_class_aclcheck(board.board, GetUserId(), ACL_SELECT);
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(board.board));
-	if (scoped && !board_has_scope(&board))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("board \"%s\" has no scope", get_rel_name(board.board)),
-				 errhint("Leave the scope out.")));
-	if (scoped)
-	{
-		values[0] = PG_GETARG_DATUM(2);
-		nulls[0] = ' ';
-	}
-
+	check_arguments(fcinfo, &board);
+	check_shape(&board);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (check_enable_rls(board.board, InvalidOid, false) == RLS_ENABLED)
-	{
-		values[1] = visible_candidates(&board, k, scoped, values[0]);
-		nulls[1] = ' ';
-	}
-	become_owner(board.board, &saved);
-	select_rows(psprintf("SELECT item, (pg_catalog.row_number() OVER ())::pg_catalog.int4, heat FROM ("
-						 "SELECT item::pg_catalog.text AS item, heat FROM %s WHERE true%s%s"
-						 " ORDER BY heat DESC, %s.item DESC LIMIT %d) t",
-						 qualified_name(board.live), scope_condition(&board, scoped),
-						 nulls[1] == 'n' ? "" :
-						 board_has_scope(&board) ?
-						 " AND (ROW(scope, item))::pg_catalog.text = ANY ($2)" :
-						 " AND (ROW(item))::pg_catalog.text = ANY ($2)",
-						 quote_identifier(get_rel_name(board.live)), k),
-				2, types, values, nulls);
-	become_again(&saved);
-	return_rows(fcinfo);
+	as_caller = check_enable_rls(board.relation, InvalidOid, false) == RLS_ENABLED;
+	rows = cozi_kept_pending_rows(&board, &n, GetActiveSnapshot(),
+								  GetCurrentStatementStartTimestamp());
+	memcpy(types, cozi_kept_array_types(&board), 5 * sizeof(Oid));
+	cozi_kept_arrays(&board, rows, n, values);
+	types[5] = TEXTOID;
+	values[5] = PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2);
+	nulls[5] = PG_ARGISNULL(2) ? 'n' : ' ';
+	types[6] = INT8OID;
+	values[6] = Int64GetDatum(PG_GETARG_INT32(1));
+	types[7] = INT8OID;
+	values[7] = Int64GetDatum(n);
+
+	if (!as_caller)
+		cozi_switch_to_owner(board.relation, &saved);
+	if (SPI_execute_with_args(top_statement(&board, !PG_ARGISNULL(2), as_caller), 8, types, values,
+							  nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the board");
+	if (!as_caller)
+		cozi_restore_user(&saved);
+	cozi_return_rows(fcinfo);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -43,8 +43,8 @@
 #include "utils/tuplestore.h"
 
 #include "base/base.h"
+#include "trending/trending.h"
 #include "pure/score.h"
-#include "trending/topk.h"
 
 #define GROUP_STUCK 1024		/* rows of a group after which a walk waits */
 

@@ -28,7 +28,6 @@
 #include "base/base.h"
 #include "pure/score.h"
 #include "trending/trending.h"
-#include "trending/topk.h"
 
 #define FETCH_FIRST 64			/* rows fetched at once, to begin with */
 #define FETCH_MOST 256			/* and later */

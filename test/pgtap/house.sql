@@ -16,12 +16,12 @@ CREATE TEMP TABLE public_writes (name text, why text);
 INSERT INTO public_writes VALUES
     ('login|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
-    ('_count_votes', 'a trigger, which nothing but a trigger calls');
+    ('_count_rows', 'a trigger, which nothing but a trigger calls');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
-    ('board_fold', 'when a board was last folded here'),
+    ('kept_local', 'what holds in this database alone: OIDs, and when a kept table was last folded'),
     ('snapshot.*', 'counters of this server, by its own identifiers');
 
 CREATE TEMP VIEW member AS

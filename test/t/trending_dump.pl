@@ -86,9 +86,9 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My Ap
 
 # A column renamed behind the event triggers' back: a warning, never a failed vote
 $node->safe_psql('postgres', q{
-	ALTER EVENT TRIGGER cozi_board_ddl DISABLE;
+	ALTER EVENT TRIGGER cozi_kept_ddl DISABLE;
 	ALTER TABLE "My App".votes RENAME COLUMN value TO gone;
-	ALTER EVENT TRIGGER cozi_board_ddl ENABLE;});
+	ALTER EVENT TRIGGER cozi_kept_ddl ENABLE;});
 my ($rc, $out, $err) = $node->psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, gone) VALUES (5, 1, 1)});
 is($rc, 0, 'the vote is cast');
 like($err, qr/WARNING:  votes in "votes" are not counted/, 'with a warning');
@@ -102,7 +102,7 @@ $node->safe_psql('postgres', q{ALTER TABLE "My App".votes RENAME COLUMN gone TO 
 like($err, qr/NOTICE:  board "big": 2000000 votes counted/, 'a fill shows how far it is');
 ($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
 like($err, qr/canceling statement due to statement timeout/, 'and can be cancelled');
-is($node->safe_psql('postgres', q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.board_config WHERE board::text = 'big2')}), 't|0', 'leaving nothing');
+is($node->safe_psql('postgres', q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.kept WHERE relation LIKE '%big2')}), 't|0', 'leaving nothing');
 ($rc, $out, $err) = $node->psql('postgres', q{SET lock_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
 is($rc, 0, 'no lock is in its way');
 {

@@ -1,0 +1,165 @@
+-- kept: tables that equal an aggregate of another table (src/kept/kept.h)
+--
+-- The tables below hold the configuration and the sums of all kept tables.  They
+-- have base types only, and no object of any owner.  Rows are written by C.
+
+-- Relations are named by text: a name that does not resolve must not stop a
+-- restore.  An id is a random number.
+CREATE TABLE kept (
+    id          int  PRIMARY KEY,
+    kind        text NOT NULL,
+    relation    text NOT NULL,
+    live        text,
+    source      text NOT NULL,
+    scope       name,
+    item        name NOT NULL,
+    value       name,
+    at          name,
+    half_life   interval,
+    down_weight float8,
+    broken      text
+);
+COMMENT ON TABLE kept IS 'One row per kept table: what it counts and where it is; see the view boards';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
+
+CREATE TRIGGER cozi_config_changed
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON kept
+    FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
+ALTER TABLE kept ENABLE ALWAYS TRIGGER cozi_config_changed;
+COMMENT ON TRIGGER cozi_config_changed ON kept IS 'Tells all sessions to read the list again';
+
+-- In no dump: OIDs are those of this database.  Every fold that moves rows writes it.
+CREATE TABLE kept_local (
+    id            int PRIMARY KEY,
+    relation      oid NOT NULL,
+    live          oid NOT NULL,
+    source        oid NOT NULL,
+    owner         oid NOT NULL,
+    last_fold     timestamptz,
+    last_error    text,
+    stalled_since timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE kept_local IS 'One row per kept table in use: its relations by OID, and its last fold';
+
+CREATE TABLE kept_state (
+    kept  int      NOT NULL,
+    n     smallint NOT NULL,
+    hash  bigint   NOT NULL,
+    scope text COLLATE "C",
+    item  text COLLATE "C" NOT NULL,
+    sum   bytea    NOT NULL,
+    PRIMARY KEY (kept, n, hash)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE kept_state IS 'One row per key of a kept table: the exact sum behind the row of the public table';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state', '');
+
+CREATE UNLOGGED TABLE kept_state_unlogged (
+    kept  int      NOT NULL,
+    n     smallint NOT NULL,
+    hash  bigint   NOT NULL,
+    scope text COLLATE "C",
+    item  text COLLATE "C" NOT NULL,
+    sum   bytea    NOT NULL,
+    PRIMARY KEY (kept, n, hash)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE kept_state_unlogged IS
+'One row per key of a kept table whose source is unlogged: a crash empties both';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state_unlogged', '');
+
+-- Appended to and emptied all the time: vacuum by count, not by share.  REPLICA
+-- IDENTITY FULL, or a publication of all tables would forbid folds to delete.
+CREATE TABLE kept_delta (
+    kept   int         NOT NULL,
+    ready  timestamptz NOT NULL,
+    hash   bigint      NOT NULL,
+    due    timestamptz,
+    queued timestamptz NOT NULL,
+    scope  text COLLATE "C",
+    item   text COLLATE "C" NOT NULL,
+    sum    bytea       NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX kept_delta_ready ON kept_delta (kept, ready, hash);
+ALTER TABLE kept_delta REPLICA IDENTITY FULL;
+COMMENT ON TABLE kept_delta IS 'One row per key and statement: what is counted and not yet folded';
+COMMENT ON INDEX kept_delta_ready IS 'What a fold of one kept table looks at';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_delta', '');
+
+CREATE UNLOGGED TABLE kept_delta_unlogged (
+    kept   int         NOT NULL,
+    ready  timestamptz NOT NULL,
+    hash   bigint      NOT NULL,
+    due    timestamptz,
+    queued timestamptz NOT NULL,
+    scope  text COLLATE "C",
+    item   text COLLATE "C" NOT NULL,
+    sum    bytea       NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX kept_delta_unlogged_ready ON kept_delta_unlogged (kept, ready, hash);
+COMMENT ON TABLE kept_delta_unlogged IS
+'One row per key and statement on an unlogged source: what is counted and not yet folded';
+COMMENT ON INDEX kept_delta_unlogged_ready IS 'What a fold of one kept table looks at';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_delta_unlogged', '');
+
+CREATE TABLE kept_aside (
+    kept  int         NOT NULL,
+    scope text COLLATE "C",
+    item  text COLLATE "C" NOT NULL,
+    error text        NOT NULL,
+    since timestamptz NOT NULL
+);
+CREATE INDEX kept_aside_kept ON kept_aside (kept);
+ALTER TABLE kept_aside REPLICA IDENTITY FULL;
+COMMENT ON TABLE kept_aside IS
+'One row per key that the public table does not take, such as one too long for an index';
+COMMENT ON INDEX kept_aside_kept IS 'What is set aside of one kept table';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_aside', '');
+
+CREATE OR REPLACE FUNCTION _kept_status(
+        id int, OUT relation regclass, OUT source regclass, OUT live regclass, OUT pending bigint,
+        OUT oldest_pending timestamptz, OUT future bigint, OUT last_fold timestamptz,
+        OUT state text, OUT last_error text, OUT stalled_since timestamptz, OUT set_aside bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_kept_status'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1;
+COMMENT ON FUNCTION _kept_status(int) IS
+'Returns what the views say of a kept table; no row to callers who neither own it nor are in pg_monitor';
+
+CREATE OR REPLACE FUNCTION _pending_rows(relation anyelement) RETURNS SETOF anyelement
+    AS 'MODULE_PATHNAME', 'cozi_pending_rows'
+    LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 20;
+COMMENT ON FUNCTION _pending_rows(anyelement) IS
+'Returns the rows of a kept table, named as NULL::hot_posts, that folds will change, as they will be; '
+'needs SELECT on it; a row that will be gone has NULL in its computed columns';
+
+CREATE OR REPLACE FUNCTION _count_rows() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'cozi_count_rows'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _count_rows() IS
+'Counts, as a statement trigger on a source, what a statement has changed; put there by create_board()';
+
+CREATE OR REPLACE FUNCTION _kept_ddl() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cozi_kept_ddl'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _kept_ddl() IS 'Keeps kept tables in step with the tables that they count';
+
+CREATE OR REPLACE FUNCTION _kept_dropped() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cozi_kept_dropped'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _kept_dropped() IS
+'Forgets a kept table whose source was dropped, and refuses to drop a part of one by itself';
+
+CREATE EVENT TRIGGER cozi_kept_ddl ON ddl_command_end EXECUTE FUNCTION _kept_ddl();
+COMMENT ON EVENT TRIGGER cozi_kept_ddl IS 'Keeps kept tables in step with the tables that they count';
+
+CREATE EVENT TRIGGER cozi_kept_dropped ON sql_drop EXECUTE FUNCTION _kept_dropped();
+COMMENT ON EVENT TRIGGER cozi_kept_dropped IS 'Keeps kept tables in step with the tables that they count';
+
+CREATE OR REPLACE FUNCTION fold(board regclass = NULL, max_rows int = NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cozi_fold'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION fold(regclass, int) IS
+'Moves what is pending into a kept table, and returns the rows of the delta that went; waits for a fold '
+'under way, and makes others wait until the end of the transaction; refused before PREPARE TRANSACTION; '
+'NULL board: every kept table that the caller owns; NULL max_rows: whatever is due';

@@ -1,0 +1,415 @@
+/*
+ * kept/count.c
+ *		Counting in the writer's transaction: the statement trigger on a source.
+ *
+ * One trigger function serves every kept table of the table that it fires on.  It
+ * reads the statement's transition tables, adds rows up by key, and appends one
+ * row per key to each delta: the row of the source and its count commit or
+ * vanish together, and no row is ever updated that another writer could hold.
+ *
+ * The law: nothing here makes a write fail that would succeed without it.  A
+ * column that went missing while event triggers were off is a warning, and the
+ * kept table says that it may no longer equal its source.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "kept/kept.h"
+
+/* A statement of more keys than this appends in several batches. */
+#define BATCH_KEYS		100000
+
+/* A column of the source: where it is, and how to read it. */
+typedef struct Column
+{
+	AttrNumber	attnum;			/* 0: the kept table has none */
+	KeptKeyType key;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+} Column;
+
+/* What one statement does to one kept table. */
+typedef struct Batch
+{
+	const Kept *kept;
+	Column		columns[KEPT_ROLES];
+	TimestampTz now;			/* what is dated later waits for its time */
+	MemoryContext row_context;	/* reset for each row */
+	KeptSums   *sums;
+	KeptSums   *elements;		/* of an array, to count each once */
+	KeptStore  *store;
+	int64		appended;
+} Batch;
+
+static bool
+find_column(Batch *batch, Relation rel, KeptRole role)
+{
+	Column	   *column = &batch->columns[role];
+	Form_pg_attribute att;
+
+	memset(column, 0, sizeof(Column));
+	if (!kept_has(batch->kept, role))
+		return true;
+	column->attnum = get_attnum(RelationGetRelid(rel), NameStr(batch->kept->columns[role]));
+	if (column->attnum <= 0)
+		return false;
+	att = TupleDescAttr(RelationGetDescr(rel), column->attnum - 1);
+	cozi_kept_key_type(&column->key, att->atttypid, att->attcollation);
+	get_typlenbyvalalign(column->key.type, &column->typlen, &column->typbyval, &column->typalign);
+	return true;
+}
+
+/* A key column of a leaf must be what that of the public table is. */
+static bool
+fits(Batch *batch, KeptRole role, const char *name)
+{
+	AttrNumber	attnum;
+
+	if (!kept_has(batch->kept, role))
+		return true;
+	attnum = get_attnum(batch->kept->relation, name);
+	return attnum > 0 && getBaseType(get_atttype(batch->kept->relation, attnum)) ==
+		batch->columns[role].key.type;
+}
+
+static bool
+is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+static bool
+is_instant(Oid type)
+{
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
+}
+
+static bool
+find_columns(Batch *batch, Relation rel)
+{
+	for (int role = 0; role < KEPT_ROLES; role++)
+		if (!find_column(batch, rel, role))
+			return false;
+	return get_rel_name(batch->kept->relation) != NULL &&
+		fits(batch, KEPT_ITEM, "item") && fits(batch, KEPT_SCOPE, "scope") &&
+		(!kept_has(batch->kept, KEPT_VALUE) ||
+		 is_integer(batch->columns[KEPT_VALUE].key.type)) &&
+		(!kept_has(batch->kept, KEPT_AT) || is_instant(batch->columns[KEPT_AT].key.type));
+}
+
+/* The instant of a row: timestamp and date are read as UTC. */
+static TimestampTz
+row_instant(Datum value, Oid type)
+{
+	DateADT		date;
+
+	if (type != DATEOID)
+		return DatumGetTimestampTz(value);
+	date = DatumGetDateADT(value);
+	if (DATE_IS_NOBEGIN(date))
+		return DT_NOBEGIN;
+	if (DATE_IS_NOEND(date) || date >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
+		return DT_NOEND;
+	return (TimestampTz) date * USECS_PER_DAY;
+}
+
+static int64
+row_value(Datum value, Oid type)
+{
+	switch (type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+/* Append what was added up, and begin anew. */
+static void
+flush(Batch *batch)
+{
+	int			n;
+	KeptGroup **groups = cozi_kept_list(batch->sums, &n);
+	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(batch->sums));
+
+	for (int i = 0; i < n; i++)
+	{
+		bytea	   *sum = batch->kept->kind->store(groups[i]->sum);
+
+		CHECK_FOR_INTERRUPTS();
+		/* what a statement gave and took back changes nothing */
+		if (VARSIZE_ANY_EXHDR(sum) == 0)
+			continue;
+		cozi_kept_append(batch->store, groups[i], sum, DT_NOBEGIN, batch->now);
+		batch->appended++;
+	}
+	MemoryContextSwitchTo(caller);
+	pfree(groups);
+	cozi_kept_reset(batch->sums);
+}
+
+static void
+add(Batch *batch, KeptKey *key, const KeptRow *row, int times)
+{
+	KeptGroup  *group;
+	MemoryContext caller;
+
+	key->due = row->at > batch->now ? row->at : 0;
+	cozi_kept_hash_key(batch->sums, key);
+	group = cozi_kept_group(batch->sums, key, true);
+	caller = MemoryContextSwitchTo(cozi_kept_context(batch->sums));
+	batch->kept->kind->add_row(group->sum, batch->kept, row, times);
+	MemoryContextSwitchTo(caller);
+}
+
+/* A row with several scopes counts once in each. */
+static void
+add_in_array(Batch *batch, KeptKey *key, Datum array, const KeptRow *row, int times)
+{
+	Column	   *column = &batch->columns[KEPT_SCOPE];
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), column->key.type, column->typlen,
+					  column->typbyval, column->typalign, &elements, &nulls, &n);
+	if (n > 1)
+		cozi_kept_reset(batch->elements);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (nulls[i])
+			continue;
+		key->scope = cozi_kept_key_text(&column->key, elements[i]);
+		if (n > 1)
+		{
+			KeptKey		element = {.scope = key->scope,.item = key->item};
+
+			cozi_kept_hash_key(batch->elements, &element);
+			if (cozi_kept_group(batch->elements, &element, false) != NULL)
+				continue;
+			(void) cozi_kept_group(batch->elements, &element, true);
+		}
+		add(batch, key, row, times);
+	}
+}
+
+/* A column of a row; false if it is NULL. */
+static bool
+get_column(Batch *batch, TupleTableSlot *slot, KeptRole role, Datum *value)
+{
+	bool		isnull;
+
+	*value = slot_getattr(slot, batch->columns[role].attnum, &isnull);
+	return !isnull;
+}
+
+/* One row of the source; times is -1 where it is taken back. */
+static void
+count_row(Batch *batch, TupleTableSlot *slot, int times)
+{
+	KeptKey		key = {0};
+	KeptRow		row = {.value = 1};
+	Datum		value;
+
+	if (!get_column(batch, slot, KEPT_ITEM, &value))
+		return;
+	key.item = cozi_kept_key_text(&batch->columns[KEPT_ITEM].key, value);
+	if (kept_has(batch->kept, KEPT_AT))
+	{
+		if (!get_column(batch, slot, KEPT_AT, &value))
+			return;
+		row.at = row_instant(value, batch->columns[KEPT_AT].key.type);
+		if (TIMESTAMP_NOT_FINITE(row.at))
+			return;
+	}
+	if (kept_has(batch->kept, KEPT_VALUE))
+	{
+		if (!get_column(batch, slot, KEPT_VALUE, &value))
+			return;
+		row.value = row_value(value, batch->columns[KEPT_VALUE].key.type);
+		if (row.value == 0)
+			return;
+	}
+	if (!kept_has(batch->kept, KEPT_SCOPE))
+	{
+		add(batch, &key, &row, times);
+		return;
+	}
+	if (!get_column(batch, slot, KEPT_SCOPE, &value))
+		return;
+	if (batch->columns[KEPT_SCOPE].key.is_array)
+		add_in_array(batch, &key, value, &row, times);
+	else
+	{
+		key.scope = cozi_kept_key_text(&batch->columns[KEPT_SCOPE].key, value);
+		add(batch, &key, &row, times);
+	}
+}
+
+static void
+count_slot(Batch *batch, TupleTableSlot *slot, int times)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->row_context);
+
+	CHECK_FOR_INTERRUPTS();
+	count_row(batch, slot, times);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(batch->row_context);
+	if (cozi_kept_groups(batch->sums) >= BATCH_KEYS)
+		flush(batch);
+}
+
+/* The rows of a transition table. */
+static void
+count_transition(Batch *batch, Relation rel, Tuplestorestate *rows, int times)
+{
+	TupleTableSlot *slot;
+	int			pointer;
+
+	if (rows == NULL)
+		return;
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	pointer = tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND);
+	tuplestore_select_read_pointer(rows, pointer);
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		count_slot(batch, slot, times);
+	tuplestore_select_read_pointer(rows, 0);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* All rows of a table about to be truncated: everything committed, and ours. */
+static void
+count_table(Batch *batch, Relation rel, int times)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+
+	if (!RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+		return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan_compat(rel, snapshot, 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		count_slot(batch, slot, times);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+warn_not_counted(const Kept *kept, Relation rel)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("votes in \"%s\" are not counted by one of its boards",
+					RelationGetRelationName(rel)),
+			 errdetail("A column or a part of the board was changed while event triggers were off."),
+			 errhint("Drop the board with cozi.drop_board() and create it again.")));
+}
+
+static void
+count_statement(const Kept *kept, TriggerData *trigger)
+{
+	Batch		batch = {.kept = kept};
+	Relation	rel = trigger->tg_relation;
+	MemoryContext context;
+	int			level = 0;
+
+	if (!OidIsValid(kept->relation) || !find_columns(&batch, rel))
+	{
+		warn_not_counted(kept, rel);
+		return;
+	}
+	batch.now = GetCurrentTimestamp();
+	context = AllocSetContextCreate(CurrentMemoryContext, "cozi count", ALLOCSET_DEFAULT_SIZES);
+	batch.row_context = AllocSetContextCreate(context, "cozi row", ALLOCSET_DEFAULT_SIZES);
+	batch.sums = cozi_kept_sums(kept, context);
+	if (batch.columns[KEPT_SCOPE].key.is_array)
+		batch.elements = cozi_kept_sums(kept, context);
+	batch.store = cozi_kept_open(kept, true);
+	if (kept_has(kept, KEPT_SCOPE) &&
+		cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
+		level = cozi_kept_plain_settings();
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		count_table(&batch, rel, -1);
+	else
+	{
+		count_transition(&batch, rel, trigger->tg_oldtable, -1);
+		count_transition(&batch, rel, trigger->tg_newtable, 1);
+	}
+	flush(&batch);
+
+	if (level > 0)
+		AtEOXact_GUC(false, level);
+	cozi_kept_close(batch.store);
+	MemoryContextDelete(context);
+	if (batch.appended > 0)
+		cozi_kept_fold_at_commit(kept, batch.appended);
+}
+
+/* Triggers came with a dump, and what they feed did not: say so once a session. */
+static void
+warn_without_kept(Relation rel)
+{
+	static bool warned = false;
+
+	if (warned || cozi_kept_restoring())
+		return;
+	warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows of \"%s\" are counted by no board", RelationGetRelationName(rel)),
+			 errdetail("Its triggers are there, as after a dump of the schema alone."),
+			 errhint("Create the board again with cozi.create_board(), which takes over what is there,"
+					 " or drop the triggers cozi_count_*.")));
+}
+
+PG_FUNCTION_INFO_V1(cozi_count_rows);
+
+/*
+ * _count_rows(): trigger, FOR EACH STATEMENT, with transition tables.
+ */
+Datum
+cozi_count_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	List	   *list;
+	ListCell   *lc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("_count_rows() must be called as a statement trigger")));
+	list = cozi_kept_on(RelationGetRelid(trigger->tg_relation));
+	if (list == NIL)
+		warn_without_kept(trigger->tg_relation);
+	foreach(lc, list)
+		count_statement(lfirst(lc), trigger);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,473 @@
+/*
+ * kept/fold.c
+ *		Folding: moving what is pending from the delta into state and public table.
+ *
+ * A fold has two steps in one transaction.  The first takes what is ready out of
+ * the delta and adds it to the state, below SQL, with no user's code.  The
+ * second writes the rows of the keys that changed to the public table, as its
+ * owner (kept/public.c).
+ *
+ * No scheduler is needed: where the library is preloaded a worker folds
+ * (kept/worker.c), else a writer whose transaction is about to commit
+ * (kept/fold_commit.c).
+ *
+ * The laws: who takes rows out of a delta holds the fold lock of the kept table
+ * to the end of the transaction.  It is an advisory lock of a class that SQL
+ * cannot name, so that no client can hold it.  Before each fold the shape and the
+ * owner of the public table are looked at.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_policy.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "kept/kept.h"
+
+/* SQL's advisory locks have 1 or 2 in the fourth field. */
+#define FOLD_LOCK_CLASS 3
+
+/* For each kept table of fold() without an argument. */
+#define FOLD_TIME_LIMIT 10000	/* milliseconds */
+
+/* After the limit: cancel once a second, for code that catches the first. */
+#define CANCEL_EVERY	1000
+#define CANCELS			5
+
+/* Level of the outermost transaction that holds a fold lock; 0: none does. */
+static int	lock_level = 0;
+
+static TimeoutId limit_timeout;
+static bool limit_registered = false;
+static volatile sig_atomic_t limit_exceeded = 0;
+
+bool
+cozi_kept_lock(int32 id, bool wait)
+{
+	LOCKTAG		tag;
+	int			level = GetCurrentTransactionNestLevel();
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) id, FOLD_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	if (lock_level == 0 || level < lock_level)
+		lock_level = level;
+	return true;
+}
+
+/*
+ * The owner changed without our seeing it (REASSIGN OWNED), or the kept table
+ * came with a dump.  A new owner takes over no code of the former one.
+ */
+void
+cozi_kept_accept(Kept *kept)
+{
+	Oid			owner = cozi_relation_owner(kept->relation);
+	char	   *code;
+
+	if (kept->adopted && kept->owner == owner)
+		return;
+	code = kept->adopted ? cozi_kept_handed_over(kept) : NULL;
+	if (code != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of \"%s\" has changed, and code of the former owner is on it",
+						get_rel_name(kept->relation)),
+				 errhint("Run %s, then cozi.fold().", code)));
+	if (kept->adopted)
+		cozi_kept_restore_live(kept);
+	cozi_kept_adopt(kept);
+	cozi_kept_depend(kept);
+}
+
+static void
+refuse_misfit(const Kept *kept)
+{
+	char	   *misfit = cozi_kept_misfit(kept);
+
+	if (misfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be folded: %s", get_rel_name(kept->relation), misfit),
+				 errhint("Undo that, then call cozi.fold().")));
+}
+
+/* Add what was taken to the state; returns the rows to be written. */
+static KeptPublicRow *
+fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot,
+		   TimestampTz now, int *nrows)
+{
+	int			n;
+	KeptGroup **groups = cozi_kept_list(sums, &n);
+	KeptPublicRow *rows = palloc_extended(Max(n, 1) * sizeof(KeptPublicRow),
+										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
+
+	*nrows = 0;
+	for (int i = 0; i < n; i++)
+	{
+		KeptGroup  *group = groups[i];
+		bytea	   *stored;
+
+		CHECK_FOR_INTERRUPTS();
+		if (group->key.due != 0)
+		{
+			cozi_kept_settle(store, sums, snapshot, group, now, kept);
+			continue;
+		}
+		stored = cozi_kept_state(store, sums, snapshot, &group->key);
+		if (stored != NULL)
+			kept->kind->add_stored(group->sum, stored);
+		cozi_kept_save(store, snapshot, &group->key, kept->kind->store(group->sum));
+		rows[*nrows].key = group->key;
+		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values);
+		(*nrows)++;
+	}
+	MemoryContextSwitchTo(caller);
+	return rows;
+}
+
+/*
+ * Fold a kept table whose fold lock we hold, at most max_rows of its delta unless
+ * that is 0.  Returns how many rows of the delta went.
+ */
+int64
+cozi_kept_fold(Kept *kept, int64 max_rows)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cozi fold",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller;
+	KeptStore  *store;
+	KeptSums   *sums;
+	Snapshot	snapshot;
+	TimestampTz now;
+	KeptLocal	local;
+	KeptPublicRow *rows;
+	int			nrows;
+	int64		taken;
+
+	LockRelationOid(kept->relation, RowExclusiveLock);
+	if (get_rel_name(kept->relation) == NULL)
+		return 0;
+	caller = MemoryContextSwitchTo(context);
+	refuse_misfit(kept);
+	cozi_kept_accept(kept);
+	(void) cozi_kept_local(kept->id, &local);
+
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	now = GetCurrentTimestamp();
+	sums = cozi_kept_sums(kept, context);
+	store = cozi_kept_open(kept, true);
+	taken = cozi_kept_take(store, sums, snapshot, now, max_rows, kept);
+	if (taken > 0)
+	{
+		char	   *example;
+
+		rows = fold_state(kept, store, sums, snapshot, now, &nrows);
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetLatestSnapshot());
+		if (cozi_kept_asides(kept, &example) > 0)
+			cozi_kept_not_aside(kept, sums);
+		cozi_kept_publish(kept, rows, nrows, false);
+		PopActiveSnapshot();
+	}
+	cozi_kept_close(store);
+	UnregisterSnapshot(snapshot);
+	if (taken > 0 || local.stalled_since != 0)
+		cozi_kept_note(kept, now, NULL);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return taken;
+}
+
+static void
+limit_handler(void)
+{
+	if (++limit_exceeded > CANCELS)
+		ProcDiePending = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+static void
+set_limit(int milliseconds)
+{
+	limit_exceeded = 0;
+	if (milliseconds == 0)
+		return;
+	if (!limit_registered)
+	{
+		limit_timeout = RegisterTimeout(USER_TIMEOUT, limit_handler);
+		limit_registered = true;
+	}
+	enable_timeout_every(limit_timeout,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds),
+						 CANCEL_EVERY);
+}
+
+static void
+clear_limit(int milliseconds)
+{
+	if (milliseconds != 0)
+		disable_timeout(limit_timeout, false);
+	if (limit_exceeded)
+		QueryCancelPending = false;
+}
+
+/* What fold_once() shall do. */
+typedef struct Attempt
+{
+	int32		id;
+	int64		max_rows;
+	int64		interval;		/* not before so long after the last fold */
+	KeptFoldMode mode;
+} Attempt;
+
+static int64
+fold_once(const Attempt *attempt, Kept *kept)
+{
+	KeptLocal	local;
+	TimestampTz since;
+	int64		folded;
+	int			level;
+
+	if (!cozi_kept_lock(attempt->id, attempt->mode == FOLD_BY_CALL) ||
+		!cozi_kept_by_id(attempt->id, kept) || get_rel_name(kept->relation) == NULL)
+		return 0;
+	(void) cozi_kept_local(attempt->id, &local);
+	/* a clock set back must not stop us */
+	since = GetCurrentTimestamp() - local.last_fold;
+	if (since >= 0 && since < attempt->interval)
+		return 0;
+	if (attempt->mode != FOLD_BY_CALL &&
+		(!ConditionalLockRelationOid(kept->relation, RowExclusiveLock) ||
+		 get_rel_name(kept->relation) == NULL))
+		return 0;
+	if (attempt->mode == FOLD_AT_COMMIT && cozi_kept_foreign_code(kept->relation) != NULL)
+		return 0;
+	level = NewGUCNestLevel();
+	if (attempt->mode != FOLD_BY_CALL)
+		cozi_set_locally("lock_timeout", attempt->mode == FOLD_AT_COMMIT ? "20ms" : "200ms");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	folded = cozi_kept_fold(kept, attempt->max_rows);
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, level);
+	return folded;
+}
+
+/* Write down why a kept table is not folded, and say so once in the log. */
+static void
+note_failure(const Kept *kept, const ErrorData *error)
+{
+	KeptLocal	local;
+	char	   *text = error->hint ? psprintf("%s. %s", error->message, error->hint) :
+	psprintf("%s. Mend that, then call cozi.fold().", error->message);
+
+	if (kept->id == 0 || !cozi_kept_local(kept->id, &local))
+		return;
+	if (local.stalled_since == 0)
+		ereport(LOG,
+				(errmsg("\"%s\" is not folded: %s", get_rel_name(kept->relation), error->message)));
+	if (local.last_error == NULL || strcmp(local.last_error, text) != 0)
+		cozi_kept_note(kept, GetCurrentTimestamp(), text);
+}
+
+/* In a subtransaction.  Returns the error, or NULL. */
+static ErrorData *
+in_subtransaction(const Attempt *attempt, Kept *kept, const ErrorData *failure, int time_limit,
+				  int64 *folded)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		set_limit(time_limit);
+		if (failure == NULL)
+			*folded = fold_once(attempt, kept);
+		else
+			note_failure(kept, failure);
+		clear_limit(time_limit);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (limit_exceeded)
+			error->message = pstrdup("it took longer than its time limit");
+		clear_limit(time_limit);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * Fold a kept table so that no error of the fold reaches the caller.  A time
+ * limit is in milliseconds, 0 for none.  Returns how many rows of the delta went.
+ */
+int64
+cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval, KeptFoldMode mode,
+					  int time_limit, char **failure)
+{
+	Attempt		attempt = {.id = id,.max_rows = max_rows,.interval = interval,.mode = mode};
+	Kept		kept = {0};
+	int64		folded = 0;
+	ErrorData  *error = in_subtransaction(&attempt, &kept, NULL, time_limit, &folded);
+	bool		canceled;
+
+	*failure = NULL;
+	if (error == NULL)
+		return folded;
+	canceled = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !limit_exceeded;
+	if (canceled && mode == FOLD_BY_CALL)
+		ReThrowError(error);
+	*failure = error->message;
+	/* a lock that somebody holds for a moment is no fault */
+	if (!canceled &&
+		(mode != FOLD_AT_COMMIT || error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
+		(void) in_subtransaction(&attempt, &kept, error, 0, &folded);
+	return 0;
+}
+
+static bool
+may_fold(const Kept *kept)
+{
+	return OidIsValid(kept->relation) && get_rel_name(kept->relation) != NULL &&
+		(object_ownercheck(RelationRelationId, kept->relation, GetUserId()) ||
+		 has_privs_of_role(GetUserId(), ROLE_PG_DATABASE_OWNER));
+}
+
+static int
+by_id(const ListCell *a, const ListCell *b)
+{
+	int32		left = ((const Kept *) lfirst(a))->id;
+	int32		right = ((const Kept *) lfirst(b))->id;
+
+	return left < right ? -1 : left > right;
+}
+
+PG_FUNCTION_INFO_V1(cozi_fold);
+
+/*
+ * fold(board regclass, max_rows int) -> bigint
+ *
+ * NULL board: every kept table that the caller may fold, in one order for
+ * everybody.  NULL max_rows: whatever is ready.  Waits for a fold under way.
+ */
+Datum
+cozi_fold(PG_FUNCTION_ARGS)
+{
+	List	   *list;
+	int64		max_rows = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	int64		folded = 0;
+	ListCell   *lc;
+
+	if (!PG_ARGISNULL(1) && max_rows <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be positive")));
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot fold within a security-restricted operation")));
+	if (PG_ARGISNULL(0))
+	{
+		list = cozi_kept_all();
+		list_sort(list, by_id);
+	}
+	else
+	{
+		Kept	   *kept = palloc(sizeof(Kept));
+
+		cozi_kept_get(PG_GETARG_OID(0), NULL, kept);
+		if (!may_fold(kept))
+			cozi_require_owner(kept->relation);
+		list = list_make1(kept);
+	}
+	foreach(lc, list)
+	{
+		Kept	   *kept = lfirst(lc);
+		char	   *failure = NULL;
+
+		if (!may_fold(kept))
+			continue;
+		folded += cozi_kept_fold_safely(kept->id, max_rows, 0, FOLD_BY_CALL,
+										PG_ARGISNULL(0) ? FOLD_TIME_LIMIT : 0, &failure);
+		if (failure != NULL)
+			ereport(WARNING,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("\"%s\" was not folded: %s", get_rel_name(kept->relation), failure),
+					 errhint("The view cozi.boards shows it in last_error.")));
+	}
+	PG_RETURN_INT64(folded);
+}
+
+/*
+ * An open prepared transaction would hold the fold lock, so that nobody else
+ * could fold.
+ */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (lock_level > 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has folded a board"),
+						 errdetail("Nobody else could fold it until the transaction is finished.")));
+			return;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			lock_level = 0;
+			return;
+		default:
+			return;
+	}
+}
+
+/* A subtransaction that aborts gives its locks back, one that ends hands them on. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+					  void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB && lock_level >= level)
+		lock_level = 0;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB && lock_level == level)
+		lock_level = level - 1;
+}
+
+void
+cozi_kept_fold_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}

@@ -1,0 +1,353 @@
+/*
+ * kept/rebuild.c
+ *		Kept tables from their source: filling and rebuilding.
+ *
+ * A rebuild holds the fold lock and does everything in one snapshot: the rows of
+ * the source which that snapshot sees are counted again, the delta rows which it
+ * sees are their counts and go, and what commits later is in later delta rows,
+ * which stay.  So no writer waits, and readers see the old rows until the commit.
+ *
+ * The law: the clock is read after the snapshot is taken.  A row counts from its
+ * own instant on, and every row which the snapshot sees and which is not dated in
+ * the future must be in the past of that clock.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "kept/kept.h"
+
+#define PROGRESS_ROWS	1000000
+#define FETCH_ROWS		1000
+#define BATCH_KEYS		10000
+
+/*
+ * What reads the source must see every row committed before its lock: a snapshot
+ * taken with the transaction's first statement may be older.
+ */
+void
+cozi_kept_refuse_old_snapshot(const char *function)
+{
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s cannot run within a security-restricted operation", function)));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot run in a transaction above READ COMMITTED", function),
+				 errdetail("Its snapshot would be older than its lock."),
+				 errhint("Run it on its own, or at READ COMMITTED.")));
+}
+
+static char *
+source_column(const Kept *kept, KeptRole role)
+{
+	return psprintf("v.%s", quote_identifier(NameStr(kept->columns[role])));
+}
+
+/* The instant of a row in SQL, as kept/count.c reads it. */
+static char *
+instant_expression(const Kept *kept)
+{
+	char	   *column;
+
+	if (!kept_has(kept, KEPT_AT))
+		return "'-infinity'::pg_catalog.timestamptz";
+	column = source_column(kept, KEPT_AT);
+	switch (getBaseType(get_atttype(kept->source,
+									get_attnum(kept->source, NameStr(kept->columns[KEPT_AT])))))
+	{
+		case TIMESTAMPOID:
+			return psprintf("(%s AT TIME ZONE 'UTC')", column);
+		case DATEOID:
+			return cozi_statement("(CASE WHEN {column} < '294276-12-31' THEN"
+								  " ({column})::pg_catalog.timestamp AT TIME ZONE 'UTC' END)",
+								  "column", column, NULL);
+		default:
+			return column;
+	}
+}
+
+/*
+ * SELECT [scope,] item, value, at: every row that counts at all, once in each of
+ * its scopes, with the given condition on at.
+ */
+char	   *
+cozi_kept_source_query(const Kept *kept, const char *condition)
+{
+	char	   *scope = "";
+	char	   *join = "";
+	char	   *given = "";
+
+	if (kept_has(kept, KEPT_SCOPE))
+	{
+		char	   *column = source_column(kept, KEPT_SCOPE);
+		Oid			type = get_atttype(kept->source, get_attnum(kept->source,
+																NameStr(kept->columns[KEPT_SCOPE])));
+
+		if (OidIsValid(get_base_element_type(type)))
+		{
+			scope = "s.scope, ";
+			join = psprintf(" CROSS JOIN LATERAL (SELECT DISTINCT e AS scope"
+							" FROM pg_catalog.unnest(%s) e WHERE e IS NOT NULL) s", column);
+		}
+		else
+		{
+			scope = psprintf("%s AS scope, ", column);
+			given = psprintf(" AND %s IS NOT NULL", column);
+		}
+	}
+	return cozi_statement("SELECT * FROM (SELECT {scope}{item} AS item,"
+						  " ({value})::pg_catalog.int8 AS value, {at} AS at"
+						  " FROM {source} v{join} WHERE {item} IS NOT NULL{given}) v"
+						  " WHERE value <> 0 AND {finite} {condition}",
+						  "scope", scope, "item", source_column(kept, KEPT_ITEM),
+						  "value", kept_has(kept, KEPT_VALUE) ? source_column(kept, KEPT_VALUE) : "1",
+						  "at", instant_expression(kept),
+						  "source", cozi_qualified_name(kept->source),
+						  "join", join, "given", given,
+						  "finite", kept_has(kept, KEPT_AT) ?
+						  "at > '-infinity' AND at < 'infinity'" : "true",
+						  "condition", condition, NULL);
+}
+
+typedef struct Filling
+{
+	const Kept *kept;
+	KeptSums   *sums;
+	KeptStore  *store;
+	Snapshot	snapshot;
+	TimestampTz clock;
+	KeptKey		last;			/* the key of the row before */
+	MemoryContext last_context;
+	int64		rows;
+} Filling;
+
+/* Write what was added up: the keys of it do not come again. */
+static void
+write_batch(Filling *fill)
+{
+	const Kept *kept = fill->kept;
+	int			n;
+	int			nrows = 0;
+	KeptGroup **groups = cozi_kept_list(fill->sums, &n);
+	KeptPublicRow *rows = palloc0(Max(n, 1) * sizeof(KeptPublicRow));
+	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(fill->sums));
+
+	for (int i = 0; i < n; i++)
+	{
+		KeptGroup  *group = groups[i];
+		bytea	   *sum = kept->kind->store(group->sum);
+
+		CHECK_FOR_INTERRUPTS();
+		if (group->key.due != 0)
+		{
+			if (VARSIZE_ANY_EXHDR(sum) > 0)
+				cozi_kept_append(fill->store, group, sum, group->key.due, fill->clock);
+			continue;
+		}
+		cozi_kept_insert_state(fill->store, fill->sums, fill->snapshot, &group->key, sum);
+		rows[nrows].key = group->key;
+		rows[nrows].exists = kept->kind->columns(group->sum, kept, rows[nrows].values);
+		if (rows[nrows].exists)
+			nrows++;
+	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	cozi_kept_publish(kept, rows, nrows, true);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(caller);
+	pfree(groups);
+	pfree(rows);
+	cozi_kept_reset(fill->sums);
+}
+
+/* Remember a key, in a context of its own. */
+static void
+keep_last(Filling *fill, const KeptKey *key)
+{
+	MemoryContext caller;
+
+	MemoryContextReset(fill->last_context);
+	caller = MemoryContextSwitchTo(fill->last_context);
+	fill->last = *key;
+	fill->last.due = 0;
+	fill->last.item = pstrdup(key->item);
+	fill->last.scope = key->scope ? pstrdup(key->scope) : NULL;
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+fill_row(Filling *fill, HeapTuple tuple, TupleDesc desc, KeptKeyType *scope, KeptKeyType *item)
+{
+	KeptKey		key = {0};
+	KeptRow		row;
+	KeptGroup  *group;
+	MemoryContext caller;
+	bool		isnull;
+	int			column = 1;
+
+	if (kept_has(fill->kept, KEPT_SCOPE))
+		key.scope = cozi_kept_key_text(scope, SPI_getbinval(tuple, desc, column++, &isnull));
+	key.item = cozi_kept_key_text(item, SPI_getbinval(tuple, desc, column++, &isnull));
+	row.value = DatumGetInt64(SPI_getbinval(tuple, desc, column++, &isnull));
+	row.at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, column, &isnull));
+	cozi_kept_hash_key(fill->sums, &key);
+	if (cozi_kept_groups(fill->sums) >= BATCH_KEYS &&
+		!cozi_kept_same_key(fill->sums, &key, &fill->last))
+		write_batch(fill);
+	keep_last(fill, &key);
+
+	key.due = row.at > fill->clock ? row.at : 0;
+	group = cozi_kept_group(fill->sums, &key, true);
+	caller = MemoryContextSwitchTo(cozi_kept_context(fill->sums));
+	fill->kept->kind->add_row(group->sum, fill->kept, &row, 1);
+	MemoryContextSwitchTo(caller);
+	if (++fill->rows % PROGRESS_ROWS == 0)
+		ereport(NOTICE,
+				(errmsg("%s \"%s\": " INT64_FORMAT " votes counted", fill->kept->kind->name,
+						get_rel_name(fill->kept->relation), fill->rows)));
+}
+
+static void
+key_types(TupleDesc desc, bool scoped, KeptKeyType *scope, KeptKeyType *item)
+{
+	int			column = 0;
+
+	if (scoped)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, column++);
+
+		cozi_kept_key_type(scope, att->atttypid, att->attcollation);
+	}
+	cozi_kept_key_type(item, TupleDescAttr(desc, column)->atttypid,
+					   TupleDescAttr(desc, column)->attcollation);
+}
+
+/* Read the source in the order of its keys: neighbours become neighbours. */
+static void
+read_source(Filling *fill)
+{
+	const Kept *kept = fill->kept;
+	char	   *sql = cozi_statement("{source} ORDER BY {key}",
+									 "source", cozi_kept_source_query(kept, ""),
+									 "key", cozi_kept_key_columns(kept), NULL);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi source row",
+												  ALLOCSET_DEFAULT_SIZES);
+	KeptKeyType scope;
+	KeptKeyType item;
+	Portal		portal;
+
+	PushActiveSnapshot(fill->snapshot);
+	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, true,
+									   CURSOR_OPT_NO_SCROLL);
+	PopActiveSnapshot();
+	key_types(portal->tupDesc, kept_has(kept, KEPT_SCOPE), &scope, &item);
+	for (;;)
+	{
+		SPITupleTable *rows;
+		uint64		n;
+		MemoryContext caller;
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		rows = SPI_tuptable;
+		n = SPI_processed;
+		if (n == 0)
+			break;
+		caller = MemoryContextSwitchTo(scratch);
+		for (uint64 i = 0; i < n; i++)
+		{
+			fill_row(fill, rows->vals[i], rows->tupdesc, &scope, &item);
+			MemoryContextReset(scratch);
+		}
+		MemoryContextSwitchTo(caller);
+		SPI_freetuptable(rows);
+	}
+	SPI_cursor_close(portal);
+	if (cozi_kept_groups(fill->sums) > 0)
+		write_batch(fill);
+	MemoryContextDelete(scratch);
+}
+
+/*
+ * Fill a kept table from its source; SPI is connected and the fold lock held.
+ * was_empty: nothing is there to be deleted.
+ */
+void
+cozi_kept_fill(const Kept *kept, bool was_empty)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cozi fill",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Filling		fill = {.kept = kept};
+	CoziSavedUser saved;
+
+	fill.last_context = AllocSetContextCreate(context, "cozi last key", ALLOCSET_SMALL_SIZES);
+	fill.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	fill.clock = GetCurrentTimestamp();
+	fill.sums = cozi_kept_sums(kept, context);
+	fill.store = cozi_kept_open(kept, true);
+	cozi_kept_empty(fill.store, fill.snapshot);
+	cozi_kept_delete_rows("kept_aside", kept->id);
+	cozi_switch_to_owner(kept->relation, &saved);
+	(void) cozi_kept_plain_settings();
+	if (!was_empty)
+		cozi_run(psprintf("DELETE FROM %s", cozi_qualified_name(kept->relation)), SPI_OK_DELETE);
+	read_source(&fill);
+	cozi_restore_user(&saved);
+	cozi_kept_close(fill.store);
+	UnregisterSnapshot(fill.snapshot);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	CommandCounterIncrement();
+}
+
+/* Count the source again. */
+void
+cozi_kept_rebuild(Oid relation, const char *wanted)
+{
+	Kept		kept;
+	char	   *misfit;
+
+	cozi_kept_get_own(relation, wanted, &kept);
+	(void) cozi_kept_lock(kept.id, true);
+	/* it may have been dropped, or changed, while we waited */
+	cozi_kept_get_own(relation, wanted, &kept);
+	cozi_kept_lock_source(kept.source, AccessShareLock);
+	LockRelationOid(kept.relation, RowExclusiveLock);
+	misfit = cozi_kept_misfit(&kept);
+	if (misfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be written: %s", get_rel_name(relation), misfit),
+				 errhint("Undo that, then call cozi.rebuild_board().")));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	cozi_kept_accept(&kept);
+	cozi_kept_own_ddl = true;
+	PG_TRY();
+	{
+		cozi_kept_watch(kept.source, true);
+	}
+	PG_FINALLY();
+	{
+		cozi_kept_own_ddl = false;
+	}
+	PG_END_TRY();
+	cozi_kept_fill(&kept, false);
+	cozi_kept_forget_doubles(&kept);
+	cozi_kept_set_broken(&kept, NULL);
+	cozi_kept_note(&kept, GetCurrentTimestamp(), NULL);
+	SPI_finish();
+}

@@ -1,0 +1,564 @@
+/*
+ * kept/store.c
+ *		State and delta, read and written below SQL.
+ *
+ * Below SQL there is no plan, no privilege check and no code of anybody's: a
+ * writer needs privileges on the source and no others.  The tables belong to
+ * the extension, so their shape is the one in sql/kept/kept.sql.
+ *
+ * The delta has an index on (kept, ready, hash).  ready is the instant from
+ * which a fold looks at the row: -infinity as it is appended.  A fold that finds
+ * a row whose sum is due later merges it with those of the same key and
+ * instant, so that they cancel, and puts the result back with ready = due.
+ *
+ * The state is found by (kept, n, hash): n numbers the keys of one hash.
+ *
+ * The law: rows of a kept table are deleted and updated here only under its
+ * fold lock, or when nothing else can reach them.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "kept/kept.h"
+
+enum
+{
+	DELTA_KEPT = 1, DELTA_READY, DELTA_HASH, DELTA_DUE, DELTA_QUEUED,
+	DELTA_SCOPE, DELTA_ITEM, DELTA_SUM, DELTA_COLUMNS = DELTA_SUM
+};
+
+enum
+{
+	STATE_KEPT = 1, STATE_N, STATE_HASH, STATE_SCOPE, STATE_ITEM, STATE_SUM,
+	STATE_COLUMNS = STATE_SUM
+};
+
+enum
+{
+	ASIDE_KEPT = 1, ASIDE_SCOPE, ASIDE_ITEM, ASIDE_ERROR, ASIDE_SINCE,
+	ASIDE_COLUMNS = ASIDE_SINCE
+};
+
+struct KeptStore
+{
+	int32		id;
+	Relation	delta;
+	Oid			delta_index;
+	CatalogIndexState delta_indexes;
+	Relation	state;
+	Oid			state_index;
+	CatalogIndexState state_indexes;
+
+	/* the row that cozi_kept_state() has looked for */
+	bool		found;
+	ItemPointerData tid;
+	int16		n;
+};
+
+static bool
+is_unlogged(const Kept *kept)
+{
+	return get_rel_persistence(kept->source) == RELPERSISTENCE_UNLOGGED;
+}
+
+static KeptStore *
+open_store(int32 id, bool unlogged, bool for_write)
+{
+	KeptStore  *store = palloc0(sizeof(KeptStore));
+	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
+
+	store->id = id;
+	store->delta = table_open(cozi_table(unlogged ? "kept_delta_unlogged" : "kept_delta"), mode);
+	store->state = table_open(cozi_table(unlogged ? "kept_state_unlogged" : "kept_state"), mode);
+	store->delta_index = cozi_table(unlogged ? "kept_delta_unlogged_ready" : "kept_delta_ready");
+	store->state_index = cozi_table(unlogged ? "kept_state_unlogged_pkey" : "kept_state_pkey");
+	if (for_write)
+	{
+		store->delta_indexes = CatalogOpenIndexes(store->delta);
+		store->state_indexes = CatalogOpenIndexes(store->state);
+	}
+	return store;
+}
+
+KeptStore  *
+cozi_kept_open(const Kept *kept, bool for_write)
+{
+	return open_store(kept->id, is_unlogged(kept), for_write);
+}
+
+void
+cozi_kept_close(KeptStore *store)
+{
+	if (store->delta_indexes)
+		CatalogCloseIndexes(store->delta_indexes);
+	if (store->state_indexes)
+		CatalogCloseIndexes(store->state_indexes);
+	table_close(store->delta, NoLock);
+	table_close(store->state, NoLock);
+	pfree(store);
+}
+
+/* A text of a tuple; NULL for none. */
+static char *
+tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static Datum
+tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+
+	return heap_getattr(tuple, attnum, desc, &isnull);
+}
+
+static void
+put_text(Datum *values, bool *nulls, int attnum, const char *text)
+{
+	nulls[attnum - 1] = text == NULL;
+	values[attnum - 1] = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/* ready is DT_NOBEGIN for what a fold shall look at next. */
+void
+cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
+				 TimestampTz ready, TimestampTz now)
+{
+	Datum		values[DELTA_COLUMNS];
+	bool		nulls[DELTA_COLUMNS] = {false};
+	HeapTuple	tuple;
+
+	values[DELTA_KEPT - 1] = Int32GetDatum(store->id);
+	values[DELTA_READY - 1] = TimestampTzGetDatum(ready);
+	values[DELTA_HASH - 1] = Int64GetDatum(group->key.hash);
+	values[DELTA_DUE - 1] = TimestampTzGetDatum(group->key.due ? group->key.due : now);
+	nulls[DELTA_DUE - 1] = group->key.due == 0;
+	values[DELTA_QUEUED - 1] = TimestampTzGetDatum(now);
+	put_text(values, nulls, DELTA_SCOPE, group->key.scope);
+	put_text(values, nulls, DELTA_ITEM, group->key.item);
+	values[DELTA_SUM - 1] = PointerGetDatum(sum);
+	tuple = heap_form_tuple(RelationGetDescr(store->delta), values, nulls);
+	CatalogTupleInsertWithInfo(store->delta, tuple, store->delta_indexes);
+	heap_freetuple(tuple);
+}
+
+static SysScanDesc
+scan_delta(KeptStore *store, Snapshot snapshot, TimestampTz until)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], DELTA_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(store->id));
+	ScanKeyInit(&keys[1], DELTA_READY, BTLessEqualStrategyNumber, F_TIMESTAMP_LE,
+				TimestampTzGetDatum(until));
+	return systable_beginscan(store->delta, store->delta_index, true, snapshot, 2, keys);
+}
+
+static void
+read_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
+{
+	bool		isnull;
+	Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
+
+	key->hash = DatumGetInt64(tuple_value(tuple, desc, DELTA_HASH));
+	key->scope = tuple_text(tuple, desc, DELTA_SCOPE);
+	key->item = tuple_text(tuple, desc, DELTA_ITEM);
+	key->due = isnull || DatumGetTimestampTz(due) <= now ? 0 : DatumGetTimestampTz(due);
+}
+
+static void
+add_tuple_sum(const Kept *kept, KeptSums *sums, KeptGroup *group, HeapTuple tuple,
+			  TupleDesc desc, int attnum)
+{
+	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
+
+	kept->kind->add_stored(group->sum, DatumGetByteaPP(tuple_value(tuple, desc, attnum)));
+	MemoryContextSwitchTo(caller);
+}
+
+static int64
+collect(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot, TimestampTz now,
+		int64 max_rows, bool take)
+{
+	TupleDesc	desc = RelationGetDescr(store->delta);
+	SysScanDesc scan = scan_delta(store, snapshot, now);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi delta row",
+												  ALLOCSET_SMALL_SIZES);
+	HeapTuple	tuple;
+	int64		n = 0;
+
+	while ((max_rows == 0 || n < max_rows) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		KeptKey		key;
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+
+		CHECK_FOR_INTERRUPTS();
+		read_key(tuple, desc, now, &key);
+		if (take || key.due == 0)
+			add_tuple_sum(kept, sums, cozi_kept_group(sums, &key, true), tuple, desc, DELTA_SUM);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch);
+		if (take)
+			CatalogTupleDelete(store->delta, &tuple->t_self);
+		n++;
+	}
+	MemoryContextDelete(scratch);
+	systable_endscan(scan);
+	return n;
+}
+
+/* Take what is ready out of the delta, at most max_rows unless that is 0. */
+int64
+cozi_kept_take(KeptStore *store, KeptSums *sums, Snapshot snapshot, TimestampTz now,
+			   int64 max_rows, const Kept *kept)
+{
+	return collect(kept, store, sums, snapshot, now, max_rows, true);
+}
+
+/* Merge a sum that is due later with those of its key and instant. */
+void
+cozi_kept_settle(KeptStore *store, KeptSums *sums, Snapshot snapshot, KeptGroup *group,
+				 TimestampTz now, const Kept *kept)
+{
+	TupleDesc	desc = RelationGetDescr(store->delta);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bytea	   *sum;
+
+	ScanKeyInit(&keys[0], DELTA_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(store->id));
+	ScanKeyInit(&keys[1], DELTA_READY, BTEqualStrategyNumber, F_TIMESTAMP_EQ,
+				TimestampTzGetDatum(group->key.due));
+	ScanKeyInit(&keys[2], DELTA_HASH, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(group->key.hash));
+	scan = systable_beginscan(store->delta, store->delta_index, true, snapshot, 3, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		KeptKey		key;
+
+		read_key(tuple, desc, now, &key);
+		if (!cozi_kept_same_key(sums, &key, &group->key))
+			continue;
+		add_tuple_sum(kept, sums, group, tuple, desc, DELTA_SUM);
+		CatalogTupleDelete(store->delta, &tuple->t_self);
+	}
+	systable_endscan(scan);
+	sum = kept->kind->store(group->sum);
+	if (VARSIZE_ANY_EXHDR(sum) > 0)
+		cozi_kept_append(store, group, sum, group->key.due, now);
+}
+
+/* Add up what is due, as a snapshot sees it; false if nothing is. */
+bool
+cozi_kept_pending(const Kept *kept, KeptSums *sums, Snapshot snapshot, TimestampTz now)
+{
+	KeptStore  *store = cozi_kept_open(kept, false);
+
+	(void) collect(kept, store, sums, snapshot, now, 0, false);
+	cozi_kept_close(store);
+	return cozi_kept_groups(sums) > 0;
+}
+
+/* Look for the n-th key of a hash; the tuple is a copy. */
+static HeapTuple
+state_tuple(KeptStore *store, Snapshot snapshot, int64 hash, int16 n)
+{
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], STATE_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(store->id));
+	ScanKeyInit(&keys[1], STATE_N, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(n));
+	ScanKeyInit(&keys[2], STATE_HASH, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(hash));
+	scan = systable_beginscan(store->state, store->state_index, true, snapshot, 3, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+/* The stored sum of a key; NULL for none. */
+bytea	   *
+cozi_kept_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, const KeptKey *key)
+{
+	TupleDesc	desc = RelationGetDescr(store->state);
+
+	store->found = false;
+	for (store->n = 0;; store->n++)
+	{
+		HeapTuple	tuple = state_tuple(store, snapshot, key->hash, store->n);
+		KeptKey		is = {.hash = key->hash,.due = key->due};
+
+		CHECK_FOR_INTERRUPTS();
+		if (tuple == NULL)
+			return NULL;
+		is.scope = tuple_text(tuple, desc, STATE_SCOPE);
+		is.item = tuple_text(tuple, desc, STATE_ITEM);
+		if (cozi_kept_same_key(sums, &is, key))
+		{
+			store->found = true;
+			store->tid = tuple->t_self;
+			return DatumGetByteaPP(tuple_value(tuple, desc, STATE_SUM));
+		}
+	}
+}
+
+static HeapTuple
+form_state(KeptStore *store, const KeptKey *key, int16 n, const bytea *sum)
+{
+	Datum		values[STATE_COLUMNS];
+	bool		nulls[STATE_COLUMNS] = {false};
+
+	values[STATE_KEPT - 1] = Int32GetDatum(store->id);
+	values[STATE_N - 1] = Int16GetDatum(n);
+	values[STATE_HASH - 1] = Int64GetDatum(key->hash);
+	put_text(values, nulls, STATE_SCOPE, key->scope);
+	put_text(values, nulls, STATE_ITEM, key->item);
+	values[STATE_SUM - 1] = PointerGetDatum(sum);
+	return heap_form_tuple(RelationGetDescr(store->state), values, nulls);
+}
+
+/* Store the sum of the key that cozi_kept_state() has just looked for. */
+void
+cozi_kept_save(KeptStore *store, Snapshot snapshot, const KeptKey *key, const bytea *sum)
+{
+	/* the row of another key of the same hash must still be found */
+	if (VARSIZE_ANY_EXHDR(sum) == 0 &&
+		(!store->found || state_tuple(store, snapshot, key->hash, store->n + 1) == NULL))
+	{
+		if (store->found)
+			CatalogTupleDelete(store->state, &store->tid);
+	}
+	else if (store->found)
+		CatalogTupleUpdateWithInfo(store->state, &store->tid,
+								   form_state(store, key, store->n, sum), store->state_indexes);
+	else
+		CatalogTupleInsertWithInfo(store->state, form_state(store, key, store->n, sum),
+								   store->state_indexes);
+}
+
+/* Store the sum of a key that has none, of an emptied kept table. */
+void
+cozi_kept_insert_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, const KeptKey *key,
+					   const bytea *sum)
+{
+	HeapTuple	tuple;
+
+	if (VARSIZE_ANY_EXHDR(sum) == 0)
+		return;
+	(void) cozi_kept_state(store, sums, snapshot, key);
+	tuple = form_state(store, key, store->n, sum);
+	CatalogTupleInsertWithInfo(store->state, tuple, store->state_indexes);
+	heap_freetuple(tuple);
+}
+
+static SysScanDesc
+scan_kept(Relation rel, Oid index, int32 id, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	return systable_beginscan(rel, index, OidIsValid(index), snapshot, 1, &key);
+}
+
+static void
+delete_rows(Relation rel, Oid index, int32 id, Snapshot snapshot)
+{
+	SysScanDesc scan = scan_kept(rel, index, id, snapshot);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		CatalogTupleDelete(rel, &tuple->t_self);
+	}
+	systable_endscan(scan);
+}
+
+/* Delete what a snapshot sees of a kept table, from state and delta. */
+void
+cozi_kept_empty(KeptStore *store, Snapshot snapshot)
+{
+	delete_rows(store->state, store->state_index, store->id, snapshot);
+	delete_rows(store->delta, store->delta_index, store->id, snapshot);
+	CommandCounterIncrement();
+}
+
+/* The index of one of our tables that begins with the id. */
+static Oid
+index_of(const char *table)
+{
+	bool		state = strncmp(table, "kept_state", 10) == 0;
+
+	if (strcmp(table, "kept_aside") == 0)
+		return cozi_table("kept_aside_kept");
+	return cozi_table(psprintf("%s_%s", table, state ? "pkey" : "ready"));
+}
+
+/* Delete all rows of a kept table, whose source or relation is gone. */
+void
+cozi_kept_delete_rows(const char *table, int32 id)
+{
+	Relation	rel = table_open(cozi_table(table), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	delete_rows(rel, index_of(table), id, snapshot);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
+static void
+move_rows(Relation from, Oid from_index, Relation to, CatalogIndexState indexes, int32 id,
+		  Snapshot snapshot)
+{
+	TupleDesc	desc = RelationGetDescr(from);
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	SysScanDesc scan = scan_kept(from, from_index, id, snapshot);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		HeapTuple	moved;
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, desc, values, nulls);
+		moved = heap_form_tuple(RelationGetDescr(to), values, nulls);
+		CatalogTupleInsertWithInfo(to, moved, indexes);
+		heap_freetuple(moved);
+		CatalogTupleDelete(from, &tuple->t_self);
+	}
+	systable_endscan(scan);
+}
+
+/* The source was made unlogged, or logged: so are state and delta. */
+void
+cozi_kept_move(const Kept *kept, bool to_unlogged)
+{
+	KeptStore  *from = open_store(kept->id, !to_unlogged, true);
+	KeptStore  *to = open_store(kept->id, to_unlogged, true);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	move_rows(from->state, from->state_index, to->state, to->state_indexes, kept->id, snapshot);
+	move_rows(from->delta, from->delta_index, to->delta, to->delta_indexes, kept->id, snapshot);
+	UnregisterSnapshot(snapshot);
+	cozi_kept_close(from);
+	cozi_kept_close(to);
+	CommandCounterIncrement();
+}
+
+/* What waits in the delta. */
+void
+cozi_kept_count(const Kept *kept, KeptCounts *counts)
+{
+	KeptStore  *store = cozi_kept_open(kept, false);
+	TupleDesc	desc = RelationGetDescr(store->delta);
+	TimestampTz now = GetCurrentTimestamp();
+	SysScanDesc scan = scan_kept(store->delta, store->delta_index, kept->id, GetActiveSnapshot());
+	HeapTuple	tuple;
+
+	memset(counts, 0, sizeof(KeptCounts));
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
+		TimestampTz queued = DatumGetTimestampTz(tuple_value(tuple, desc, DELTA_QUEUED));
+
+		CHECK_FOR_INTERRUPTS();
+		if (!isnull && DatumGetTimestampTz(due) > now)
+		{
+			counts->future++;
+			continue;
+		}
+		counts->pending++;
+		if (counts->oldest == 0 || queued < counts->oldest)
+			counts->oldest = queued;
+	}
+	systable_endscan(scan);
+	cozi_kept_close(store);
+}
+
+/* Write down that the public table does not take the row of a key. */
+void
+cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error)
+{
+	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
+	Datum		values[ASIDE_COLUMNS];
+	bool		nulls[ASIDE_COLUMNS] = {false};
+
+	values[ASIDE_KEPT - 1] = Int32GetDatum(kept->id);
+	put_text(values, nulls, ASIDE_SCOPE, key->scope);
+	put_text(values, nulls, ASIDE_ITEM, key->item);
+	put_text(values, nulls, ASIDE_ERROR, error);
+	values[ASIDE_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+}
+
+/* The keys of these sums are about to be written again. */
+void
+cozi_kept_not_aside(const Kept *kept, KeptSums *sums)
+{
+	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = scan_kept(rel, index_of("kept_aside"), kept->id, snapshot);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		KeptKey		key = {0};
+
+		key.scope = tuple_text(tuple, RelationGetDescr(rel), ASIDE_SCOPE);
+		key.item = tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
+		cozi_kept_hash_key(sums, &key);
+		if (cozi_kept_group(sums, &key, false) != NULL)
+			CatalogTupleDelete(rel, &tuple->t_self);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
+/* How many keys are set aside, and a sentence about one of them. */
+int64
+cozi_kept_asides(const Kept *kept, char **example)
+{
+	Relation	rel = table_open(cozi_table("kept_aside"), AccessShareLock);
+	SysScanDesc scan = scan_kept(rel, index_of("kept_aside"), kept->id, GetActiveSnapshot());
+	HeapTuple	tuple;
+	int64		n = 0;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		char	   *item;
+
+		if (n++ > 0)
+			continue;
+		item = tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
+		item[pg_mbcliplen(item, strlen(item), 40)] = '\0';
+		*example = psprintf("item \"%s\": %s", item,
+							tuple_text(tuple, RelationGetDescr(rel), ASIDE_ERROR));
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return n;
+}

@@ -1,0 +1,162 @@
+/*
+ * kept/watch.c
+ *		Watching a source: statement triggers on it and on each of its leaves.
+ *
+ * One set of triggers serves all kept tables of a source.  A trigger is made
+ * with the OID of its function, so that the owner of the source needs no
+ * privilege on the schema of the extension.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "kept/kept.h"
+
+static const struct
+{
+	const char *name;
+	int16		timing;
+	int16		event;
+	bool		old_rows;
+	bool		new_rows;
+}			triggers[] = {
+	{"cozi_count_insert", TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT, false, true},
+	{"cozi_count_update", TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE, true, true},
+	{"cozi_count_delete", TRIGGER_TYPE_AFTER, TRIGGER_TYPE_DELETE, true, false},
+	{"cozi_count_truncate", TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE, false, false},
+};
+
+static Oid
+count_function(void)
+{
+	oidvector  *none = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("_count_rows"),
+						   PointerGetDatum(none), ObjectIdGetDatum(cozi_schema()));
+}
+
+/* Has the relation one of our triggers? */
+bool
+cozi_kept_is_watched(Oid relid)
+{
+	Oid			function = count_function();
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+static TriggerTransition *
+transition(bool is_new)
+{
+	TriggerTransition *rows = makeNode(TriggerTransition);
+
+	rows->name = is_new ? "cozi_new" : "cozi_old";
+	rows->isNew = is_new;
+	rows->isTable = true;
+	return rows;
+}
+
+static void
+create_trigger(Oid relid, int i)
+{
+	CreateTrigStmt *stmt = makeNode(CreateTrigStmt);
+
+	stmt->trigname = unconstify(char *, triggers[i].name);
+	stmt->funcname = list_make1(makeString("_count_rows"));
+	stmt->timing = triggers[i].timing;
+	stmt->events = triggers[i].event;
+	if (triggers[i].old_rows)
+		stmt->transitionRels = lappend(stmt->transitionRels, transition(false));
+	if (triggers[i].new_rows)
+		stmt->transitionRels = lappend(stmt->transitionRels, transition(true));
+	(void) CreateTrigger(stmt, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
+						 count_function(), InvalidOid, NULL, false, false);
+}
+
+/* Put our triggers on a relation, or take them away, as its owner. */
+static void
+set_triggers(Oid relid, bool watch)
+{
+	CoziSavedUser saved;
+
+	cozi_switch_to_owner(relid, &saved);
+	for (int i = 0; i < lengthof(triggers); i++)
+	{
+		if (watch)
+			create_trigger(relid, i);
+		else
+			cozi_run(cozi_statement("DROP TRIGGER IF EXISTS {trigger} ON {relation}",
+									"trigger", triggers[i].name,
+									"relation", cozi_qualified_name(relid), NULL), SPI_OK_UTILITY);
+	}
+	cozi_restore_user(&saved);
+	CommandCounterIncrement();
+}
+
+static void
+refuse_foreign(Oid source, Oid partition)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("\"%s\" has a foreign partition, \"%s\"",
+					get_rel_name(source), get_rel_name(partition)),
+			 errdetail("Rows written on the other server would not be counted."),
+			 errhint("Create one board on each shard and merge their heats with cozi.heat_merge().")));
+}
+
+/*
+ * Watch a relation with its partitions and children, or none of them; SPI is
+ * connected.
+ */
+void
+cozi_kept_watch(Oid source, bool watch)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(source, NoLock, NULL))
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+			refuse_foreign(source, relid);
+		if (cozi_kept_is_watched(relid) != watch)
+			set_triggers(relid, watch);
+	}
+}
+
+/*
+ * Lock a source with all its leaves: who writes a leaf directly holds no lock
+ * on the source.
+ */
+void
+cozi_kept_lock_source(Oid source, int lockmode)
+{
+	LockRelationOid(source, lockmode);
+	(void) find_all_inheritors(source, lockmode, NULL);
+}

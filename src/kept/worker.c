@@ -1,0 +1,345 @@
+/*
+ * kept/worker.c
+ *		Folding beside the writers, where the library is preloaded.
+ *
+ * The first writer of a quiet database starts a worker for it; from then on
+ * writers leave folding to the worker, which runs as long as there is something
+ * to fold and ends after WORKER_IDLE without.  Where no worker can be had, or one
+ * has failed a moment ago, writers fold as if the library were not preloaded.
+ *
+ * Each database has one slot, which says that a worker was asked for, and since
+ * when one is alive.  The law: a slot is never left taken.  A worker that does
+ * not answer in WORKER_START, or whose process is gone, is not believed, and the
+ * next writer takes the slot anew; a slot has no other meaning, so that two
+ * workers of one database do no harm.
+ *
+ * Each kept table is folded in a transaction of its own, with a time limit.  One
+ * that fails is tried again after a pause that doubles.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "kept/kept.h"
+
+#define WORKERS			16		/* databases with a worker at a time */
+#define WORKER_PAUSE	100		/* milliseconds between folds */
+#define WORKER_IDLE		1000	/* milliseconds without a row to fold */
+#define WORKER_ROWS		100000	/* rows of the delta at a time */
+#define WORKER_LIMIT	5000	/* milliseconds for one kept table */
+#define WORKER_START	5000000 /* microseconds from the request to the first
+								 * sign */
+#define WORKER_SIGN		1000000 /* microseconds: its last sign is recent */
+#define WORKER_RETRY	10000000	/* microseconds to the next after a
+									 * failure */
+#define RETRY_FIRST		1000000 /* microseconds: a kept table that fails */
+#define RETRY_LAST		60000000
+
+typedef struct Slot
+{
+	pg_atomic_uint32 database;	/* 0: free */
+	pg_atomic_uint32 pid;		/* 0: not started yet */
+	pg_atomic_uint64 sign;		/* when it was asked for, or last seen alive */
+} Slot;
+
+typedef struct FoldWorkers
+{
+	CoziShmemHeader header;
+	Slot		slots[WORKERS];
+	pg_atomic_uint64 failed_at; /* a worker could not be had, or died */
+} FoldWorkers;
+
+/* When a kept table that failed is tried again. */
+typedef struct Pause
+{
+	int32		id;				/* hash key */
+	TimestampTz until;
+	int64		length;
+} Pause;
+
+static HTAB *pauses = NULL;
+static bool leaving = false;
+
+static Size
+workers_size(void)
+{
+	return sizeof(FoldWorkers);
+}
+
+static void
+workers_init(CoziShmemHeader *area)
+{
+	FoldWorkers *workers = (FoldWorkers *) area;
+
+	for (int i = 0; i < WORKERS; i++)
+	{
+		pg_atomic_init_u32(&workers->slots[i].database, InvalidOid);
+		pg_atomic_init_u32(&workers->slots[i].pid, 0);
+		pg_atomic_init_u64(&workers->slots[i].sign, 0);
+	}
+	pg_atomic_init_u64(&workers->failed_at, 0);
+}
+
+static CoziShmem workers_shmem = {
+	.name = "cozi fold workers",
+	.layout = 2,
+	.size = workers_size,
+	.init = workers_init,
+};
+
+PGDLLEXPORT void cozi_kept_worker(Datum database);
+
+static bool
+is_recent(uint64 at, int64 limit)
+{
+	int64		age = GetCurrentTimestamp() - (TimestampTz) at;
+
+	return age < limit && age > -limit;
+}
+
+static bool
+is_alive(Slot *slot)
+{
+	uint32		pid = pg_atomic_read_u32(&slot->pid);
+
+	if (is_recent(pg_atomic_read_u64(&slot->sign), pid == 0 ? WORKER_START : WORKER_SIGN))
+		return true;
+	return pid != 0 && BackendPidGetProc((int) pid) != NULL;
+}
+
+/* The slot of a database; NULL if it has none. */
+static Slot *
+find_slot(FoldWorkers *workers, Oid database)
+{
+	for (int i = 0; i < WORKERS; i++)
+		if (pg_atomic_read_u32(&workers->slots[i].database) == database)
+			return &workers->slots[i];
+	return NULL;
+}
+
+static void
+free_slot(Slot *slot, Oid database)
+{
+	uint32		expected = database;
+
+	pg_atomic_write_u32(&slot->pid, 0);
+	(void) pg_atomic_compare_exchange_u32(&slot->database, &expected, InvalidOid);
+}
+
+static Slot *
+take_slot(FoldWorkers *workers, Oid database)
+{
+	for (int i = 0; i < WORKERS; i++)
+	{
+		Slot	   *slot = &workers->slots[i];
+		uint32		expected = InvalidOid;
+
+		if (pg_atomic_compare_exchange_u32(&slot->database, &expected, database))
+		{
+			pg_atomic_write_u32(&slot->pid, 0);
+			pg_atomic_write_u64(&slot->sign, (uint64) GetCurrentTimestamp());
+			return slot;
+		}
+	}
+	return NULL;
+}
+
+static bool
+start_worker(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "cozi_kept_worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "cozi fold worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "cozi fold worker", BGW_MAXLEN);
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * Does a worker fold this database?  Starts one where it may; the writer who
+ * does so still folds.
+ */
+bool
+cozi_kept_worker_runs(void)
+{
+	FoldWorkers *workers;
+	Slot	   *slot;
+	uint64		failed_at;
+
+	if (!cozi_preloaded())
+		return false;
+	workers = (FoldWorkers *) cozi_shmem_attach(&workers_shmem, false);
+	if (workers == NULL)
+		return false;
+	slot = find_slot(workers, MyDatabaseId);
+	if (slot != NULL && is_alive(slot))
+		return pg_atomic_read_u32(&slot->pid) != 0;
+	if (slot != NULL)
+	{
+		/* it never started, or is gone without a word */
+		pg_atomic_write_u64(&workers->failed_at, (uint64) GetCurrentTimestamp());
+		free_slot(slot, MyDatabaseId);
+	}
+	failed_at = pg_atomic_read_u64(&workers->failed_at);
+	if (failed_at != 0 && is_recent(failed_at, WORKER_RETRY))
+		return false;
+	slot = take_slot(workers, MyDatabaseId);
+	if (slot != NULL && !start_worker())
+	{
+		free_slot(slot, MyDatabaseId);
+		pg_atomic_write_u64(&workers->failed_at, (uint64) GetCurrentTimestamp());
+	}
+	return false;
+}
+
+static void
+worker_exits(int code, Datum database)
+{
+	FoldWorkers *workers = (FoldWorkers *) cozi_shmem_attach(&workers_shmem, false);
+	Slot	   *slot = find_slot(workers, DatumGetObjectId(database));
+
+	if (code != 0)
+		pg_atomic_write_u64(&workers->failed_at, (uint64) GetCurrentTimestamp());
+	if (slot != NULL && pg_atomic_read_u32(&slot->pid) == (uint32) MyProcPid)
+		free_slot(slot, DatumGetObjectId(database));
+}
+
+static void
+give_sign(Oid database)
+{
+	FoldWorkers *workers = (FoldWorkers *) cozi_shmem_attach(&workers_shmem, false);
+	Slot	   *slot = find_slot(workers, database);
+
+	if (leaving)
+		return;
+	if (slot == NULL)
+		slot = take_slot(workers, database);
+	if (slot == NULL)
+		return;
+	pg_atomic_write_u64(&slot->sign, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u32(&slot->pid, (uint32) MyProcPid);
+}
+
+/* Fold one kept table, unless it has failed a moment ago. */
+static int64
+fold_one(int32 id)
+{
+	char	   *failure = NULL;
+	TimestampTz now = GetCurrentTimestamp();
+	Pause	   *pause = hash_search(pauses, &id, HASH_FIND, NULL);
+	int64		folded;
+
+	if (pause != NULL && now < pause->until)
+		return 0;
+	StartTransactionCommand();
+	folded = cozi_kept_fold_safely(id, WORKER_ROWS, WORKER_PAUSE * 1000, FOLD_BY_WORKER,
+								   WORKER_LIMIT, &failure);
+	if (failure != NULL)
+	{
+		bool		found;
+
+		pause = hash_search(pauses, &id, HASH_ENTER, &found);
+		pause->length = found ? Min(pause->length * 2, RETRY_LAST) : RETRY_FIRST;
+		pause->until = GetCurrentTimestamp() + pause->length;
+	}
+	else if (pause != NULL)
+		(void) hash_search(pauses, &id, HASH_REMOVE, NULL);
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	return folded;
+}
+
+/* Fold every kept table once. */
+static int64
+fold_all(Oid database)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "cozi fold worker",
+												  ALLOCSET_DEFAULT_SIZES);
+	List	   *list;
+	ListCell   *lc;
+	int64		folded = 0;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+	list = cozi_kept_all();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	foreach(lc, list)
+	{
+		CHECK_FOR_INTERRUPTS();
+		give_sign(database);
+		folded += fold_one(((Kept *) lfirst(lc))->id);
+	}
+	MemoryContextDelete(context);
+	return folded;
+}
+
+void
+cozi_kept_worker(Datum database)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int32),.entrysize = sizeof(Pause)};
+	TimestampTz last_work;
+
+	before_shmem_exit(worker_exits, database);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+
+	pauses = hash_create("cozi fold pauses", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	last_work = GetCurrentTimestamp();
+	for (;;)
+	{
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		give_sign(DatumGetObjectId(database));
+		pgstat_report_activity(STATE_RUNNING, "cozi: folding");
+		if (fold_all(DatumGetObjectId(database)) > 0)
+			last_work = GetCurrentTimestamp();
+		else if (TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), WORKER_IDLE))
+			break;
+		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 WORKER_PAUSE, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	/* from here on writers fold again; take what the last of them left to us */
+	leaving = true;
+	worker_exits(0, database);
+	(void) fold_all(DatumGetObjectId(database));
+	proc_exit(0);
+}
+
+void
+cozi_kept_worker_init(void)
+{
+	cozi_shmem_request(&workers_shmem);
+}
