@@ -1,10 +1,12 @@
 # The official PostgreSQL image with cozi in it:
 #
-#     docker build --build-arg PG_MAJOR=15 -t cozi .
-#     docker run -e POSTGRES_PASSWORD=... cozi
+#     docker build -t cozi .                               # or --build-arg PG_MAJOR=17
+#     docker run -e POSTGRES_PASSWORD=... -p 5432:5432 cozi
 #
-# The extension is created in database postgres when the data directory is new.
-ARG PG_MAJOR=17
+# When the data directory is new, the extension is created in the database that
+# POSTGRES_DB names (else postgres), and cozi is preloaded, whatever options the
+# command has.  An old data directory keeps its own postgresql.conf.
+ARG PG_MAJOR=15
 FROM postgres:$PG_MAJOR-bookworm
 ARG PG_MAJOR
 
@@ -24,6 +26,5 @@ RUN apt-get update && \
     apt-mark unhold locales && \
     rm -rf /var/lib/apt/lists/*
 
-RUN echo "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi;" > /docker-entrypoint-initdb.d/cozi.sql
-
-CMD ["postgres", "-c", "shared_preload_libraries=pg_stat_statements,cozi"]
+RUN echo "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi;" > /docker-entrypoint-initdb.d/cozi.sql && \
+    echo "shared_preload_libraries = 'pg_stat_statements,cozi'" >> /usr/share/postgresql/postgresql.conf.sample

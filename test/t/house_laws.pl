@@ -44,14 +44,12 @@ my %left = (
 		rls => 1 },
 	'a file has at most 500 lines' => {
 		identity => 2, policy => 1, pure => 2, rls => 1, sharding => 2, trending => 1 },
-	'README.md has at most 180 lines' => {
-		house => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		edge => 108, house => 7, identity => 278, monitor => 639, policy => 432, pure => 46,
+		edge => 108, house => 3, identity => 278, monitor => 639, policy => 432, pure => 46,
 		ratelimit => 145, rls => 5, sharding => 441, trending => 457 },
 	'a line of documentation has at most 120 columns' => {
-		house => 30, install => 14, migrations => 8, monitor => 99, ratelimit => 49, rls => 38,
-		roles => 4, scope => 5, settings => 4, sharding => 87, supabase => 1, trending => 100 },
+		monitor => 99, ratelimit => 49, rls => 38,
+		sharding => 87, supabase => 1, trending => 100 },
 	'no file has rulers' => {
 		edge => 14, identity => 13, monitor => 30, policy => 15, pure => 9, ratelimit => 26,
 		trending => 42 },
@@ -109,10 +107,8 @@ is(join("\n", grep { !$known{$_} } sort keys %left),
 
 # The version stands in cozi.control; what has to repeat it agrees.
 my ($version) = $tree->{'cozi.control'} =~ /^default_version\s*=\s*'(.*)'/m;
-like(
-	$tree->{'META.json'},
-	qr/"version": "\@VERSION\@"/,
-	'META.json takes the version from cozi.control');
+is(join(' ', $tree->{'META.json'} =~ /"version": "([^"]+)",?$/mg),
+	"$version $version 1.0.0", 'META.json names the version of cozi.control');
 like(
 	$tree->{'CHANGELOG.md'},
 	qr/\A## \Q$version\E /,

@@ -39,14 +39,14 @@ law 'a text ends with the end of its last line, and has no empty one there', fin
   planted => { 'src/a.c' => 'a', 'src/b.c' => "a\n\n" },
   lawful => { 'src/a.c' => "a\n" };
 
-law 'the version stands in cozi.control, and in the logs of changes', find => sub {
+law 'the version stands in cozi.control, META.json and the logs of changes', find => sub {
 	my ($tree) = @_;
 	my ($version) = ($tree->{'cozi.control'} // '') =~ /^default_version\s*=\s*'(.*)'/m or return;
 	return lines_matching($tree,
-		qr/^(?!test\/t\/Laws|cozi\.control|CHANGELOG|README|debian\/|doc\/)/,
+		qr/^(?!test\/t\/Laws|cozi\.control|META\.json|CHANGELOG|README|debian\/|doc\/)/,
 		qr/\b\Q$version\E\b/);
   },
-  planted => { 'META.json' => '"version": "9.8.7"' },
+  planted => { 'Makefile' => 'EXTVERSION = 9.8.7' },
   beside => { 'cozi.control' => "default_version = '9.8.7'\n" },
   lawful => { 'cozi.control' => "default_version = '9.8.7'\n", 'CHANGELOG.md' => '## 9.8.7' };
 
