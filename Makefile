@@ -29,6 +29,8 @@ ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.s
 ISOLATION_OPTS = --outputdir=test --encoding=UTF8 --load-extension=cozi
 TAP_TESTS      = 1
 PROVE_TESTS    = test/t/*.pl
+# PostgreSQL::Test::Cluster would lock its ports in the server's own directory.
+export PG_TEST_PORT_DIR ?= $(CURDIR)/tmp_check/portlock
 EXTRA_CLEAN    = test/results test/output_iso test/log test/tmp_check tmp_check \
                  test/regression.diffs test/regression.out
 

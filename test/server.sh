@@ -168,12 +168,11 @@ free_space() {
 # Sets COZI_WORK: a directory that may hold programs, whose sockets' paths stay
 # below the 107 bytes they may have, that has room, and that the user can reach.
 work_dir() {
-	small=''
 	for base in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
 		case $base in *[!A-Za-z0-9/._-]*) continue ;; esac
 		free=$(free_space "$base")
 		if [ "${free:-$space}" -lt "$space" ]; then
-			case $small in *" $base "*) ;; *) small="$small $base has $free MB" ;; esac
+			say "$base has $free MB free, and $script needs $space"
 			continue
 		fi
 		[ ${#base} -le 50 ] && COZI_WORK=$(mktemp -d "$base/cozi.XXXXXX" 2>/dev/null) || continue
@@ -184,8 +183,7 @@ work_dir() {
 	done
 	say "no directory for temporary programs:" \
 		"TMPDIR, /tmp and /var/tmp are too small, noexec or not writable" \
-		"$script needs $space MB there${small:+, and}$small" \
-		"set TMPDIR to a directory with that much room"
+		"set TMPDIR to a directory with $space MB"
 	exit 1
 }
 
