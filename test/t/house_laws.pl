@@ -67,7 +67,8 @@ ok(exists $tree->{$_}, "the laws look at $_")
 
 # The subject of the newest commit: from test/run, whose copy has no .git.
 my $subject = $ENV{COZI_COMMIT} // `git log -1 --format=%s 2>@{[ File::Spec->devnull ]}`;
-$tree->{'.git/subject'} = $subject if $subject;
+chomp $subject;
+$tree->{'.git/subject'} = "$subject\n" if $subject;
 
 my %known;
 foreach my $law (@Laws::laws)
