@@ -39,8 +39,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
-    ('PUBLIC', 'EXECUTE', 'is_edge is_following is_member has_blocked is_blocked_by'),
-    ('PUBLIC', 'EXECUTE', 'is_owner can_view'),
+    ('PUBLIC', 'EXECUTE', 'is_edge has_edge_role is_following is_member has_blocked'),
+    ('PUBLIC', 'EXECUTE', 'is_owner is_blocked_by can_view _protected _keep_owner'),
     ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
 
@@ -56,6 +56,7 @@ WITH list (grantee, privilege, names) AS (VALUES
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),
+    ('pg_monitor', 'EXECUTE', '_edge_trouble'),
     ('pg_monitor', 'EXECUTE', 'rate_limit_stats'),
     ('pg_monitor', 'SELECT',  'slow_queries slow_queries_by_total slow_queries_by_p99 slow_plans'),
     ('pg_monitor', 'SELECT',  'health regressions error_rate cache_hit connections table_sizes'),

@@ -45,6 +45,7 @@ extern void cozi_identity_watch_roles(void);
 extern const char *cozi_verify_signature(const struct CoziJws *jws, TimestampTz at);
 
 /* role.c: has_role(), require_role() */
+extern bool cozi_caller_has_role(const char *role);
 extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source);
 
 /* init.c: the settings of this room */

@@ -85,6 +85,13 @@ caller_has_role(text *role)
 	return findJsonbValueFromContainer(at.val.binary.data, JB_FARRAY, &wanted) != NULL;
 }
 
+/* The same for a string that ends in a NUL. */
+bool
+cozi_caller_has_role(const char *role)
+{
+	return caller_has_role(cstring_to_text(role));
+}
+
 /* has_role(role text) -> boolean: do the verified claims give it? */
 PG_FUNCTION_INFO_V1(cozi_has_role);
 

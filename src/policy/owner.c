@@ -39,8 +39,6 @@ PG_FUNCTION_INFO_V1(cozi_is_owner_bigint);
 PG_FUNCTION_INFO_V1(cozi_is_owner_text);
 PG_FUNCTION_INFO_V1(cozi_is_owner_support);
 
-/* --- is_owner ------------------------------------------------------------- */
-
 /* is_owner(id uuid) -> boolean */
 Datum
 cozi_is_owner_uuid(PG_FUNCTION_ARGS)
