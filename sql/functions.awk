@@ -22,6 +22,20 @@ function declare(arguments,    before, after, types, n, i)
     printf "\nCREATE OR REPLACE FUNCTION %s(%s) RETURNS %s\n", $1, arguments, $3
     printf "    AS 'MODULE_PATHNAME', '%s'\n", $4
     printf "    LANGUAGE C %s%s;\n", $5, ($6 == "-" ? "" : "\n    SUPPORT cozi." $6)
-    printf "COMMENT ON FUNCTION %s(%s) IS\n'%s';\n", $1, arguments, $7
+    printf "COMMENT ON FUNCTION %s(%s) IS\n%s;\n", $1, arguments, literal($7)
+}
+
+# A string literal, in lines of at most 96 columns.
+function literal(text,    words, n, i, line, all)
+{
+    n = split(text, words, " ")
+    for (i = 1; i <= n; i++) {
+        if (length(line) + length(words[i]) > 92) {
+            all = all "'" line "'\n"
+            line = ""
+        }
+        line = line words[i] (i < n ? " " : "")
+    }
+    return all "'" line "'"
 }
 { declare($2) }

@@ -26,17 +26,19 @@ CREATE TABLE edge_state (
     trouble text
 );
 COMMENT ON TABLE edge_state IS
-'One row per edge: which relation it is in this database, and what the latest command made of it; not dumped';
+'One row per edge: which relation it is in this database, and what the latest command made '
+'of it; not dumped';
 
 CREATE OR REPLACE FUNCTION _edge_config_changed() RETURNS trigger
     AS 'MODULE_PATHNAME', 'cozi_edge_config_changed'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _edge_config_changed() IS
-'Finds the tables of new registrations, and tells all sessions to read them again; a trigger of edge_config';
-CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON edge_config
+'Finds the tables of new registrations, and tells all sessions to read them again; a trigger '
+'of edge_config';
+CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON edge_config
     FOR EACH STATEMENT EXECUTE FUNCTION cozi._edge_config_changed();
 ALTER TABLE edge_config ENABLE ALWAYS TRIGGER changed;
-CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON edge_state
+CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON edge_state
     FOR EACH STATEMENT EXECUTE FUNCTION cozi._config_changed();
 ALTER TABLE edge_state ENABLE ALWAYS TRIGGER changed;
 
@@ -44,7 +46,8 @@ CREATE OR REPLACE FUNCTION _edge_follow() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_edge_follow'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _edge_follow() IS
-'Follows the tables of edges when they are renamed, and warns at once when a command breaks an edge; event trigger';
+'Follows the tables of edges when they are renamed, and warns at once when a command breaks '
+'an edge; event trigger';
 CREATE EVENT TRIGGER cozi_edge_ddl ON ddl_command_end EXECUTE FUNCTION cozi._edge_follow();
 COMMENT ON EVENT TRIGGER cozi_edge_ddl IS
 'follows the tables of edges, and warns when a command breaks an edge';
@@ -67,7 +70,8 @@ FROM cozi.edge_config c
 LEFT JOIN cozi.edge_state s USING (edge)
 LEFT JOIN pg_catalog.pg_class r ON r.oid = coalesce(s.relid, pg_catalog.to_regclass(c.rel));
 COMMENT ON VIEW edges IS
-'One row per edge: its table (NULL when it was dropped), the columns from whom and to whom, which rows count, and why it cannot be read; trouble is NULL when it can';
+'One row per edge: its table (NULL when it was dropped), the columns from whom and to whom, '
+'which rows count, and why it cannot be read; trouble is NULL when it can';
 
 CREATE OR REPLACE FUNCTION register_edge(edge name, rel regclass, src name, dst name,
                                          status name = NULL, accepted text[] = NULL,
@@ -76,18 +80,21 @@ CREATE OR REPLACE FUNCTION register_edge(edge name, rel regclass, src name, dst 
     AS 'MODULE_PATHNAME', 'cozi_register_edge'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION register_edge(name, regclass, name, name, name, text[], name, name, name, text[]) IS
-'Registers a table of the caller, with an index on (src, dst), to answer is_edge() of that name for everybody; '
-'only rows count whose status is accepted, that have not expired, are not deleted and have one of the roles, which ascend; '
-'following, member and blocked have predicates of their own';
+'Registers a table of the caller, with an index on (src, dst), to answer is_edge() of that '
+'name for everybody; only rows count whose status is accepted, that have not expired, are '
+'not deleted and have one of the roles, which ascend; following, member and blocked have '
+'predicates of their own';
 
 CREATE OR REPLACE FUNCTION drop_edge(edge name) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_drop_edge'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION drop_edge(name) IS
-'Removes the registration of an edge, and not its table; from then on there are no edges of that name';
+'Removes the registration of an edge, and not its table; from then on there are no edges of '
+'that name';
 
 CREATE OR REPLACE FUNCTION _edge_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_edge_support'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _edge_support(internal) IS
-'Tells the planner of an index condition when the caller has few edges, and how many rows they let through; planner support';
+'Tells the planner of an index condition when the caller has few edges, and how many rows '
+'they let through; planner support';

@@ -11,16 +11,19 @@ CREATE OR REPLACE FUNCTION is_owner(id uuid) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_owner_uuid'
     LANGUAGE C STABLE STRICT PARALLEL SAFE LEAKPROOF COST 1
     SUPPORT cozi._is_owner_support;
-COMMENT ON FUNCTION is_owner(uuid) IS 'is it the caller: id = cozi.uid(), and planned as that; NULL when nobody is logged in';
+COMMENT ON FUNCTION is_owner(uuid) IS
+'is it the caller: id = cozi.uid(), and planned as that; NULL when nobody is logged in';
 
 CREATE OR REPLACE FUNCTION is_owner(id bigint) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_owner_bigint'
     LANGUAGE C STABLE STRICT PARALLEL SAFE LEAKPROOF COST 1
     SUPPORT cozi._is_owner_support;
-COMMENT ON FUNCTION is_owner(bigint) IS 'is it the caller: id = cozi.uid_bigint(), and planned as that; NULL when nobody is logged in';
+COMMENT ON FUNCTION is_owner(bigint) IS
+'is it the caller: id = cozi.uid_bigint(), and planned as that; NULL when nobody is logged in';
 
 CREATE OR REPLACE FUNCTION is_owner(id text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cozi_is_owner_text'
     LANGUAGE C STABLE STRICT PARALLEL SAFE LEAKPROOF COST 1
     SUPPORT cozi._is_owner_support;
-COMMENT ON FUNCTION is_owner(text) IS 'is it the caller: id = cozi.uid_text(), and planned as that; NULL when nobody is logged in';
+COMMENT ON FUNCTION is_owner(text) IS
+'is it the caller: id = cozi.uid_text(), and planned as that; NULL when nobody is logged in';

@@ -213,14 +213,15 @@ log_trouble(const char *name, const char *trouble)
 		return;
 	foreach(cell, logged)
 		if (strcmp(lfirst(cell), name) == 0)
-			return;
+		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	logged = lappend(logged, pstrdup(name));
 	MemoryContextSwitchTo(old);
 	ereport(LOG_SERVER_ONLY,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("edge \"%s\" cannot be read: %s", name, trouble),
-			 errdetail("Until then nothing is an edge of that name; everything counts as blocked if it is \"blocked\"."),
+			 errdetail("Until then nothing is an edge of that name; everything counts as blocked "
+					   "if it is \"blocked\"."),
 			 errhint("The view cozi.edges shows the trouble of each edge.")));
 }
 
@@ -334,6 +335,6 @@ cozi_edge_role_rank(const CoziEdgeAnswers *answers, const char *role, int len)
 		return -1;
 	foreach(cell, answers->edge.config->roles)
 		if (strlen(lfirst(cell)) == len && memcmp(lfirst(cell), role, len) == 0)
-			return foreach_current_index(cell);
+		return foreach_current_index(cell);
 	return -1;
 }

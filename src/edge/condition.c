@@ -107,8 +107,8 @@ find_words(Relation rel, const NameData *name, List *words, CoziEdgeColumn *colu
 	column->values = palloc(Max(list_length(words), 1) * sizeof(Datum));
 	foreach(cell, words)
 		if (!word_value(column->type, lfirst(cell), &column->values[column->nvalues++]))
-			return psprintf("column \"%s\" of table \"%s\" has no value \"%s\"",
-							NameStr(*name), RelationGetRelationName(rel), (char *) lfirst(cell));
+		return psprintf("column \"%s\" of table \"%s\" has no value \"%s\"",
+						NameStr(*name), RelationGetRelationName(rel), (char *) lfirst(cell));
 	return NULL;
 }
 
@@ -248,7 +248,7 @@ words_clause(const CoziEdgeColumn *column)
  * What is known of the rows that count, as clauses about relation 1: an index
  * whose predicate they imply has all of those rows.
  */
-List *
+List	   *
 cozi_edge_test_clauses(const CoziEdgeTest *test)
 {
 	List	   *clauses = NIL;

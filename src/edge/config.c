@@ -203,7 +203,7 @@ cozi_edge_config(const char *name)
 }
 
 /* All registrations, palloc'd. */
-List *
+List	   *
 cozi_edge_configs(void)
 {
 	List	   *copies = NIL;

@@ -113,11 +113,13 @@ no_index(CoziEdge *edge, Relation rel, const CoziEdgeTest *test)
 	{
 		edge->trouble = psprintf("index \"%s\" of table \"%s\" cannot be used yet",
 								 get_rel_name(unusable), RelationGetRelationName(rel));
-		edge->hint = "It is not valid, or was made while older transactions were open, which must end first; "
+		edge->hint = "It is not valid, or was made while older transactions were open, which "
+					 "must end first; "
 			"CREATE INDEX CONCURRENTLY waits for them.";
 		return;
 	}
-	edge->trouble = psprintf("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that count",
+	edge->trouble = psprintf("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that "
+							 "count",
 							 RelationGetRelationName(rel),
 							 NameStr(edge->config->src), NameStr(edge->config->dst));
 }

@@ -96,8 +96,10 @@ warn(const CoziEdgeConfig *config, const char *message, const char *hint)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("edge \"%s\" %s", NameStr(config->name), message),
 			 errdetail("%s", strcmp(NameStr(config->name), "blocked") == 0
-					   ? "Until then everybody counts as blocked: policies that ask for it hide all rows but the caller's own."
-					   : "Until then nothing is an edge of that name: policies that ask for it hide the rows it showed."),
+					   ? "Until then everybody counts as blocked: policies that ask for it hide "
+						 "all rows but the caller's own."
+					   : "Until then nothing is an edge of that name: policies that ask for it "
+						 "hide the rows it showed."),
 			 errhint("%s", hint != NULL ? hint
 					 : "Undo the change, or call cozi.drop_edge() and cozi.register_edge() again.")));
 }
@@ -139,9 +141,11 @@ follow(CoziEdgeConfig *config, const Known *known)
 							  known->ids, edge.ids),
 			 "Policies that ask with ids of the types that were must be made again.");
 	if (!same(rel, known->rel) || (owner != NULL && !same(owner, known->owner)))
-		update(config, "UPDATE cozi.edge_config SET rel = $2, owner = coalesce($3, owner) WHERE edge = $1", rel, owner);
+		update(config, "UPDATE cozi.edge_config SET rel = $2, owner = coalesce($3, owner) WHERE "
+					   "edge = $1", rel, owner);
 	if (!same(edge.trouble, known->trouble) || (edge.ids != NULL && !same(edge.ids, known->ids)))
-		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids) WHERE edge = $1",
+		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids) WHERE "
+					   "edge = $1",
 			   edge.trouble, edge.ids);
 }
 
@@ -155,7 +159,8 @@ read_known(void)
 	cozi_switch_to_owner(cozi_table("edge_config"), &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	cozi_run("SELECT c.edge, c.rel, c.owner, s.ids, s.trouble FROM cozi.edge_config c JOIN cozi.edge_state s USING (edge)",
+	cozi_run("SELECT c.edge, c.rel, c.owner, s.ids, s.trouble FROM cozi.edge_config c JOIN "
+			 "cozi.edge_state s USING (edge)",
 			 SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -218,7 +223,8 @@ cozi_edge_config_changed(PG_FUNCTION_ARGS)
 				 errmsg("function \"_edge_config_changed\" was not called as a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
 	(void) cozi_edge_execute("DELETE FROM cozi.edge_state s"
-							 " WHERE NOT EXISTS (SELECT FROM cozi.edge_config c WHERE c.edge = s.edge)",
+							 " WHERE NOT EXISTS (SELECT FROM cozi.edge_config c WHERE c.edge = "
+							 "s.edge)",
 							 0, NULL, NULL, NULL);
 	(void) cozi_edge_execute("INSERT INTO cozi.edge_state (edge, relid)"
 							 " SELECT c.edge, pg_catalog.to_regclass(c.rel) FROM cozi.edge_config c"

@@ -86,7 +86,7 @@ cozi_index_column(Relation index, AttrNumber column)
 }
 
 static bool
-has_column(Relation index, const CoziEdgeColumn *column)
+holds_column(Relation index, const CoziEdgeColumn *column)
 {
 	return column->column == 0 || cozi_index_column(index, column->column) != 0;
 }
@@ -101,8 +101,8 @@ usefulness(Relation index, AttrNumber first, AttrNumber second, const CoziEdgeTe
 		form->indkey.values[0] != first || form->indkey.values[1] != second ||
 		!has_all_rows(index, test))
 		return 0;
-	return has_column(index, &test->status) && has_column(index, &test->role) &&
-		has_column(index, &test->expires_at) && has_column(index, &test->deleted_at) ? 2 : 1;
+	return holds_column(index, &test->status) && holds_column(index, &test->role) &&
+		holds_column(index, &test->expires_at) && holds_column(index, &test->deleted_at) ? 2 : 1;
 }
 
 static Oid

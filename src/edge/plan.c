@@ -50,7 +50,7 @@ typedef struct EdgeCall
 
 /* Is it a call that names its edge now? */
 static bool
-read_name(Oid function, List *args, EdgeCall *call)
+find_name(Oid function, List *args, EdgeCall *call)
 {
 	Const	   *name = linitial(args);
 
@@ -74,7 +74,7 @@ read_name(Oid function, List *args, EdgeCall *call)
 static bool
 read_call(Oid function, List *args, EdgeCall *call)
 {
-	return read_name(function, args, call) && strcmp(NameStr(call->name), "blocked") != 0 &&
+	return find_name(function, args, call) && strcmp(NameStr(call->name), "blocked") != 0 &&
 		ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge) &&
 		call->edge.trouble == NULL;
 }
@@ -134,7 +134,7 @@ static Expr *
 targets_call(Oid sibling, Oid type, Name edge)
 {
 	const char *name = type == UUIDOID ? "edge_targets_uuid"
-		: type == INT8OID ? "edge_targets_bigint" : "edge_targets_text";
+	: type == INT8OID ? "edge_targets_bigint" : "edge_targets_text";
 	Oid			argtype = NAMEOID;
 	Oid			targets = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 										  CStringGetDatum(name),
@@ -200,7 +200,7 @@ without_cast(FuncExpr *node)
 	Node	   *column;
 	Oid			is_edge;
 
-	if (!read_name(node->funcid, node->args, &call) || call.predicate->by_role)
+	if (!find_name(node->funcid, node->args, &call) || call.predicate->by_role)
 		return NULL;
 	column = cozi_unwidened(call.target, &argtypes[1]);
 	if (!OidIsValid(argtypes[1]))

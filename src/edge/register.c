@@ -130,7 +130,8 @@ check_conditions(Relation rel, const CoziEdgeConfig *config, CoziEdgeTest *test)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("%s", trouble),
-				 errhint("status and role are text, an enum, boolean or int; expires_at is timestamptz.")));
+				 errhint("status and role are text, an enum, boolean or int; expires_at is "
+						 "timestamptz.")));
 }
 
 /* CREATE INDEX, with what the conditions look at in the index. */
@@ -171,7 +172,8 @@ check_indexes(Relation rel, const CoziEdgeConfig *config, const CoziEdgeTest *te
 	if (strcmp(NameStr(config->name), "blocked") == 0 &&
 		!OidIsValid(cozi_edge_index(rel, dst, src, test)))
 		ereport(NOTICE,
-				(errmsg("is_blocked_by() and can_view() will be slow in large scans without an index on (\"%s\", \"%s\")",
+				(errmsg("is_blocked_by() and can_view() will be slow in large scans without an "
+						"index on (\"%s\", \"%s\")",
 						NameStr(config->dst), NameStr(config->src)),
 				 errhint("%s", index_advice(rel, config, &config->dst, &config->src))));
 }
@@ -202,7 +204,8 @@ check_edge(CoziEdgeConfig *config)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s", edge.trouble),
-				 errhint("An edge is a table that all sessions read, with all its rows in itself or in its partitions.")));
+				 errhint("An edge is a table that all sessions read, with all its rows in itself "
+						 "or in its partitions.")));
 }
 
 PG_FUNCTION_INFO_V1(cozi_register_edge);
@@ -232,7 +235,8 @@ cozi_register_edge(PG_FUNCTION_ARGS)
 	values[ARG_REL] = CStringGetTextDatum(cozi_qualified_name(config.rel));
 	values[OWNER] = CStringGetTextDatum(GetUserNameFromId(cozi_relation_owner(config.rel), false));
 	nulls[OWNER] = ' ';
-	if (cozi_edge_execute("INSERT INTO cozi.edge_config VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	if (cozi_edge_execute("INSERT INTO cozi.edge_config VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
+						  "$9, $10, $11)"
 						  " ON CONFLICT DO NOTHING", NVALUES, types, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

@@ -65,7 +65,7 @@ static bool
 covers(Relation index, const CoziEdgeTest *test)
 {
 	const AttrNumber columns[] = {test->status.column, test->role.column,
-		test->expires_at.column, test->deleted_at.column};
+	test->expires_at.column, test->deleted_at.column};
 
 	for (int i = 0; i < lengthof(columns); i++)
 		if (columns[i] != 0 && cozi_index_column(index, columns[i]) == 0)
@@ -290,7 +290,8 @@ add_parts(List **parts, CoziEdge *edge, Oid relid, bool reverse, Datum caller)
 	EdgePart   *part;
 	bool		ok = true;
 
-	if (rel == NULL)			/* a partition that was just detached and dropped */
+	if (rel == NULL)			/* a partition that was just detached and
+								 * dropped */
 		return true;
 	src = get_attnum(relid, NameStr(edge->config->src));
 	dst = get_attnum(relid, NameStr(edge->config->dst));

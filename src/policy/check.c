@@ -40,7 +40,8 @@ check_collation(const CoziColumn *column)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" has a nondeterministic collation", NameStr(column->name)),
-				 errdetail("Two ids that it calls equal would be two users for some policies, and one for others."),
+				 errdetail("Two ids that it calls equal would be two users for some policies, "
+						   "and one for others."),
 				 errhint("Give the column another one: ALTER COLUMN %s TYPE text COLLATE \"C\".",
 						 quote_identifier(NameStr(column->name)))));
 }
@@ -52,7 +53,8 @@ warn_of_enum(const CoziColumn *column)
 		return;
 	ereport(WARNING,
 			(errmsg("column \"%s\" is an enum", NameStr(column->name)),
-			 errdetail("The operators of enums are not leakproof: under a policy, conditions on the column use no index."),
+			 errdetail("The operators of enums are not leakproof: under a policy, conditions on "
+					   "the column use no index."),
 			 errhint("Make it text or smallint.")));
 }
 
@@ -77,7 +79,8 @@ warn_of_edge(const char *name, Oid id_type, const char *consequence)
 		ereport(WARNING,
 				(errmsg("edge \"%s\" does not answer for this table: %s", name, trouble),
 				 errdetail("%s", consequence),
-				 errhint("Call cozi.register_edge() for a table with such ids; the policies need not be made again.")));
+				 errhint("Call cozi.register_edge() for a table with such ids; the policies need "
+						 "not be made again.")));
 }
 
 static void
@@ -88,10 +91,12 @@ warn_of_edges(const CoziProtection *p)
 	if (!cozi_given(&p->visibility))
 		return;
 	if (cozi_word_is_used(p, "followers"))
-		warn_of_edge("following", author, "Until it does, rows for followers are shown to their owner alone.");
+		warn_of_edge("following", author, "Until it does, rows for followers are shown to their "
+										  "owner alone.");
 	if (cozi_given(&p->grp))
 		warn_of_edge("member", cozi_edge_id_type(p->grp.type),
-					 "Until it does, rows for groups are shown to their owner alone, and nobody can write one.");
+					 "Until it does, rows for groups are shown to their owner alone, and nobody "
+					 "can write one.");
 	warn_of_edge("blocked", author, "Until it does, rows are shown to their owner alone.");
 }
 
@@ -102,20 +107,25 @@ parent_column(const CoziProtection *p)
 	List	   *names;
 
 	names = cozi_strings(cozi_statement(
-								"SELECT a.attname FROM pg_constraint k"
-								" JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = k.confkey[array_position(k.conkey, {column})]"
-								" WHERE k.contype = 'f' AND k.conrelid = $1 AND k.confrelid = {parent} AND {column} = ANY (k.conkey) LIMIT 1",
-								"column", psprintf("%d::int2", p->parent_key.attnum),
-								"parent", psprintf("%u", p->parent), NULL), p->rel);
+										"SELECT a.attname FROM pg_constraint k"
+										" JOIN pg_attribute a ON a.attrelid = k.confrelid AND "
+										"a.attnum = k.confkey[array_position(k.conkey, {column})]"
+										" WHERE k.contype = 'f' AND k.conrelid = $1 AND "
+										"k.confrelid = {parent} AND {column} = ANY (k.conkey) "
+										"LIMIT 1",
+										"column", psprintf("%d::int2", p->parent_key.attnum),
+										"parent", psprintf("%u", p->parent), NULL), p->rel);
 	if (names == NIL)
 		names = cozi_strings("SELECT a.attname FROM pg_index i"
-							 " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+							 " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = "
+							 "i.indkey[0]"
 							 " WHERE i.indrelid = $1 AND i.indisprimary", p->parent);
 	if (names == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" has no primary key", get_rel_name(p->parent)),
-				 errhint("A row's parent is found by the primary key of \"%s\", or by a foreign key on \"%s\".",
+				 errhint("A row's parent is found by the primary key of \"%s\", or by a foreign "
+						 "key on \"%s\".",
 						 get_rel_name(p->parent), NameStr(p->parent_key.name))));
 	return linitial(names);
 }
@@ -129,21 +139,26 @@ check_circle(const CoziProtection *p)
 									   " SELECT $1"
 									   " UNION"
 									   " SELECT d.refobjid FROM reached r, LATERAL ("
-									   "  SELECT 'pg_policy'::regclass AS classid, oid FROM pg_policy WHERE polrelid = r.oid"
-									   "  UNION ALL SELECT 'pg_rewrite'::regclass, oid FROM pg_rewrite WHERE ev_class = r.oid) o"
-									   " JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.oid AND d.refclassid = 'pg_class'::regclass)"
+									   "  SELECT 'pg_policy'::regclass AS classid, oid FROM "
+									   "pg_policy WHERE polrelid = r.oid"
+									   "  UNION ALL SELECT 'pg_rewrite'::regclass, oid FROM "
+									   "pg_rewrite WHERE ev_class = r.oid) o"
+									   " JOIN pg_depend d ON d.classid = o.classid AND d.objid = "
+									   "o.oid AND d.refclassid = 'pg_class'::regclass)"
 									   " SELECT oid::text FROM reached", p->parent);
 	ListCell   *cell;
 
 	foreach(cell, reached)
 		if (atooid(lfirst(cell)) == p->rel)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("table \"%s\" cannot be the parent of table \"%s\"",
-							get_rel_name(p->parent), get_rel_name(p->rel)),
-					 errdetail("The policies of \"%s\" ask for \"%s\" themselves, which would never end.",
-							   get_rel_name(p->parent), get_rel_name(p->rel)),
-					 errhint("Name the table at the top: of replies to comments, the parent is the post.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("table \"%s\" cannot be the parent of table \"%s\"",
+						get_rel_name(p->parent), get_rel_name(p->rel)),
+				 errdetail("The policies of \"%s\" ask for \"%s\" themselves, which would never "
+						   "end.",
+						   get_rel_name(p->parent), get_rel_name(p->rel)),
+				 errhint("Name the table at the top: of replies to comments, the parent is the "
+						 "post.")));
 }
 
 static void
@@ -160,7 +175,8 @@ check_parent(CoziProtection *p)
 	if (cozi_edge_id_type(type) != cozi_edge_id_type(p->parent_key.type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" is of type %s, and column \"%s\" of table \"%s\" is of type %s",
+				 errmsg("column \"%s\" is of type %s, and column \"%s\" of table \"%s\" is of "
+						"type %s",
 						NameStr(p->parent_key.name), format_type_be(p->parent_key.type),
 						p->parent_column, get_rel_name(p->parent), format_type_be(type)),
 				 errhint("The two must be ids of one type.")));
@@ -176,7 +192,7 @@ check_parent(CoziProtection *p)
 }
 
 static void
-find_column(Relation rel, CoziColumn *column)
+find_given(Relation rel, CoziColumn *column)
 {
 	if (cozi_given(column))
 		cozi_find_column(rel, pstrdup(NameStr(column->name)), column);
@@ -186,11 +202,11 @@ find_column(Relation rel, CoziColumn *column)
 void
 cozi_check_protection(CoziProtection *p, Relation rel)
 {
-	find_column(rel, &p->owner);
-	find_column(rel, &p->visibility);
-	find_column(rel, &p->grp);
-	find_column(rel, &p->parent_key);
-	find_column(rel, &p->deleted_at);
+	find_given(rel, &p->owner);
+	find_given(rel, &p->visibility);
+	find_given(rel, &p->grp);
+	find_given(rel, &p->parent_key);
+	find_given(rel, &p->deleted_at);
 	check_ids(&p->owner);
 	check_collation(&p->owner);
 	if (cozi_given(&p->grp))
@@ -210,9 +226,12 @@ bool
 cozi_owner_is_indexed(const CoziProtection *p)
 {
 	return cozi_strings(cozi_statement(
-									   "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-									   " WHERE i.indrelid = $1 AND i.indkey[0] = {column} AND i.indisvalid"
-									   " AND i.indpred IS NULL AND i.indcollation[0] IN (0, {collation})"
+									   "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = "
+									   "i.indexrelid"
+									   " WHERE i.indrelid = $1 AND i.indkey[0] = {column} AND "
+									   "i.indisvalid"
+									   " AND i.indpred IS NULL AND i.indcollation[0] IN (0, "
+									   "{collation})"
 									   " AND c.relam IN ({btree}, {hash})",
 									   "column", psprintf("%d", p->owner.attnum),
 									   "collation", psprintf("%u", p->owner.collation),

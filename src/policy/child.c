@@ -29,7 +29,7 @@
 #include "policy/policy.h"
 
 /* All children of the table, at any depth, as a list of OIDs. */
-List *
+List	   *
 cozi_children(Oid relid, bool lock)
 {
 	List	   *all = find_all_inheritors(relid, lock ? AccessExclusiveLock : NoLock, NULL);
@@ -54,15 +54,18 @@ static void
 check_foreign_child(Oid child)
 {
 	List	   *grantees = cozi_strings(
-										"SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
-										" FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = $1 AND a.grantee <> c.relowner", child);
+										"SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' "
+										"ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
+										" FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = "
+										"$1 AND a.grantee <> c.relowner", child);
 
 	if (grantees != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("foreign table \"%s\" cannot have row-level security, and %s may use it",
 						get_rel_name(child), cozi_joined(grantees)),
-				 errdetail("A query of the foreign table would show every row, whatever the policies of its parent say."),
+				 errdetail("A query of the foreign table would show every row, whatever the "
+						   "policies of its parent say."),
 				 errhint("REVOKE ALL ON %s FROM %s;", cozi_qualified_name(child), cozi_joined(grantees))));
 	ereport(NOTICE,
 			(errmsg("foreign table \"%s\" cannot have row-level security: grant nothing on it",
@@ -70,7 +73,7 @@ check_foreign_child(Oid child)
 }
 
 /* Statements that close a child; none where it is closed or has policies. */
-List *
+List	   *
 cozi_close_child(Oid child, bool force)
 {
 	List	   *policies;
@@ -85,26 +88,32 @@ cozi_close_child(Oid child, bool force)
 		return NIL;
 	}
 	policies = cozi_strings("SELECT quote_ident(polname) FROM pg_policy"
-							" WHERE polrelid = $1 AND polpermissive AND polname <> 'cozi_protected' ORDER BY polname", child);
+							" WHERE polrelid = $1 AND polpermissive AND polname <> "
+							"'cozi_protected' ORDER BY polname", child);
 	read_row_security(child, &enabled, &forced);
 	if (policies != NIL && cozi_policy_state(child, COZI_PROTECTED) == NULL)
 		ereport(WARNING,
 				(errmsg("table \"%s\" has policies of its own: %s", get_rel_name(child), cozi_joined(policies)),
-				 errdetail("A query of this child shows what they let through, and not what its parent's policies do.")));
+				 errdetail("A query of this child shows what they let through, and not what its "
+						   "parent's policies do.")));
 	if (enabled && (forced || !force))
 		return NIL;
 	table = cozi_qualified_name(child);
 	state = psprintf("{\"was_enabled\": %s, \"was_forced\": %s}",
 					 enabled ? "true" : "false", forced ? "true" : "false");
 	return list_concat(
-					   list_make2(cozi_statement("CREATE POLICY " COZI_CLOSED " ON {table} AS RESTRICTIVE USING (cozi._protected({state}))",
+					   list_make2(cozi_statement("CREATE POLICY " COZI_CLOSED " ON {table} AS "
+																			  "RESTRICTIVE USING "
+																			  "(cozi._protected({state}))",
 												 "table", table, "state", quote_literal_cstr(state), NULL),
-								  cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY", "table", table, NULL)),
-					   force ? list_make1(cozi_statement("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY", "table", table, NULL)) : NIL);
+								  cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW LEVEL "
+												 "SECURITY", "table", table, NULL)),
+					   force ? list_make1(cozi_statement("ALTER TABLE ONLY {table} FORCE ROW "
+														 "LEVEL SECURITY", "table", table, NULL)) : NIL);
 }
 
 /* Statements that undo the above; row security stays while a policy does. */
-List *
+List	   *
 cozi_open_child(Oid child)
 {
 	Jsonb	   *state = cozi_policy_state(child, COZI_CLOSED);
@@ -127,13 +136,14 @@ cozi_open_child(Oid child)
 }
 
 /* The state of the nearest ancestor that is protected; NULL when none is. */
-static Jsonb *
-protected_ancestor(Oid relid)
+Jsonb	   *
+cozi_protected_ancestor(Oid relid)
 {
 	List	   *ancestors = cozi_strings(
 										 "WITH RECURSIVE up (oid) AS ("
 										 " SELECT inhparent FROM pg_inherits WHERE inhrelid = $1"
-										 " UNION SELECT i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid)"
+										 " UNION SELECT i.inhparent FROM up JOIN pg_inherits i "
+										 "ON i.inhrelid = up.oid)"
 										 " SELECT oid::text FROM up", relid);
 	ListCell   *cell;
 
@@ -165,7 +175,7 @@ close_now(Oid child, bool force)
 static void
 close_tree(Oid relid)
 {
-	Jsonb	   *state = protected_ancestor(relid);
+	Jsonb	   *state = cozi_protected_ancestor(relid);
 	List	   *children;
 	ListCell   *cell;
 
@@ -176,12 +186,12 @@ close_tree(Oid relid)
 	children = cozi_children(relid, false);
 	foreach(cell, children)
 		if (cozi_policy_state(lfirst_oid(cell), COZI_PROTECTED) == NULL)
-			close_now(lfirst_oid(cell), cozi_state_flag(state, "force"));
+		close_now(lfirst_oid(cell), cozi_state_flag(state, "force"));
 }
 
 /* Which relation has become a child by this subcommand; invalid for others. */
 static Oid
-new_child(const AlterTableStmt *statement, const AlterTableCmd *command)
+new_child(const AlterTableStmt * statement, const AlterTableCmd * command)
 {
 	if (command->subtype == AT_AttachPartition)
 		return RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true);

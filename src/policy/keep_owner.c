@@ -49,7 +49,8 @@ cozi_keep_owner(PG_FUNCTION_ARGS)
 		trigger->tg_trigger->tgnattr != 1 || trigger->tg_trigger->tgnargs != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"_keep_owner\" must be called BEFORE UPDATE OF one column, for each row, with a role")));
+				 errmsg("function \"_keep_owner\" must be called BEFORE UPDATE OF one column, "
+						"for each row, with a role")));
 	if (!same_owner(trigger, trigger->tg_trigger->tgattr[0]) &&
 		check_enable_rls(RelationGetRelid(trigger->tg_relation), InvalidOid, true) == RLS_ENABLED &&
 		cozi_caller_has_role(trigger->tg_trigger->tgargs[0]))

@@ -80,5 +80,6 @@ extern bool cozi_owner_is_indexed(const CoziProtection *p);
 extern List *cozi_children(Oid relid, bool lock);
 extern List *cozi_close_child(Oid child, bool force);
 extern List *cozi_open_child(Oid child);
+extern Jsonb *cozi_protected_ancestor(Oid relid);
 
 #endif							/* COZI_POLICY_H */

@@ -53,7 +53,7 @@ need(bool given, bool needed, const char *argument, const char *other)
 }
 
 static void
-read_arguments(FunctionCallInfo fcinfo, CoziProtection *p)
+read_protection(FunctionCallInfo fcinfo, CoziProtection *p)
 {
 	memset(p, 0, sizeof(CoziProtection));
 	cozi_require_argument(fcinfo, ARG_REL, "rel");
@@ -114,7 +114,8 @@ sees_parent(const CoziProtection *p)
 {
 	if (!OidIsValid(p->parent))
 		return "";
-	return cozi_statement(" AND EXISTS (SELECT 1 FROM {parent} cozi_parent WHERE cozi_parent.{id} = {table}.{key})",
+	return cozi_statement(" AND EXISTS (SELECT 1 FROM {parent} cozi_parent WHERE "
+						  "cozi_parent.{id} = {table}.{key})",
 						  "parent", cozi_qualified_name(p->parent),
 						  "id", quote_identifier(p->parent_column),
 						  "table", quote_identifier(get_rel_name(p->rel)),
@@ -179,15 +180,21 @@ policies(const CoziProtection *p, const char *table)
 	char	   *owner = or_override(p, owns(p));
 
 	return list_make5(
-					  cozi_statement("CREATE POLICY cozi_select ON {table} FOR SELECT USING ({sees})",
+					  cozi_statement("CREATE POLICY cozi_select ON {table} FOR SELECT USING "
+									 "({sees})",
 									 "table", table, "sees", or_override(p, sees(p)), NULL),
-					  cozi_statement("CREATE POLICY cozi_insert ON {table} FOR INSERT WITH CHECK ({writes})",
+					  cozi_statement("CREATE POLICY cozi_insert ON {table} FOR INSERT WITH CHECK "
+									 "({writes})",
 									 "table", table, "writes", writes(p), NULL),
-					  cozi_statement("CREATE POLICY cozi_update ON {table} FOR UPDATE USING ({owner}) WITH CHECK ({writes})",
+					  cozi_statement("CREATE POLICY cozi_update ON {table} FOR UPDATE USING "
+									 "({owner}) WITH CHECK ({writes})",
 									 "table", table, "owner", owner, "writes", or_override(p, writes(p)), NULL),
-					  cozi_statement("CREATE POLICY cozi_delete ON {table} FOR DELETE USING ({owner})",
+					  cozi_statement("CREATE POLICY cozi_delete ON {table} FOR DELETE USING "
+									 "({owner})",
 									 "table", table, "owner", owner, NULL),
-					  cozi_statement("CREATE POLICY " COZI_PROTECTED " ON {table} AS RESTRICTIVE USING (cozi._protected({state}))",
+					  cozi_statement("CREATE POLICY " COZI_PROTECTED " ON {table} AS RESTRICTIVE "
+																	 "USING "
+																	 "(cozi._protected({state}))",
 									 "table", table, "state", quote_literal_cstr(cozi_protection_state(p)), NULL));
 }
 
@@ -253,7 +260,8 @@ read_before(CoziProtection *p, Relation rel, Jsonb *state)
 				 errmsg("table \"%s\" has a policy \"%s\" that protect() did not make",
 						get_rel_name(p->rel), (char *) linitial(namesakes)),
 				 errhint("Rename or drop it.")));
-	others = cozi_strings("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = $1 AND polpermissive"
+	others = cozi_strings("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = $1 AND "
+						  "polpermissive"
 						  " AND polname NOT IN " MADE_POLICIES " ORDER BY polname", p->rel);
 	if (others != NIL)
 		ereport(WARNING,
@@ -295,10 +303,12 @@ plan_protection(CoziProtection *p, Relation rel)
 	if (p->override_role != NULL)
 		statements = lappend(statements, keep_owner(p, table));
 	if (!rel->rd_rel->relrowsecurity)
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY",
+		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW "
+														"LEVEL SECURITY",
 														"table", table, NULL));
 	if (p->force != rel->rd_rel->relforcerowsecurity && (p->force || !p->was_forced))
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} {force} ROW LEVEL SECURITY",
+		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} {force} ROW "
+														"LEVEL SECURITY",
 														"table", table, "force", p->force ? "FORCE" : "NO FORCE", NULL));
 	foreach(cell, cozi_children(p->rel, !p->dry_run))
 	{
@@ -341,7 +351,7 @@ cozi_protect(PG_FUNCTION_ARGS)
 	List	   *statements;
 	int			nestlevel;
 
-	read_arguments(fcinfo, &p);
+	read_protection(fcinfo, &p);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	rel = open_table(p.rel, !p.dry_run);
 	nestlevel = NewGUCNestLevel();
@@ -367,14 +377,28 @@ drop_default(Oid relid, const char *table, Jsonb *state)
 		return NIL;
 	found = cozi_strings("SELECT a.attname FROM pg_attrdef f"
 						 " JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
-						 " JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid"
+						 " JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = "
+						 "f.oid"
 						 "  AND d.refclassid = 'pg_proc'::regclass"
-						 " JOIN pg_proc p ON p.oid = d.refobjid AND p.proname IN ('uid', 'uid_bigint', 'uid_text')"
+						 " JOIN pg_proc p ON p.oid = d.refobjid AND p.proname IN ('uid', "
+						 "'uid_bigint', 'uid_text')"
 						 " WHERE f.adrelid = $1", relid);
 	if (found == NIL)
 		return NIL;
 	return list_make1(cozi_statement("ALTER TABLE ONLY {table} ALTER COLUMN {owner} DROP DEFAULT",
 									 "table", table, "owner", quote_identifier(linitial(found)), NULL));
+}
+
+/* A partition that was closed, and is detached by now. */
+static List *
+open_former_child(Oid relid)
+{
+	if (cozi_protected_ancestor(relid) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is closed because its parent is protected", get_rel_name(relid)),
+				 errhint("Call cozi.unprotect() for the parent, or detach the table first.")));
+	return cozi_open_child(relid);
 }
 
 static List *
@@ -387,6 +411,8 @@ plan_removal(Relation rel)
 	List	   *others;
 	ListCell   *cell;
 
+	if (state == NULL && cozi_policy_state(relid, COZI_CLOSED) != NULL)
+		return open_former_child(relid);
 	if (state == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -400,10 +426,12 @@ plan_removal(Relation rel)
 				(errmsg("row-level security of table \"%s\" stays on for its other policies: %s",
 						get_rel_name(relid), cozi_joined(others))));
 	else if (!cozi_state_flag(state, "was_enabled"))
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY",
+		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} DISABLE ROW "
+														"LEVEL SECURITY",
 														"table", table, NULL));
 	if (rel->rd_rel->relforcerowsecurity && !cozi_state_flag(state, "was_forced"))
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY",
+		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} NO FORCE ROW "
+														"LEVEL SECURITY",
 														"table", table, NULL));
 	foreach(cell, cozi_children(relid, true))
 		statements = list_concat(statements, cozi_open_child(lfirst_oid(cell)));

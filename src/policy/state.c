@@ -52,7 +52,7 @@ state_of(const char *expression)
 }
 
 /* The state that a policy of that name holds; NULL when it holds none. */
-Jsonb *
+Jsonb	   *
 cozi_policy_state(Oid relid, const char *policy)
 {
 	Relation	policies = table_open(PolicyRelationId, AccessShareLock);
@@ -81,7 +81,7 @@ cozi_policy_state(Oid relid, const char *policy)
 }
 
 /* A member of the state as text; NULL when it has none. */
-char *
+char	   *
 cozi_state_text(Jsonb *state, const char *key)
 {
 	JsonbValue	value;
@@ -101,7 +101,7 @@ cozi_state_flag(Jsonb *state, const char *key)
 {
 	char	   *text = cozi_state_text(state, key);
 
-	return text != NULL && strcmp(text, "true") == 0;
+	return text !=NULL && strcmp(text, "true") == 0;
 }
 
 static void
@@ -120,7 +120,7 @@ append_flag(StringInfo json, const char *key, bool flag)
 }
 
 /* The state of a table under this protection, as the text of a JSON object. */
-char *
+char	   *
 cozi_protection_state(const CoziProtection *p)
 {
 	StringInfoData json;
@@ -144,7 +144,7 @@ cozi_protection_state(const CoziProtection *p)
 }
 
 /* The first column of a query about a relation, its $1, as strings. */
-List *
+List	   *
 cozi_strings(const char *sql, Oid relid)
 {
 	Oid			types[] = {OIDOID};
@@ -158,7 +158,7 @@ cozi_strings(const char *sql, Oid relid)
 	return strings;
 }
 
-char *
+char	   *
 cozi_joined(List *strings)
 {
 	StringInfoData joined;

@@ -28,7 +28,7 @@ typedef struct ViewCache
 } ViewCache;
 
 static ViewCache *
-cache_of(FunctionCallInfo fcinfo)
+view_cache(FunctionCallInfo fcinfo)
 {
 	ViewCache  *cache = fcinfo->flinfo->fn_extra;
 	Oid		   *types;
@@ -87,7 +87,7 @@ PG_FUNCTION_INFO_V1(cozi_can_view);
 Datum
 cozi_can_view(PG_FUNCTION_ARGS)
 {
-	ViewCache  *cache = cache_of(fcinfo);
+	ViewCache  *cache = view_cache(fcinfo);
 	MemoryContext context = fcinfo->flinfo->fn_mcxt;
 	Oid			type = cache->types[1];
 	Datum		author = (Datum) 0;

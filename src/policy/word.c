@@ -54,7 +54,7 @@ static void
 check_word(const CoziProtection *p, const char *value, const JsonbValue *word)
 {
 	char	   *meaning = word->type != jbvString ? "" :
-		pnstrdup(word->val.string.val, word->val.string.len);
+	pnstrdup(word->val.string.val, word->val.string.len);
 
 	if (!is_known_word(meaning))
 		ereport(ERROR,
@@ -135,7 +135,7 @@ cozi_word_is_used(const CoziProtection *p, const char *word)
 }
 
 /* The visibility of a row as an SQL expression of type text. */
-char *
+char	   *
 cozi_visibility_word(const CoziProtection *p)
 {
 	Oid			type = getBaseType(p->visibility.type);
@@ -147,7 +147,8 @@ cozi_visibility_word(const CoziProtection *p)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("argument \"words\" must be an object with members"),
-					 errhint("For example '{\"everyone\": \"public\", \"friends\": \"followers\"}'.")));
+					 errhint("For example '{\"everyone\": \"public\", \"friends\": "
+							 "\"followers\"}'.")));
 		return mapped_words(p);
 	}
 	if (type == TEXTOID || type == VARCHAROID)

@@ -134,7 +134,7 @@ BEGIN; DROP TABLE blocks; CREATE TABLE other (a int); DROP TABLE other; ROLLBACK
 -- the event triggers, called by hand
 SELECT cozi._edge_follow();
 SELECT cozi._edge_config_changed();
-SELECT cozi._edge_trouble('following'), cozi.edge_trouble('none');
+SELECT cozi._edge_trouble('following'), cozi._edge_trouble('none');
 
 RESET search_path;
 DELETE FROM cozi.edge_config;
