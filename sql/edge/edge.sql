@@ -49,9 +49,11 @@ COMMENT ON FUNCTION _edge_follow() IS
 'Follows the tables of edges when they are renamed, and warns at once when a command breaks '
 'an edge; event trigger';
 CREATE EVENT TRIGGER cozi_edge_ddl ON ddl_command_end EXECUTE FUNCTION cozi._edge_follow();
+ALTER EVENT TRIGGER cozi_edge_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER cozi_edge_ddl IS
 'follows the tables of edges, and warns when a command breaks an edge';
 CREATE EVENT TRIGGER cozi_edge_drop ON sql_drop EXECUTE FUNCTION cozi._edge_follow();
+ALTER EVENT TRIGGER cozi_edge_drop ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER cozi_edge_drop IS
 'warns when an edge loses its table or its index';
 
@@ -79,7 +81,8 @@ CREATE OR REPLACE FUNCTION register_edge(edge name, rel regclass, src name, dst 
                                          role name = NULL, roles text[] = NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_register_edge'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION register_edge(name, regclass, name, name, name, text[], name, name, name, text[]) IS
+COMMENT ON FUNCTION register_edge(name, regclass, name, name, name, text[], name, name, name,
+                                  text[]) IS
 'Registers a table of the caller, with an index on (src, dst), to answer is_edge() of that '
 'name for everybody; only rows count whose status is accepted, that have not expired, are '
 'not deleted and have one of the roles, which ascend; following, member and blocked have '

@@ -14,14 +14,15 @@ COMMENT ON FUNCTION _keep_owner() IS
 'Refuses that a caller of the role of its argument gives a row to another owner; trigger '
 'BEFORE UPDATE OF the owner column';
 
-CREATE OR REPLACE FUNCTION protect(rel regclass, owner name, visibility name = NULL, grp name = NULL,
-                                   force boolean = false, dry_run boolean = false,
-                                   words jsonb = NULL, parent regclass = NULL, parent_key name = NULL,
-                                   deleted_at name = NULL, override_role text = NULL)
+CREATE OR REPLACE FUNCTION protect(
+    rel regclass, owner name, visibility name = NULL, grp name = NULL,
+    force boolean = false, dry_run boolean = false, words jsonb = NULL, parent regclass = NULL,
+    parent_key name = NULL, deleted_at name = NULL, override_role text = NULL)
     RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'cozi_protect'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION protect(regclass, name, name, name, boolean, boolean, jsonb, regclass, name, name, text) IS
+COMMENT ON FUNCTION protect(regclass, name, name, name, boolean, boolean, jsonb, regclass, name,
+                            name, text) IS
 'Protects a table of the caller and its partitions by policies: rows are their owner''s to '
 'write, and to read as can_view() and the parent say; returns the statements that it ran, or '
 'with dry_run would run; locks the table until the end of the transaction';
@@ -40,7 +41,9 @@ COMMENT ON FUNCTION _protect_children() IS
 'Closes a table to direct access when it becomes a partition or child of a protected one; '
 'event trigger';
 CREATE EVENT TRIGGER cozi_protect_children ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE')
+    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE',
+                 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION cozi._protect_children();
+ALTER EVENT TRIGGER cozi_protect_children ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER cozi_protect_children IS
 'closes new partitions and children of protected tables';

@@ -92,7 +92,8 @@ find_column(Relation rel, const NameData *name, const char *wanted, CoziEdgeColu
 		fits = column->type == TIMESTAMPTZOID;
 	if (!fits)
 		return psprintf("column \"%s\" of table \"%s\" is of type %s",
-						NameStr(*name), RelationGetRelationName(rel), format_type_be(column->stored_type));
+						NameStr(*name), RelationGetRelationName(rel),
+						format_type_be(column->stored_type));
 	return NULL;
 }
 

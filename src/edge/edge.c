@@ -114,7 +114,7 @@ no_index(CoziEdge *edge, Relation rel, const CoziEdgeTest *test)
 		edge->trouble = psprintf("index \"%s\" of table \"%s\" cannot be used yet",
 								 get_rel_name(unusable), RelationGetRelationName(rel));
 		edge->hint = "It is not valid, or was made while older transactions were open, which "
-					 "must end first; "
+			"must end first; "
 			"CREATE INDEX CONCURRENTLY waits for them.";
 		return;
 	}
@@ -127,14 +127,16 @@ no_index(CoziEdge *edge, Relation rel, const CoziEdgeTest *test)
 static void
 describe(CoziEdge *edge, Relation rel)
 {
+	CoziEdgeConfig *config = edge->config;
 	CoziEdgeTest test;
 
 	if ((edge->trouble = kind_trouble(rel)) != NULL ||
-		(edge->trouble = column_trouble(rel, &edge->config->src, &edge->src, &edge->src_type)) != NULL ||
-		(edge->trouble = column_trouble(rel, &edge->config->dst, &edge->dst, &edge->dst_type)) != NULL ||
-		(edge->trouble = cozi_edge_test(rel, edge->config, &test)) != NULL)
+		(edge->trouble = column_trouble(rel, &config->src, &edge->src, &edge->src_type)) != NULL ||
+		(edge->trouble = column_trouble(rel, &config->dst, &edge->dst, &edge->dst_type)) != NULL ||
+		(edge->trouble = cozi_edge_test(rel, config, &test)) != NULL)
 		return;
-	edge->ids = psprintf("%s to %s", format_type_be(edge->src_type), format_type_be(edge->dst_type));
+	edge->ids = psprintf("%s to %s", format_type_be(edge->src_type),
+						 format_type_be(edge->dst_type));
 	edge->index = cozi_edge_index(rel, edge->src, edge->dst, &test);
 	edge->reverse_index = cozi_edge_index(rel, edge->dst, edge->src, &test);
 	if (!OidIsValid(edge->index))

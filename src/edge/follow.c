@@ -97,11 +97,12 @@ warn(const CoziEdgeConfig *config, const char *message, const char *hint)
 			 errmsg("edge \"%s\" %s", NameStr(config->name), message),
 			 errdetail("%s", strcmp(NameStr(config->name), "blocked") == 0
 					   ? "Until then everybody counts as blocked: policies that ask for it hide "
-						 "all rows but the caller's own."
+					   "all rows but the caller's own."
 					   : "Until then nothing is an edge of that name: policies that ask for it "
-						 "hide the rows it showed."),
+					   "hide the rows it showed."),
 			 errhint("%s", hint != NULL ? hint
-					 : "Undo the change, or call cozi.drop_edge() and cozi.register_edge() again.")));
+					 : "Undo the change, or call cozi.drop_edge() and "
+					 "cozi.register_edge() again.")));
 }
 
 /* Describe the edge and keep no lock; false while another session alters it. */
@@ -142,10 +143,10 @@ follow(CoziEdgeConfig *config, const Known *known)
 			 "Policies that ask with ids of the types that were must be made again.");
 	if (!same(rel, known->rel) || (owner != NULL && !same(owner, known->owner)))
 		update(config, "UPDATE cozi.edge_config SET rel = $2, owner = coalesce($3, owner) WHERE "
-					   "edge = $1", rel, owner);
+			   "edge = $1", rel, owner);
 	if (!same(edge.trouble, known->trouble) || (edge.ids != NULL && !same(edge.ids, known->ids)))
 		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids) WHERE "
-					   "edge = $1",
+			   "edge = $1",
 			   edge.trouble, edge.ids);
 }
 

@@ -39,7 +39,8 @@ is_usable(Relation index)
 	if (!form->indisvalid || !form->indisready || !form->indislive)
 		return false;
 	return !form->indcheckxmin ||
-		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
+		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+							  TransactionXmin);
 }
 
 static bool

@@ -167,11 +167,13 @@ index_condition(SupportRequestIndexCondition *request)
 	Expr	   *targets;
 
 	if (!IsA(node, FuncExpr) || request->index->relam != BTREE_AM_OID ||
-		!read_call(node->funcid, node->args, &call) || request->indexarg != call.predicate->target ||
+		!read_call(node->funcid, node->args, &call) ||
+		request->indexarg != call.predicate->target ||
 		cozi_edge_id_type(exprType(call.target)) != call.edge.dst_type ||
 		!compares_alike(request, &call.edge))
 		return NULL;
-	operator = get_opfamily_member(request->opfamily, exprType(call.target), call.edge.dst_type, BTEqualStrategyNumber);
+	operator = get_opfamily_member(request->opfamily, exprType(call.target), call.edge.dst_type,
+								   BTEqualStrategyNumber);
 	targets = targets_call(node->funcid, call.edge.dst_type, &call.name);
 	if (!OidIsValid(operator) || targets == NULL || count_edges(&call.edge) > FEW_EDGES)
 		return NULL;
@@ -249,7 +251,8 @@ cozi_edge_support(PG_FUNCTION_ARGS)
 		answer = without_cast(((SupportRequestSimplify *) request)->fcall);
 	else if (IsA(request, SupportRequestIndexCondition))
 		answer = index_condition((SupportRequestIndexCondition *) request);
-	else if (IsA(request, SupportRequestSelectivity) && selectivity((SupportRequestSelectivity *) request))
+	else if (IsA(request, SupportRequestSelectivity) &&
+			 selectivity((SupportRequestSelectivity *) request))
 		answer = request;
 	PG_RETURN_POINTER(answer);
 }

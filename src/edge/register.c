@@ -71,7 +71,8 @@ require_both(bool column, bool words, const char *column_name, const char *words
 	if (column != words)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("arguments \"%s\" and \"%s\" must be given together", column_name, words_name),
+				 errmsg("arguments \"%s\" and \"%s\" must be given together",
+						column_name, words_name),
 				 errhint("\"%s\" is a column, and \"%s\" the values of it that count.",
 						 column_name, words_name)));
 }
@@ -118,7 +119,8 @@ check_id_column(Relation rel, const NameData *name)
 static void
 check_conditions(Relation rel, const CoziEdgeConfig *config, CoziEdgeTest *test)
 {
-	const NameData *names[] = {&config->status, &config->role, &config->expires_at, &config->deleted_at};
+	const NameData *names[] = {&config->status, &config->role,
+	&config->expires_at, &config->deleted_at};
 	const char *trouble;
 	CoziColumn	column;
 
@@ -139,7 +141,8 @@ static char *
 index_advice(Relation rel, const CoziEdgeConfig *config, const NameData *first,
 			 const NameData *second)
 {
-	const NameData *names[] = {&config->status, &config->role, &config->expires_at, &config->deleted_at};
+	const NameData *names[] = {&config->status, &config->role,
+	&config->expires_at, &config->deleted_at};
 	StringInfoData include;
 
 	initStringInfo(&include);
@@ -285,6 +288,7 @@ cozi_drop_edge(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
 	check_edge_owner(PG_GETARG_NAME(0));
-	(void) cozi_edge_execute("DELETE FROM cozi.edge_config WHERE edge = $1", 1, types, values, NULL);
+	(void) cozi_edge_execute("DELETE FROM cozi.edge_config WHERE edge = $1",
+							 1, types, values, NULL);
 	PG_RETURN_VOID();
 }

@@ -256,7 +256,8 @@ partition_of(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, D
 	bool		isnull = false;
 	uint64		hash;
 
-	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != column)
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
+		key->partattrs[0] != column)
 		return -2;
 	if (desc->nparts == 0 || !as_column(rel, column, id_type, &id))
 		return -1;

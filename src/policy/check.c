@@ -92,7 +92,7 @@ warn_of_edges(const CoziProtection *p)
 		return;
 	if (cozi_word_is_used(p, "followers"))
 		warn_of_edge("following", author, "Until it does, rows for followers are shown to their "
-										  "owner alone.");
+					 "owner alone.");
 	if (cozi_given(&p->grp))
 		warn_of_edge("member", cozi_edge_id_type(p->grp.type),
 					 "Until it does, rows for groups are shown to their owner alone, and nobody "
@@ -184,7 +184,8 @@ check_parent(CoziProtection *p)
 	if (cozi_strings("SELECT 1 FROM pg_class WHERE oid = $1 AND relrowsecurity", p->parent) == NIL)
 		ereport(WARNING,
 				(errmsg("table \"%s\" has no row-level security", get_rel_name(p->parent)),
-				 errdetail("All of its rows are visible, and so all rows of \"%s\" are.", get_rel_name(p->rel)),
+				 errdetail("All of its rows are visible, and so all rows of \"%s\" are.",
+						   get_rel_name(p->rel)),
 				 errhint("Call cozi.protect() for it, too.")));
 	ereport(NOTICE,
 			(errmsg("readers of table \"%s\" need SELECT on table \"%s\", too",

@@ -66,10 +66,19 @@ check_foreign_child(Oid child)
 						get_rel_name(child), cozi_joined(grantees)),
 				 errdetail("A query of the foreign table would show every row, whatever the "
 						   "policies of its parent say."),
-				 errhint("REVOKE ALL ON %s FROM %s;", cozi_qualified_name(child), cozi_joined(grantees))));
+				 errhint("REVOKE ALL ON %s FROM %s;",
+						 cozi_qualified_name(child), cozi_joined(grantees))));
 	ereport(NOTICE,
 			(errmsg("foreign table \"%s\" cannot have row-level security: grant nothing on it",
 					get_rel_name(child))));
+}
+
+/* A statement about the table, which may name a state. */
+static char *
+on_table(const char *template, Oid relid, const char *state)
+{
+	return cozi_statement(template, "table", cozi_qualified_name(relid),
+						  "state", quote_literal_cstr(state), NULL);
 }
 
 /* Statements that close a child; none where it is closed or has policies. */
@@ -77,7 +86,7 @@ List	   *
 cozi_close_child(Oid child, bool force)
 {
 	List	   *policies;
-	char	   *table;
+	List	   *statements;
 	bool		enabled,
 				forced;
 	char	   *state;
@@ -93,23 +102,22 @@ cozi_close_child(Oid child, bool force)
 	read_row_security(child, &enabled, &forced);
 	if (policies != NIL && cozi_policy_state(child, COZI_PROTECTED) == NULL)
 		ereport(WARNING,
-				(errmsg("table \"%s\" has policies of its own: %s", get_rel_name(child), cozi_joined(policies)),
+				(errmsg("table \"%s\" has policies of its own: %s",
+						get_rel_name(child), cozi_joined(policies)),
 				 errdetail("A query of this child shows what they let through, and not what its "
 						   "parent's policies do.")));
 	if (enabled && (forced || !force))
 		return NIL;
-	table = cozi_qualified_name(child);
 	state = psprintf("{\"was_enabled\": %s, \"was_forced\": %s}",
 					 enabled ? "true" : "false", forced ? "true" : "false");
-	return list_concat(
-					   list_make2(cozi_statement("CREATE POLICY " COZI_CLOSED " ON {table} AS "
-																			  "RESTRICTIVE USING "
-																			  "(cozi._protected({state}))",
-												 "table", table, "state", quote_literal_cstr(state), NULL),
-								  cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW LEVEL "
-												 "SECURITY", "table", table, NULL)),
-					   force ? list_make1(cozi_statement("ALTER TABLE ONLY {table} FORCE ROW "
-														 "LEVEL SECURITY", "table", table, NULL)) : NIL);
+	statements = list_make2(
+							on_table("CREATE POLICY " COZI_CLOSED " ON {table} AS RESTRICTIVE"
+									 " USING (cozi._protected({state}))", child, state),
+							on_table("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY", child, ""));
+	if (force)
+		statements = lappend(statements,
+							 on_table("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY", child, ""));
+	return statements;
 }
 
 /* Statements that undo the above; row security stays while a policy does. */
@@ -119,19 +127,21 @@ cozi_open_child(Oid child)
 	Jsonb	   *state = cozi_policy_state(child, COZI_CLOSED);
 	List	   *statements;
 	List	   *others;
-	char	   *table;
+	bool		enabled,
+				forced;
 
 	if (state == NULL)
 		return NIL;
-	table = cozi_qualified_name(child);
-	statements = list_make1(cozi_statement("DROP POLICY " COZI_CLOSED " ON {table}", "table", table, NULL));
-	others = cozi_strings("SELECT polname FROM pg_policy WHERE polrelid = $1 AND polname <> '" COZI_CLOSED "'", child);
+	statements = list_make1(on_table("DROP POLICY " COZI_CLOSED " ON {table}", child, ""));
+	others = cozi_strings("SELECT polname FROM pg_policy WHERE polrelid = $1"
+						  " AND polname <> '" COZI_CLOSED "'", child);
 	if (!cozi_state_flag(state, "was_enabled") && others == NIL)
 		statements = lappend(statements,
-							 cozi_statement("ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY", "table", table, NULL));
-	if (!cozi_state_flag(state, "was_forced"))
+							 on_table("ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY", child, ""));
+	read_row_security(child, &enabled, &forced);
+	if (forced && !cozi_state_flag(state, "was_forced"))
 		statements = lappend(statements,
-							 cozi_statement("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY", "table", table, NULL));
+							 on_table("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY", child, ""));
 	return statements;
 }
 
@@ -229,7 +239,8 @@ new_children(Node *command)
 		return NIL;
 	foreach(cell, cozi_strings("SELECT objid::text FROM pg_event_trigger_ddl_commands()"
 							   " WHERE classid = 'pg_class'::regclass AND $1 = 0"
-							   " AND command_tag IN ('CREATE TABLE', 'CREATE FOREIGN TABLE')", InvalidOid))
+							   " AND command_tag IN ('CREATE TABLE', 'CREATE FOREIGN TABLE')",
+							   InvalidOid))
 		relids = lappend_oid(relids, atooid(lfirst(cell)));
 	return relids;
 }

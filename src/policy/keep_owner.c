@@ -57,7 +57,8 @@ cozi_keep_owner(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not give a row of table \"%s\" to another owner",
-						trigger->tg_trigger->tgargs[0], RelationGetRelationName(trigger->tg_relation)),
-				 errhint("Leave the owner column as it is; the owner of the table may change it.")));
+						trigger->tg_trigger->tgargs[0],
+						RelationGetRelationName(trigger->tg_relation)),
+				 errhint("Leave the owner column as it is; the table's owner may change it.")));
 	return PointerGetDatum(trigger->tg_newtuple);
 }

@@ -70,7 +70,8 @@ cozi_is_owner_text(PG_FUNCTION_ARGS)
 	if (who->subject == NULL)
 		PG_RETURN_NULL();
 	return DirectFunctionCall2Coll(texteq, PG_GET_COLLATION(), PG_GETARG_DATUM(0),
-								   PointerGetDatum(cstring_to_text_with_len(who->subject, who->subject_len)));
+								   PointerGetDatum(cstring_to_text_with_len(who->subject,
+																			who->subject_len)));
 }
 
 /* NAME() in the schema of that function; invalid when somebody dropped it */

@@ -6,6 +6,7 @@
  *		view.c		what the caller may see: can_view()
  *		word.c		a visibility column as the words of can_view()
  *		protect.c	protect() and unprotect(): which statements, in which order
+ *		expression.c	what its policies say
  *		check.c		what protect() looks at, and warns of
  *		state.c		what protect() has made, read back from a policy
  *		child.c		partitions and children, now and later
@@ -71,6 +72,9 @@ extern char *cozi_joined(List *strings);
 /* word.c */
 extern char *cozi_visibility_word(const CoziProtection *p);
 extern bool cozi_word_is_used(const CoziProtection *p, const char *word);
+
+/* expression.c */
+extern char *cozi_protection_statement(const CoziProtection *p, const char *template);
 
 /* check.c */
 extern void cozi_check_protection(CoziProtection *p, Relation rel);

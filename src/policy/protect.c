@@ -102,128 +102,14 @@ open_table(Oid relid, bool lock)
 	return table_open(relid, lock ? NoLock : AccessShareLock);
 }
 
-static char *
-owns(const CoziProtection *p)
-{
-	return psprintf("cozi.is_owner(%s)", quote_identifier(NameStr(p->owner.name)));
-}
-
-/* "" when there is no parent */
-static char *
-sees_parent(const CoziProtection *p)
-{
-	if (!OidIsValid(p->parent))
-		return "";
-	return cozi_statement(" AND EXISTS (SELECT 1 FROM {parent} cozi_parent WHERE "
-						  "cozi_parent.{id} = {table}.{key})",
-						  "parent", cozi_qualified_name(p->parent),
-						  "id", quote_identifier(p->parent_column),
-						  "table", quote_identifier(get_rel_name(p->rel)),
-						  "key", quote_identifier(NameStr(p->parent_key.name)), NULL);
-}
-
-static char *
-can_view(const CoziProtection *p)
-{
-	return psprintf("cozi.can_view(%s, %s%s%s)", cozi_visibility_word(p),
-					quote_identifier(NameStr(p->owner.name)), cozi_given(&p->grp) ? ", " : "",
-					cozi_given(&p->grp) ? quote_identifier(NameStr(p->grp.name)) : "");
-}
-
-/* Who may read a row, overrides apart. */
-static char *
-sees(const CoziProtection *p)
-{
-	StringInfoData shared;
-
-	initStringInfo(&shared);
-	if (cozi_given(&p->deleted_at))
-		appendStringInfo(&shared, " AND %s IS NULL", quote_identifier(NameStr(p->deleted_at.name)));
-	if (cozi_given(&p->visibility))
-		appendStringInfo(&shared, " AND %s", can_view(p));
-	appendStringInfoString(&shared, sees_parent(p));
-	if (!cozi_given(&p->visibility) && !OidIsValid(p->parent))
-		return owns(p);
-	if (!cozi_given(&p->deleted_at) && !OidIsValid(p->parent))
-		return can_view(p);
-	return psprintf("%s OR (%s)", owns(p), shared.data + strlen(" AND "));
-}
-
-/* What a row that its owner writes must say, beside the owner. */
-static char *
-writes(const CoziProtection *p)
-{
-	StringInfoData check;
-
-	initStringInfo(&check);
-	appendStringInfoString(&check, owns(p));
-	if (cozi_given(&p->grp))
-		appendStringInfo(&check, " AND (%s IS DISTINCT FROM 'group' OR cozi.is_member(%s))",
-						 cozi_visibility_word(p), quote_identifier(NameStr(p->grp.name)));
-	appendStringInfoString(&check, sees_parent(p));
-	return check.data;
-}
-
-/* The role is asked for once a query, in a subquery that no row is needed for. */
-static char *
-or_override(const CoziProtection *p, const char *expression)
-{
-	if (p->override_role == NULL)
-		return pstrdup(expression);
-	return psprintf("(SELECT cozi.has_role(%s)) OR (%s)",
-					quote_literal_cstr(p->override_role), expression);
-}
-
-static List *
-policies(const CoziProtection *p, const char *table)
-{
-	char	   *owner = or_override(p, owns(p));
-
-	return list_make5(
-					  cozi_statement("CREATE POLICY cozi_select ON {table} FOR SELECT USING "
-									 "({sees})",
-									 "table", table, "sees", or_override(p, sees(p)), NULL),
-					  cozi_statement("CREATE POLICY cozi_insert ON {table} FOR INSERT WITH CHECK "
-									 "({writes})",
-									 "table", table, "writes", writes(p), NULL),
-					  cozi_statement("CREATE POLICY cozi_update ON {table} FOR UPDATE USING "
-									 "({owner}) WITH CHECK ({writes})",
-									 "table", table, "owner", owner, "writes", or_override(p, writes(p)), NULL),
-					  cozi_statement("CREATE POLICY cozi_delete ON {table} FOR DELETE USING "
-									 "({owner})",
-									 "table", table, "owner", owner, NULL),
-					  cozi_statement("CREATE POLICY " COZI_PROTECTED " ON {table} AS RESTRICTIVE "
-																	 "USING "
-																	 "(cozi._protected({state}))",
-									 "table", table, "state", quote_literal_cstr(cozi_protection_state(p)), NULL));
-}
-
-static char *
-default_owner(const CoziProtection *p, const char *table)
-{
-	Oid			type = cozi_edge_id_type(p->owner.type);
-
-	return cozi_statement("ALTER TABLE ONLY {table} ALTER COLUMN {owner} SET DEFAULT cozi.{uid}()",
-						  "table", table, "owner", quote_identifier(NameStr(p->owner.name)),
-						  "uid", type == UUIDOID ? "uid" : type == INT8OID ? "uid_bigint" : "uid_text", NULL);
-}
-
-static char *
-keep_owner(const CoziProtection *p, const char *table)
-{
-	return cozi_statement("CREATE TRIGGER " COZI_KEEP_OWNER " BEFORE UPDATE OF {owner} ON {table}"
-						  " FOR EACH ROW EXECUTE FUNCTION cozi._keep_owner({role})",
-						  "table", table, "owner", quote_identifier(NameStr(p->owner.name)),
-						  "role", quote_literal_cstr(p->override_role), NULL);
-}
-
-#define MADE_POLICIES "('cozi_select', 'cozi_insert', 'cozi_update', 'cozi_delete', '" COZI_PROTECTED "')"
+#define MADE_POLICIES "('cozi_select', 'cozi_insert', 'cozi_update', 'cozi_delete'," \
+	" '" COZI_PROTECTED "')"
 
 static bool
 has_keep_owner(Oid relid)
 {
-	return cozi_strings("SELECT 1 FROM pg_trigger WHERE tgrelid = $1 AND tgname = '" COZI_KEEP_OWNER "'"
-						" AND tgparentid = 0", relid) != NIL;
+	return cozi_strings("SELECT 1 FROM pg_trigger WHERE tgrelid = $1"
+						" AND tgname = '" COZI_KEEP_OWNER "' AND tgparentid = 0", relid) != NIL;
 }
 
 /* Take away what protect() made, except for flags and the default. */
@@ -234,12 +120,11 @@ drop_made(Oid relid, const char *table)
 	ListCell   *cell;
 
 	if (has_keep_owner(relid))
-		statements = lappend(statements, cozi_statement("DROP TRIGGER " COZI_KEEP_OWNER " ON {table}",
-														"table", table, NULL));
+		statements = list_make1(psprintf("DROP TRIGGER " COZI_KEEP_OWNER " ON %s", table));
 	foreach(cell, cozi_strings("SELECT polname FROM pg_policy WHERE polrelid = $1"
 							   " AND polname IN " MADE_POLICIES " ORDER BY polname", relid))
-		statements = lappend(statements, cozi_statement("DROP POLICY {policy} ON {table}",
-														"policy", lfirst(cell), "table", table, NULL));
+		statements = lappend(statements,
+							 psprintf("DROP POLICY %s ON %s", (char *) lfirst(cell), table));
 	return statements;
 }
 
@@ -261,8 +146,7 @@ read_before(CoziProtection *p, Relation rel, Jsonb *state)
 						get_rel_name(p->rel), (char *) linitial(namesakes)),
 				 errhint("Rename or drop it.")));
 	others = cozi_strings("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = $1 AND "
-						  "polpermissive"
-						  " AND polname NOT IN " MADE_POLICIES " ORDER BY polname", p->rel);
+						  "polpermissive AND polname NOT IN " MADE_POLICIES " ORDER BY polname", p->rel);
 	if (others != NIL)
 		ereport(WARNING,
 				(errmsg("table \"%s\" has other permissive policies: %s",
@@ -288,6 +172,7 @@ plan_protection(CoziProtection *p, Relation rel)
 	bool		sets_default;
 	ListCell   *cell;
 
+#define add(template) statements = lappend(statements, cozi_protection_statement(p, template))
 	cozi_check_protection(p, rel);
 	read_before(p, rel, state);
 	sets_default = needs_default(p);
@@ -295,21 +180,25 @@ plan_protection(CoziProtection *p, Relation rel)
 	if (state != NULL)
 		statements = drop_made(p->rel, table);
 	if (!cozi_owner_is_indexed(p))
-		statements = lappend(statements, cozi_statement("CREATE INDEX ON {table} ({owner})", "table", table,
-														"owner", quote_identifier(NameStr(p->owner.name)), NULL));
+		add("CREATE INDEX ON {table} ({owner})");
 	if (sets_default)
-		statements = lappend(statements, default_owner(p, table));
-	statements = list_concat(statements, policies(p, table));
+		add("ALTER TABLE ONLY {table} ALTER COLUMN {owner} SET DEFAULT cozi.{uid}()");
+	add("CREATE POLICY cozi_select ON {table} FOR SELECT USING ({sees})");
+	add("CREATE POLICY cozi_insert ON {table} FOR INSERT WITH CHECK ({inserts})");
+	add("CREATE POLICY cozi_update ON {table} FOR UPDATE USING ({owns}) WITH CHECK ({updates})");
+	add("CREATE POLICY cozi_delete ON {table} FOR DELETE USING ({owns})");
+	add("CREATE POLICY " COZI_PROTECTED " ON {table} AS RESTRICTIVE"
+		" USING (cozi._protected({state}))");
 	if (p->override_role != NULL)
-		statements = lappend(statements, keep_owner(p, table));
+		add("CREATE TRIGGER " COZI_KEEP_OWNER " BEFORE UPDATE OF {owner} ON {table}"
+			" FOR EACH ROW EXECUTE FUNCTION cozi._keep_owner({role})");
 	if (!rel->rd_rel->relrowsecurity)
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} ENABLE ROW "
-														"LEVEL SECURITY",
-														"table", table, NULL));
-	if (p->force != rel->rd_rel->relforcerowsecurity && (p->force || !p->was_forced))
-		statements = lappend(statements, cozi_statement("ALTER TABLE ONLY {table} {force} ROW "
-														"LEVEL SECURITY",
-														"table", table, "force", p->force ? "FORCE" : "NO FORCE", NULL));
+		add("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY");
+	if (p->force && !rel->rd_rel->relforcerowsecurity)
+		add("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY");
+	if (!p->force && rel->rd_rel->relforcerowsecurity && !p->was_forced)
+		add("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY");
+#undef add
 	foreach(cell, cozi_children(p->rel, !p->dry_run))
 	{
 		cozi_require_owner(lfirst_oid(cell));
@@ -385,8 +274,8 @@ drop_default(Oid relid, const char *table, Jsonb *state)
 						 " WHERE f.adrelid = $1", relid);
 	if (found == NIL)
 		return NIL;
-	return list_make1(cozi_statement("ALTER TABLE ONLY {table} ALTER COLUMN {owner} DROP DEFAULT",
-									 "table", table, "owner", quote_identifier(linitial(found)), NULL));
+	return list_make1(psprintf("ALTER TABLE ONLY %s ALTER COLUMN %s DROP DEFAULT", table,
+							   quote_identifier(linitial(found))));
 }
 
 /* A partition that was closed, and is detached by now. */
@@ -396,7 +285,8 @@ open_former_child(Oid relid)
 	if (cozi_protected_ancestor(relid) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is closed because its parent is protected", get_rel_name(relid)),
+				 errmsg("table \"%s\" is closed because its parent is protected",
+						get_rel_name(relid)),
 				 errhint("Call cozi.unprotect() for the parent, or detach the table first.")));
 	return cozi_open_child(relid);
 }

@@ -151,7 +151,7 @@ cozi_strings(const char *sql, Oid relid)
 	Datum		values[] = {ObjectIdGetDatum(relid)};
 	List	   *strings = NIL;
 
-	if (SPI_execute_with_args(sql, 1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not run \"%s\"", sql);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		strings = lappend(strings, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));

@@ -73,7 +73,8 @@ is_shown(FunctionCallInfo fcinfo, ViewCache *cache, text *visibility, Datum auth
 		return true;
 	if (is_word(visibility, "followers"))
 		return !PG_ARGISNULL(1) &&
-			cozi_edge_holds(&cache->following, context, "following", false, author, cache->types[1]);
+			cozi_edge_holds(&cache->following, context, "following", false,
+							author, cache->types[1]);
 	if (is_word(visibility, "group"))
 		return PG_NARGS() > 2 && !PG_ARGISNULL(2) &&
 			cozi_edge_holds(&cache->member, context, "member", false,

@@ -80,7 +80,8 @@ compared_column(const CoziProtection *p)
 	Oid			type = getBaseType(p->visibility.type);
 	const char *name = quote_identifier(NameStr(p->visibility.name));
 
-	if (type == BOOLOID || type == INT2OID || type == INT4OID || type == INT8OID || type_is_enum(type))
+	if (type == BOOLOID || type == INT2OID || type == INT4OID || type == INT8OID ||
+		type_is_enum(type))
 		return pstrdup(name);
 	if (type == TEXTOID || type == VARCHAROID)
 		return get_collation_isdeterministic(p->visibility.collation) ? pstrdup(name)

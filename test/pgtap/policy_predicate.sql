@@ -53,5 +53,24 @@ SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'nor reads the
 RESET ROLE;
 SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi._is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
 
+-- Collations: one definition of the same user, where the server has ICU.
+CREATE TABLE with_icu AS SELECT count(*) > 0 AS icu FROM pg_collation WHERE collprovider = 'i';
+DO $$
+BEGIN
+    IF (SELECT icu FROM with_icu) THEN
+        CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        CREATE TABLE folded_ids (author text COLLATE folded, vis text COLLATE folded);
+        CREATE TABLE folded_words (author text, vis text COLLATE folded);
+    END IF;
+END $$;
+SELECT CASE WHEN NOT icu THEN skip('the server has no ICU', 2) ELSE collect_tap(
+    throws_ok('SELECT cozi.protect($$folded_ids$$, $$author$$, $$vis$$)', '0A000',
+              'column "author" has a nondeterministic collation',
+              'protect() refuses an owner column under a nondeterministic collation'),
+    isnt_empty('SELECT 1 FROM cozi.protect($$folded_words$$, $$author$$, $$vis$$,
+                   words => $${"all": "public"}$$, dry_run => true) s (s) WHERE s ~ $$COLLATE "C"$$',
+               'words are compared by their bytes under such a collation')) END
+FROM with_icu;
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -28,8 +28,10 @@ SELECT count(*) FROM cozi.protect('notes', 'author', 'vis');
 GRANT SELECT, INSERT ON notes TO total_client;
 GRANT USAGE ON SEQUENCE notes_id_seq TO total_client;
 SET ROLE total_client;
-BEGIN; SELECT be(5); INSERT INTO notes (vis) VALUES ('followers'), ('group'), ('blocked'), (''), (NULL); COMMIT;
-BEGIN; SELECT be(1); SELECT count(*) FROM notes; SELECT count(*) FROM notes WHERE author = 5; COMMIT;
+BEGIN; SELECT be(5);
+INSERT INTO notes (vis) VALUES ('followers'), ('group'), ('blocked'), (''), (NULL); COMMIT;
+BEGIN; SELECT be(1); SELECT count(*) FROM notes; SELECT count(*) FROM notes WHERE author = 5;
+COMMIT;
 SELECT count(*) FROM notes;
 BEGIN; SELECT be(5); SELECT count(*) FROM notes; COMMIT;
 RESET ROLE;
@@ -43,11 +45,13 @@ CREATE TABLE blocks (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE INDEX ON blocks (b, a);
 INSERT INTO follows VALUES (1, 2), (1, 5);
 INSERT INTO members VALUES (1, 7);
-SELECT cozi.register_edge('following', 'follows', 'a', 'b', status => 'state', accepted => '{accepted}');
+SELECT cozi.register_edge('following', 'follows', 'a', 'b', status => 'state',
+    accepted => '{accepted}');
 SELECT cozi.register_edge('member', 'members', 'a', 'b');
 SELECT cozi.register_edge('blocked', 'blocks', 'a', 'b');
 CREATE VIEW seen WITH (security_invoker) AS
-    SELECT cozi.is_following(2) AS follows, cozi.is_member(7) AS member, cozi.has_blocked(3) AS blocked, cozi.is_blocked_by(3) AS blocked_by,
+    SELECT cozi.is_following(2) AS follows, cozi.is_member(7) AS member,
+        cozi.has_blocked(3) AS blocked, cozi.is_blocked_by(3) AS blocked_by,
            (SELECT count(*) FROM notes) AS notes;
 GRANT SELECT ON seen TO total_client;
 SET ROLE total_client;
@@ -97,7 +101,8 @@ PREPARE followed AS SELECT count(*) FROM notes WHERE cozi.is_following(author);
 SET plan_cache_mode = force_generic_plan;
 BEGIN; SELECT be(1); EXECUTE followed; COMMIT;
 RESET ROLE;
-BEGIN; ALTER TABLE follows ALTER COLUMN b TYPE text; SET LOCAL ROLE total_client; SELECT be(1); EXECUTE followed; ROLLBACK;
+BEGIN; ALTER TABLE follows ALTER COLUMN b TYPE text; SET LOCAL ROLE total_client; SELECT be(1);
+EXECUTE followed; ROLLBACK;
 BEGIN; DROP TABLE follows; SET LOCAL ROLE total_client; SELECT be(1); EXECUTE followed; ROLLBACK;
 RESET plan_cache_mode; RESET enable_seqscan; DEALLOCATE followed;
 
@@ -143,5 +148,6 @@ SET client_min_messages = warning;
 DROP SCHEMA total CASCADE;
 RESET client_min_messages;
 REVOKE ALL ON SCHEMA cozi FROM total_client, total_owner;
-REVOKE ALL ON FUNCTION cozi.register_edge, cozi.drop_edge, cozi.protect FROM total_owner, total_client;
+REVOKE ALL ON FUNCTION cozi.register_edge, cozi.drop_edge, cozi.protect
+    FROM total_owner, total_client;
 DROP ROLE total_client, total_owner;
