@@ -73,7 +73,7 @@ is_word_type(Oid type)
 
 /* Find the column; a sentence when it is not there or not of the type wanted. */
 static const char *
-find_column(Relation rel, const NameData *name, const char *wanted, CoziEdgeColumn *column)
+condition_column(Relation rel, const NameData *name, const char *wanted, CoziEdgeColumn *column)
 {
 	bool		fits = true;
 
@@ -100,7 +100,7 @@ find_column(Relation rel, const NameData *name, const char *wanted, CoziEdgeColu
 static const char *
 find_words(Relation rel, const NameData *name, List *words, CoziEdgeColumn *column)
 {
-	const char *trouble = find_column(rel, name, "a word", column);
+	const char *trouble = condition_column(rel, name, "a word", column);
 	ListCell   *cell;
 
 	if (trouble != NULL || column->column == 0)
@@ -125,9 +125,9 @@ cozi_edge_test(Relation rel, const CoziEdgeConfig *config, CoziEdgeTest *test)
 	memset(test, 0, sizeof(CoziEdgeTest));
 	if ((trouble = find_words(rel, &config->status, config->accepted, &test->status)) != NULL ||
 		(trouble = find_words(rel, &config->role, config->roles, &test->role)) != NULL ||
-		(trouble = find_column(rel, &config->expires_at, "an instant", &test->expires_at)) != NULL)
+		(trouble = condition_column(rel, &config->expires_at, "an instant", &test->expires_at)) != NULL)
 		return trouble;
-	return find_column(rel, &config->deleted_at, "anything", &test->deleted_at);
+	return condition_column(rel, &config->deleted_at, "anything", &test->deleted_at);
 }
 
 bool

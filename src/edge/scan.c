@@ -250,7 +250,7 @@ as_column(Relation rel, AttrNumber column, Oid id_type, Datum *id)
  * desc->oids, -1 for none, or -2 for any of them.
  */
 static int
-partition_of(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, Datum id)
+caller_partition(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, Datum id)
 {
 	PartitionKey key = RelationGetPartitionKey(rel);
 	bool		isnull = false;
@@ -272,7 +272,7 @@ add_partitions(List **parts, CoziEdge *edge, Relation rel, AttrNumber column, bo
 			   Datum caller)
 {
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-	int			only = partition_of(rel, desc, column,
+	int			only = caller_partition(rel, desc, column,
 									reverse ? edge->dst_type : edge->src_type, caller);
 
 	for (int i = 0; i < desc->nparts; i++)

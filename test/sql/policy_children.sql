@@ -136,21 +136,22 @@ SET ROLE tree_owner;
 CREATE TABLE readable (id int, author bigint, vis text);
 CREATE TABLE readable_child () INHERITS (readable);
 CREATE TABLE closed (id int, author bigint); ALTER TABLE closed ENABLE ROW LEVEL SECURITY;
-CREATE TABLE kept (id int, author bigint);
+CREATE TABLE stays (id int, author bigint);
 INSERT INTO readable SELECT 1, 2, 'private'; INSERT INTO readable_child
-SELECT 1, 2, 'private'; INSERT INTO closed SELECT 1, 2; INSERT INTO kept SELECT 1, 2;
-SELECT t, count(*) FROM unnest('{readable,closed,kept}'::regclass[]) t, cozi.protect(t, 'author') GROUP BY t;
-CREATE POLICY mine ON kept USING (id = 1);
+SELECT 1, 2, 'private'; INSERT INTO closed SELECT 1, 2; INSERT INTO stays SELECT 1, 2;
+SELECT t, count(*) FROM unnest('{readable,closed,stays}'::regclass[]) t, cozi.protect(t, 'author') GROUP BY t
+ORDER BY t::text;
+CREATE POLICY mine ON stays USING (id = 1);
 RESET ROLE;
 CREATE TEMP TABLE plan AS SELECT p.n, p.statement
     FROM cozi.uninstall_plan() WITH ORDINALITY p (statement, n);
 SELECT statement FROM plan WHERE statement ~ 'POLICY|protect' ORDER BY n;
 SELECT statement FROM plan WHERE statement ~ 'POLICY|protect' ORDER BY n \gexec
 SELECT relname, relrowsecurity FROM pg_class
-WHERE relname IN ('readable', 'readable_child', 'closed', 'kept') ORDER BY 1;
+WHERE relname IN ('readable', 'readable_child', 'closed', 'stays') ORDER BY 1;
 SET ROLE tree_client;
 SELECT count(*) AS readable, (SELECT count(*) FROM readable_child) AS child,
-       (SELECT count(*) FROM closed) AS closed, (SELECT count(*) FROM kept) AS kept FROM readable;
+       (SELECT count(*) FROM closed) AS closed, (SELECT count(*) FROM stays) AS stays FROM readable;
 RESET ROLE;
 -- by hand
 SELECT cozi._protect_children();
