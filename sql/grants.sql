@@ -49,10 +49,13 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
-    ('owner', 'EXECUTE', 'rate_limit_reset'),
+    ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
+    ('owner', 'EXECUTE', 'create_rate_limit alter_rate_limit drop_rate_limit'),
+    ('owner', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
 
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
+    ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),
