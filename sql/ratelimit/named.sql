@@ -21,8 +21,8 @@ COMMENT ON COLUMN rate_limit_config.memory IS
 COMMENT ON COLUMN rate_limit_config.shadow IS 'Whether the limit counts and never refuses';
 SELECT pg_catalog.pg_extension_config_dump('cozi.rate_limit_config', '');
 
-CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_config
-    FOR EACH STATEMENT EXECUTE FUNCTION config_changed();
+CREATE OR REPLACE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_config
+    FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
 ALTER TABLE rate_limit_config ENABLE ALWAYS TRIGGER config_changed;
 
 CREATE OR REPLACE FUNCTION create_rate_limit(name text, max_calls int, per interval,

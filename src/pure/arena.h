@@ -38,7 +38,8 @@
 
 typedef struct CoziAsk
 {
-	uint64_t	key;			/* a hash that names the key and, if any, the limit */
+	uint64_t	key;			/* a hash that names the key and, if any, the
+								 * limit */
 	int64_t		now;			/* us; never negative */
 	int64_t		now_ns;			/* the same moment; for gcra */
 	int64_t		per;			/* us */

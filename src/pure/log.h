@@ -66,7 +66,8 @@ typedef struct CoziMore
 {
 	uint32_t	next;			/* block after this one, or next free one */
 	uint32_t	back;			/* block before this one */
-	uint32_t	jump;			/* block serial - lowbit(serial), if it was live */
+	uint32_t	jump;			/* block serial - lowbit(serial), if it was
+								 * live */
 	uint32_t	units;			/* of the log when this block was begun */
 	CoziEntry	entry[COZI_MORE_ENTRIES];
 } CoziMore;
@@ -452,7 +453,7 @@ cozi_log_at(CoziArena *arena, uint32_t self, uint64_t n)
 	CoziLog    *log = cozi_log(arena, self);
 	uint64_t	place = cozi_log_place(cozi_log_first_serial(arena, self), log->head) + n;
 	uint32_t	serial = place < COZI_LOG_ENTRIES ? 0 :
-		1 + (uint32_t) ((place - COZI_LOG_ENTRIES) / COZI_MORE_ENTRIES);
+	1 + (uint32_t) ((place - COZI_LOG_ENTRIES) / COZI_MORE_ENTRIES);
 	CoziCursor	cursor = {.started = true};
 
 	cursor.block = cozi_log_seek(arena, self, COZI_BY_SERIAL, serial, &serial);

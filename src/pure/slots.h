@@ -108,7 +108,7 @@ cozi_slots_step(CoziSlots *slots, uint64_t tag, uint8_t limit, int64_t now, int6
 	{
 		slots->slot[i].tat = tat;
 		slots->limit[i] = limit;
-		slots->refused &= (uint8_t) ~(1 << i);
+		slots->refused &= (uint8_t) ~ (1 << i);
 		slots->refused |= (uint8_t) (!allowed << i);
 	}
 	return cozi_gcra_verdict(consume ? tat : before, now, spacing, max_calls, cost, allowed);

@@ -27,7 +27,7 @@ enum
 
 /* A name is part of a header and of JSON: nothing in it needs escaping. */
 static void
-read_name(FunctionCallInfo fcinfo, CoziLimit *limit)
+read_limit_name(FunctionCallInfo fcinfo, CoziLimit *limit)
 {
 	char	   *name;
 	size_t		len;
@@ -117,7 +117,7 @@ cozi_create_rate_limit(PG_FUNCTION_ARGS)
 	CoziLimit	limit = {.handle = {.slot = -1}};
 	CoziLimiter *limiter;
 
-	read_name(fcinfo, &limit);
+	read_limit_name(fcinfo, &limit);
 	cozi_require_argument(fcinfo, MAX_CALLS, "max_calls");
 	cozi_require_argument(fcinfo, PER, "per");
 	cozi_require_argument(fcinfo, ALGORITHM, "algorithm");
@@ -171,7 +171,7 @@ cozi_alter_rate_limit(PG_FUNCTION_ARGS)
 	CoziLimit	limit = {.handle = {.slot = -1}};
 	CoziLimiter *limiter;
 
-	read_name(fcinfo, &limit);
+	read_limit_name(fcinfo, &limit);
 	read_existing(&limit);
 	if (!PG_ARGISNULL(MAX_CALLS))
 		limit.max_calls = PG_GETARG_INT32(MAX_CALLS);
@@ -208,7 +208,7 @@ cozi_drop_rate_limit(PG_FUNCTION_ARGS)
 	CoziLimit	limit = {.handle = {.slot = -1}};
 	CoziLimiter *limiter;
 
-	read_name(fcinfo, &limit);
+	read_limit_name(fcinfo, &limit);
 	read_existing(&limit);
 	PreventCommandIfReadOnly("drop_rate_limit()");
 	limiter = cozi_limiter_or_null();

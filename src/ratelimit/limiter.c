@@ -20,7 +20,7 @@
 
 /* (key text, max_calls int, per interval, cost int, algorithm text) */
 static void
-read_call(FunctionCallInfo fcinfo, CoziCall *call)
+read_stated(FunctionCallInfo fcinfo, CoziCall *call)
 {
 	memset(call, 0, sizeof(*call));
 	cozi_read_key(fcinfo, 0, call);
@@ -32,12 +32,12 @@ read_call(FunctionCallInfo fcinfo, CoziCall *call)
 }
 
 static CoziVerdict
-decide(FunctionCallInfo fcinfo, CoziCall *call, bool consume)
+decide_stated(FunctionCallInfo fcinfo, CoziCall *call, bool consume)
 {
 	CoziLimiter *limiter;
 	CoziVerdict verdict;
 
-	read_call(fcinfo, call);
+	read_stated(fcinfo, call);
 	limiter = cozi_limiter_or_null();
 	if (limiter == NULL)
 		return cozi_verdict_without_table(call);
@@ -57,7 +57,7 @@ cozi_rate_limit(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
 
-	PG_RETURN_BOOL(decide(fcinfo, &call, true).allowed);
+	PG_RETURN_BOOL(decide_stated(fcinfo, &call, true).allowed);
 }
 
 /* rate_limit_info(as rate_limit) -> the decision, and what is left */
@@ -66,7 +66,7 @@ Datum
 cozi_rate_limit_info(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
-	CoziVerdict verdict = decide(fcinfo, &call, true);
+	CoziVerdict verdict = decide_stated(fcinfo, &call, true);
 
 	return cozi_verdict_datum(fcinfo, &call, &verdict);
 }
@@ -77,7 +77,7 @@ Datum
 cozi_rate_limit_peek(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
-	CoziVerdict verdict = decide(fcinfo, &call, false);
+	CoziVerdict verdict = decide_stated(fcinfo, &call, false);
 
 	return cozi_verdict_datum(fcinfo, &call, &verdict);
 }
@@ -88,7 +88,7 @@ Datum
 cozi_enforce_rate_limit(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
-	CoziVerdict verdict = decide(fcinfo, &call, true);
+	CoziVerdict verdict = decide_stated(fcinfo, &call, true);
 
 	if (!verdict.allowed)
 		cozi_raise_refused(&call, &verdict);

@@ -182,8 +182,8 @@ reclaim_orphans(CoziLimiter *limiter)
 	{
 		CoziNamed  *named = &limiter->named[i];
 		bool		orphan = OidIsValid(seen[i].database) &&
-			(seen[i].database == MyDatabaseId ? cozi_limit_find(seen[i].name) == NULL :
-			 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(seen[i].database)));
+		(seen[i].database == MyDatabaseId ? cozi_limit_find(seen[i].name) == NULL :
+		 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(seen[i].database)));
 
 		if (!orphan)
 			continue;
@@ -210,7 +210,8 @@ try_reserve(CoziLimiter *limiter, const char *name, bool gcra, uint32 blocks,
 static bool
 reserve_or_report(CoziLimiter *limiter, CoziLimit *limit, uint32 blocks, int elevel)
 {
-	CoziLimit	own = *limit;	/* the search for orphans may read the table again */
+	CoziLimit	own = *limit;	/* the search for orphans may read the table
+								 * again */
 	int64		left;
 	bool		done;
 
@@ -231,13 +232,13 @@ reserve_or_report(CoziLimiter *limiter, CoziLimit *limit, uint32 blocks, int ele
 				 errhint("Drop one with cozi.drop_rate_limit().")));
 	else
 		ereport(elevel,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("rate limit \"%s\" needs %lld kB, and %lld kB are left",
-					own.name, (long long) blocks_to_kb(limiter, blocks),
-					(long long) blocks_to_kb(limiter, Max(left, 0))),
-			 errdetail("Half of the memory for logs can be reserved: %lld kB.",
-					   (long long) blocks_to_kb(limiter, cozi_partition_at(limiter, 0)->n_blocks / 2)),
-			 errhint("Give the limit less memory, drop another, or raise cozi.rate_limit_memory.")));
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("rate limit \"%s\" needs %lld kB, and %lld kB are left",
+						own.name, (long long) blocks_to_kb(limiter, blocks),
+						(long long) blocks_to_kb(limiter, Max(left, 0))),
+				 errdetail("Half of the memory for logs can be reserved: %lld kB.",
+						   (long long) blocks_to_kb(limiter, cozi_partition_at(limiter, 0)->n_blocks / 2)),
+				 errhint("Give the limit less memory, drop another, or raise cozi.rate_limit_memory.")));
 	return false;
 }
 
@@ -320,7 +321,7 @@ commit_changes(void)
 }
 
 static void
-at_transaction_end(XactEvent event, void *arg)
+end_changes(XactEvent event, void *arg)
 {
 	if (changes == NULL)
 		return;
@@ -335,7 +336,7 @@ at_transaction_end(XactEvent event, void *arg)
 }
 
 static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+end_nested_changes(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
 
@@ -360,8 +361,8 @@ cozi_limit_change(CoziLimiter *limiter, CoziLimit *limit, bool drop)
 
 	if (!registered)
 	{
-		RegisterXactCallback(at_transaction_end, NULL);
-		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		RegisterXactCallback(end_changes, NULL);
+		RegisterSubXactCallback(end_nested_changes, NULL);
 		registered = true;
 	}
 	if (then > now)

@@ -34,7 +34,7 @@ set(Row *row, int column, Datum value)
 }
 
 static void
-put(FunctionCallInfo fcinfo, Row *row)
+put_row(FunctionCallInfo fcinfo, Row *row)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
@@ -62,7 +62,7 @@ put_server(FunctionCallInfo fcinfo, CoziLimiter *limiter, const Row *empty)
 	set(&row, LOG_KEYS, Int64GetDatum(stats.log_keys));
 	set(&row, LOG_MAX_CALLS, Int64GetDatum(stats.log_max_calls));
 	set(&row, BYTES_RESERVED, Int64GetDatum(stats.log_blocks_reserved * sizeof(CoziLog)));
-	put(fcinfo, &row);
+	put_row(fcinfo, &row);
 }
 
 static void
@@ -79,7 +79,7 @@ put_limit(FunctionCallInfo fcinfo, CoziLimiter *limiter, const CoziLimit *limit,
 	if (limiter == NULL || !cozi_limit_stats(limiter, limit->name, &stats))
 	{
 		set(&row, DETAIL, CStringGetTextDatum("the limit was not used since the server started"));
-		put(fcinfo, &row);
+		put_row(fcinfo, &row);
 		return;
 	}
 	set(&row, SLOTS, Int64GetDatum(stats.blocks));
@@ -92,7 +92,7 @@ put_limit(FunctionCallInfo fcinfo, CoziLimiter *limiter, const CoziLimit *limit,
 	set(&row, LOG_BLOCKS_USED, Int64GetDatum(stats.used));
 	set(&row, LOG_KEYS, Int64GetDatum(stats.keys));
 	set(&row, BYTES_RESERVED, Int64GetDatum(stats.blocks * sizeof(CoziLog)));
-	put(fcinfo, &row);
+	put_row(fcinfo, &row);
 }
 
 /*
@@ -121,7 +121,7 @@ cozi_rate_limit_stats(PG_FUNCTION_ARGS)
 
 		set(&off, DETAIL, CStringGetTextDatum(failure ? failure->message :
 											  "no limit was asked for since the server started"));
-		put(fcinfo, &off);
+		put_row(fcinfo, &off);
 	}
 	foreach(lc, cozi_limit_all())
 		put_limit(fcinfo, limiter, lfirst(lc), &empty);

@@ -187,7 +187,8 @@ cozi_exact_step_sql(PG_FUNCTION_ARGS)
 				 errhint("Use gcra_step, whose state is one timestamp.")));
 
 	arena = make_log(t + expired, n - expired, &call, base);
-	ask = (CoziAsk) {
+	ask = (CoziAsk)
+	{
 		.now = at - base,.per = call.per,.max_calls = call.max_calls,.cost = call.cost,.consume = true
 	};
 	verdict = cozi_exact_step(arena, &ask);

@@ -74,7 +74,7 @@ read_limits(void)
 }
 
 /* The limit of that name, or NULL; good until the next look. */
-CoziLimit *
+CoziLimit  *
 cozi_limit_find(const char *name)
 {
 	char		key[COZI_NAME_BYTES] = "";
@@ -91,7 +91,7 @@ compare_names(const ListCell *a, const ListCell *b)
 }
 
 /* All limits, by name. */
-List *
+List	   *
 cozi_limit_all(void)
 {
 	HASH_SEQ_STATUS status;
@@ -153,7 +153,7 @@ read_limit(const text *name, int32 cost, CoziLimiter *limiter, bool again, CoziC
 
 /* (name text, key text, cost int) */
 static CoziVerdict
-decide(FunctionCallInfo fcinfo, CoziCall *call, bool consume)
+decide_named(FunctionCallInfo fcinfo, CoziCall *call, bool consume)
 {
 	CoziLimiter *limiter;
 	CoziVerdict verdict;
@@ -188,7 +188,7 @@ cozi_use_rate_limit(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
 
-	PG_RETURN_BOOL(decide(fcinfo, &call, true).allowed);
+	PG_RETURN_BOOL(decide_named(fcinfo, &call, true).allowed);
 }
 
 /* use_rate_limit_info(as use_rate_limit) -> the decision, and what is left */
@@ -197,7 +197,7 @@ Datum
 cozi_use_rate_limit_info(PG_FUNCTION_ARGS)
 {
 	CoziCall	call;
-	CoziVerdict verdict = decide(fcinfo, &call, true);
+	CoziVerdict verdict = decide_named(fcinfo, &call, true);
 
 	return cozi_verdict_datum(fcinfo, &call, &verdict);
 }
@@ -219,7 +219,7 @@ cozi_reset_rate_limit(PG_FUNCTION_ARGS)
 
 /* The elements of an array of text, none of them NULL. */
 static text **
-read_texts(FunctionCallInfo fcinfo, int i, const char *name, int *n)
+read_text_array(FunctionCallInfo fcinfo, int i, const char *name, int *n)
 {
 	ArrayType  *array;
 	Datum	   *values;
@@ -277,8 +277,8 @@ static int
 decide_all(FunctionCallInfo fcinfo, CoziCall *calls, CoziVerdict *verdicts, int *n)
 {
 	int			n_keys;
-	text	  **names = read_texts(fcinfo, 0, "names", n);
-	text	  **keys = read_texts(fcinfo, 1, "keys", &n_keys);
+	text	  **names = read_text_array(fcinfo, 0, "names", n);
+	text	  **keys = read_text_array(fcinfo, 1, "keys", &n_keys);
 	CoziLimiter *limiter;
 	bool		again = false;
 	bool		current;

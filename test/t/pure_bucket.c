@@ -69,7 +69,7 @@ call(CoziArena *logs, uint32_t class, uint64_t key, int64_t per, int64_t now,
 		cozi_exact_step(logs, &ask);
 }
 
-/* ---- the oracle ---- */
+/* the oracle */
 
 typedef struct Oracle
 {
@@ -102,7 +102,7 @@ oracle_add(Oracle *o, int64_t now, int cost)
 		o->time[o->n++] = now;
 }
 
-/* ---- consistency of the memory: every block is in one place ---- */
+/* consistency of the memory: every block is in one place */
 
 /* Every log is in the list of its rank, and a class counts what it holds. */
 static bool

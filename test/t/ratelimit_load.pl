@@ -100,7 +100,7 @@ is($node->safe_psql('postgres', q(
 	0, 'no call was refused while the window had room');
 cmp_ok($admitted, '>', 100, 'the budget came back');
 
-# ---- gcra on one key: every call leaves its debt, and the even rate is kept ----
+# gcra on one key: every call leaves its debt, and the even rate is kept
 $node->safe_psql('postgres', q(CREATE UNLOGGED TABLE passed (n bigint)));
 sub hammer
 {
@@ -123,7 +123,7 @@ note("gcra: $passed admitted in at most $span s");
 cmp_ok($passed, '<=', 100 + 100 * $span, 'gcra: no more than a burst and the even rate');
 cmp_ok($passed, '>=', 100 + 100 * 2, 'gcra: and no less');
 
-# ---- a flood of keys: memory is flat, and denied keys stay denied ----
+# a flood of keys: memory is flat, and denied keys stay denied
 for my $alg (qw(exact gcra))
 {
 	$node->restart;

@@ -65,7 +65,7 @@ sub new_node
 	return $node;
 }
 
-# ---- one server, preloaded and not ----
+# one server, preloaded and not
 for my $mode (sort keys %preload)
 {
 	my $node = new_node("one_$mode", $preload{$mode});
@@ -131,7 +131,7 @@ for my $mode (sort keys %preload)
 	$node->stop;
 }
 
-# ---- a standby counts for itself, and goes on counting when promoted ----
+# a standby counts for itself, and goes on counting when promoted
 for my $mode (sort keys %preload)
 {
 	my $primary = new_node("primary_$mode", $preload{$mode});
@@ -155,7 +155,7 @@ for my $mode (sort keys %preload)
 	$_->stop for $standby, $primary;
 }
 
-# ---- without memory, by the setting ----
+# without memory, by the setting
 {
 	my $node = new_node('memory', "''");
 	$node->append_conf('postgresql.conf', "cozi.rate_limit_memory = '256GB'\n");
@@ -220,7 +220,7 @@ END
 	$node->stop;
 }
 
-# ---- PgBouncer, transaction pooling: one server connection serves many clients ----
+# PgBouncer, transaction pooling: one server connection serves many clients
 {
 	my $node = new_node('bouncer', "''");
 	my $dir = PostgreSQL::Test::Utils::tempdir_short();
