@@ -17,7 +17,7 @@ COMMENT ON COLUMN rate_limit_config.max_calls IS 'Calls that are admitted within
 COMMENT ON COLUMN rate_limit_config.per IS 'Length of the window, without months';
 COMMENT ON COLUMN rate_limit_config.algorithm IS 'exact or gcra';
 COMMENT ON COLUMN rate_limit_config.memory IS
-'Reserved memory in bytes; NULL: a sixteenth of cozi.rate_limit_memory';
+'Reserved memory in bytes; NULL: a 64th of cozi.rate_limit_memory, and room for max_calls';
 COMMENT ON COLUMN rate_limit_config.shadow IS 'Whether the limit counts and never refuses';
 SELECT pg_catalog.pg_extension_config_dump('cozi.rate_limit_config', '');
 
@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION create_rate_limit(name text, max_calls int, per inter
     AS 'MODULE_PATHNAME', 'cozi_create_rate_limit';
 COMMENT ON FUNCTION create_rate_limit(text, int, interval, text, text, boolean) IS
 'Creates a named limit and reserves its memory, such as ''1MB''; in shadow a limit counts and never '
-'refuses; an error if an argument but memory is NULL, which is a sixteenth of all';
+'refuses; an error if an argument but memory is NULL, which is a 64th of all and room for max_calls';
 
 CREATE OR REPLACE FUNCTION alter_rate_limit(name text, max_calls int = NULL, per interval = NULL,
     algorithm text = NULL, memory text = NULL, shadow boolean = NULL) RETURNS void

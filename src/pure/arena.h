@@ -317,7 +317,8 @@ cozi_arena_sweep(CoziArena *arena, uint32_t self, int64_t now)
 			class = (class + 1) % COZI_SHARED_CLASSES;
 			arena->hand = class * COZI_RANKS;
 		}
-		cozi_list_sweep(arena, &cozi_class(arena, class)->list[arena->hand % COZI_RANKS], self, now);
+		cozi_list_sweep(arena, &cozi_class(arena, class)->list[arena->hand % COZI_RANKS],
+						self, now);
 		arena->hand = (arena->hand + 1) % (COZI_SHARED_CLASSES * COZI_RANKS);
 	}
 }

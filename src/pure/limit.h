@@ -94,7 +94,8 @@ cozi_number_step(CoziArena *arena, const CoziAsk *ask)
 
 /* A named limit has that many blocks from now on; 0: none, and no new log. */
 static inline void
-cozi_class_reserve(CoziArena *arena, uint32_t class, uint32_t blocks, uint32_t generation, bool gcra)
+cozi_class_reserve(CoziArena *arena, uint32_t class, uint32_t blocks,
+				   uint32_t generation, bool gcra)
 {
 	CoziClass  *reserved = cozi_class(arena, class);
 

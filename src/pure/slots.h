@@ -67,9 +67,9 @@ cozi_slots_choose(const CoziSlots *slots, uint64_t tag, uint8_t limit, int64_t n
 		int			refused = slots->refused >> i & 1;
 		int			was_refused = slots->refused >> chosen & 1;
 
-		if (n > most ||
-			(n == most && (refused < was_refused ||
-						   (refused == was_refused && slots->slot[i].tat < slots->slot[chosen].tat))))
+		if (n > most || (n == most && refused < was_refused) ||
+			(n == most && refused == was_refused &&
+			 slots->slot[i].tat < slots->slot[chosen].tat))
 		{
 			most = n;
 			chosen = i;

@@ -108,7 +108,7 @@ run_on_table(const char *template, const CoziLimit *limit, int nargs, int expect
  *					 algorithm text = 'exact', memory text = NULL,
  *					 shadow boolean = false) -> void
  *
- * A memory of NULL is a sixteenth of cozi.rate_limit_memory.
+ * A memory of NULL is a 64th of cozi.rate_limit_memory and room for max_calls.
  */
 PG_FUNCTION_INFO_V1(cozi_create_rate_limit);
 Datum

@@ -26,7 +26,7 @@
 #include "ratelimit/table.h"
 
 #define MIN_BLOCKS 8			/* of a limit, in each partition */
-#define DEFAULT_SHARE 16		/* of the memory */
+#define DEFAULT_SHARE 64		/* of the memory */
 #define PURGE 64				/* logs removed in one hold of a lock */
 
 /* Blocks that a limit of this database has to have at the end of the transaction. */
@@ -42,7 +42,10 @@ typedef struct Change
 
 static Change *changes = NULL;
 
-/* How much memory, as blocks in each partition. */
+/*
+ * How much memory, as blocks in each partition.  By default a share of all, and
+ * room for one full log, so that the default never fails for its max_calls.
+ */
 uint32
 cozi_limit_blocks(CoziLimiter *limiter, const CoziLimit *limit)
 {
@@ -50,6 +53,8 @@ cozi_limit_blocks(CoziLimiter *limiter, const CoziLimit *limit)
 	int64		unit = (int64) limiter->n_partitions * sizeof(CoziLog);
 	int64		blocks = (bytes + unit - 1) / unit;
 
+	if (limit->memory == 0 && limit->exact)
+		blocks += limit->max_calls / COZI_MORE_ENTRIES;
 	return (uint32) Min(Max(blocks, MIN_BLOCKS), PG_INT32_MAX);
 }
 

@@ -96,7 +96,7 @@ typedef struct CoziLimit
 	char		name[COZI_NAME_BYTES];	/* the key of the session's cache */
 	int32		max_calls;
 	int64		per;
-	int64		memory;			/* bytes; 0: a sixteenth */
+	int64		memory;			/* bytes; 0: the default */
 	bool		exact;
 	bool		shadow;
 	CoziHandle	handle;

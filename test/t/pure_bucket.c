@@ -1,73 +1,15 @@
 /*
  * pure_bucket.c
- *		bucket.h, log.h, arena.h, limit.h and siphash.h alone, with a clock
- *		driven by hand.
+ *		bucket.h, log.h, limit.h and siphash.h alone, with a clock driven by
+ *		hand.
  *
  * The shared table's own code against the rule it claims: a call is admitted
  * iff the admitted units less than `per` old, plus its cost, are at most
  * max_calls.  The oracle keeps every admitted call of a key in a plain array.
  * Speaks TAP; the argument is the number of decisions.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-static long steps = 0;
-
-#define COZI_STEP() (steps++)
-#include "pure/limit.h"
+#include "pure_arena.h"
 #include "pure/siphash.h"
-
-static int	tests = 0;
-static int	failures = 0;
-
-static void
-ok(bool good, const char *name)
-{
-	printf("%s %d - %s\n", good ? "ok" : "not ok", ++tests, name);
-	failures += !good;
-}
-
-static uint64_t rng_state = 88172645463325252u;
-
-static uint64_t
-rng(void)
-{
-	rng_state ^= rng_state << 13;
-	rng_state ^= rng_state >> 7;
-	rng_state ^= rng_state << 17;
-	return rng_state;
-}
-
-static int64_t
-between(int64_t lo, int64_t hi)
-{
-	return lo + (int64_t) (rng() % (uint64_t) (hi - lo + 1));
-}
-
-#define CLASSES (COZI_SHARED_CLASSES + 4)
-#define LOGIN COZI_SHARED_CLASSES	/* a reserved class */
-
-static CoziArena *
-new_logs(size_t blocks)
-{
-	size_t		size = cozi_arena_size(blocks, CLASSES);
-	CoziArena  *logs = malloc(size);
-
-	memset(logs, 0xa5, size);	/* memory comes as it is */
-	cozi_arena_init(logs, size, CLASSES);
-	return logs;
-}
-
-/* A call on a shared limit (class 0) or on a reserved one. */
-static CoziVerdict
-call(CoziArena *logs, uint32_t class, uint64_t key, int64_t per, int64_t now,
-	 int32_t max_calls, int32_t cost, bool consume)
-{
-	CoziAsk		ask = {key, now, now * 1000, per, max_calls, cost, class, consume};
-
-	return class && cozi_class(logs, class)->gcra ? cozi_number_step(logs, &ask) :
-		cozi_exact_step(logs, &ask);
-}
 
 /* the oracle */
 
@@ -100,92 +42,6 @@ oracle_add(Oracle *o, int64_t now, int cost)
 		o->time = realloc(o->time, sizeof(int64_t) * (o->room = o->room * 2 + cost + 64));
 	while (cost-- > 0)
 		o->time[o->n++] = now;
-}
-
-/* consistency of the memory: every block is in one place */
-
-/* Every log is in the list of its rank, and a class counts what it holds. */
-static bool
-lists_sound(CoziArena *logs)
-{
-	uint32_t	all = 0;
-	bool		good = true;
-
-	for (uint32_t c = 0; c < logs->n_classes; c++)
-	{
-		CoziClass  *class = cozi_class(logs, c);
-		uint32_t	keys = 0,
-					held = 0;
-
-		for (uint32_t rank = 0; rank < COZI_RANKS; rank++)
-		{
-			uint32_t	self = class->list[rank];
-
-			if (self == COZI_NO_BLOCK)
-				continue;
-			do
-			{
-				CoziLog    *log = cozi_log(logs, self);
-
-				good &= log->class == c && log->rank == rank && cozi_log(logs, log->after)->before == self;
-				keys++;
-				held += log->blocks;
-				self = log->after;
-			} while (self != class->list[rank] && keys <= logs->n_blocks);
-		}
-		good &= keys == class->keys && held == class->held;
-		good &= c >= COZI_SHARED_CLASSES || (logs->active >> c & 1) == (keys > 0);
-		all += keys;
-	}
-	return good && all == logs->keys;
-}
-
-static bool
-logs_sound(CoziArena *logs)
-{
-	char	   *seen = calloc(logs->n_blocks, 1);
-	uint32_t	held = 0,
-				keys = 0,
-				n_free = 0;
-	bool		good = true;
-
-	for (uint32_t b = 0; b < logs->n_buckets; b++)
-		for (uint32_t self = ((uint32_t *) ((char *) logs + logs->buckets_at))[b]; self != COZI_NO_BLOCK; self = cozi_log(logs, self)->chain)
-		{
-			CoziLog    *log = cozi_log(logs, self);
-			uint32_t	blocks = 1;
-			int64_t		used = 0;
-			int64_t		before = 0;
-			CoziCursor	cursor = {0};
-			CoziEntry	entry;
-
-			good &= !seen[self]++;
-			for (uint32_t i = log->next; blocks < log->blocks; i = cozi_more(logs, i)->next, blocks++)
-			{
-				/* blocks between the first one and log->first were given back */
-				if (blocks == 1 && log->first != self)
-					i = log->first;
-				good &= i < logs->n_blocks && !seen[i]++;
-			}
-			while (cozi_log_next(logs, self, &cursor, &entry))
-			{
-				good &= cozi_entry_time(entry) >= before;
-				before = cozi_entry_time(entry);
-				used += cozi_entry_cost(entry);
-			}
-			good &= used == log->used && (used == 0 || before == cozi_log_newest(logs, self));
-			held += log->blocks;
-			keys++;
-		}
-	for (uint32_t i = logs->free; i != COZI_NO_BLOCK && n_free <= logs->n_blocks; i = cozi_more(logs, i)->next)
-	{
-		good &= !seen[i]++;
-		n_free++;
-	}
-	free(seen);
-	good &= lists_sound(logs);
-	return good && keys == logs->keys && n_free == logs->n_free && held + n_free == logs->touched &&
-		logs->touched <= logs->n_blocks;
 }
 
 /* Many keys, limits that change, costs, long silences; nothing is evicted. */
@@ -235,9 +91,10 @@ exact_against_oracle(long decisions)
 		CoziVerdict v;
 
 		/* mostly close together, sometimes exactly a period, rarely far apart */
-		clock[k] += rng() % 100 ? between(0, per / usual + 1) / 2 : rng() % 10 ? per / (int64_t) between(1, 100) : between(1, 2) * per;
+		clock[k] += rng() % 100 ? between(0, per / usual + 1) / 2 :
+			rng() % 10 ? per / (int64_t) between(1, 100) : between(1, 2) * per;
 		at = clock[k] > back ? clock[k] - back : clock[k];
-		v = call(logs, 0, (uint64_t) k * UINT64_C(0x9E3779B97F4A7C15), per, at, max_calls, cost, consume);
+		v = call(logs, 0, spread(k), per, at, max_calls, cost, consume);
 
 		/* a clock read before another backend's newest entry counts as that one */
 		if (oracle[k].n > 0 && at < oracle[k].time[oracle[k].n - 1])
@@ -273,186 +130,12 @@ exact_against_oracle(long decisions)
 	}
 	printf("# %ld decisions, %ld admitted, %ld with a late clock, %u keys, at most %u blocks\n",
 		   decisions, admitted, late, logs->keys, most);
-	ok(wrong == 0, "exact: no decision, retry_after, remaining or reset_after differs from the log");
+	ok(wrong == 0,
+	   "exact: no decision, retry_after, remaining or reset_after differs from the log");
 	ok(unsound == 0, "exact: every block is in one place");
 	ok(logs->evictions == 0, "exact: nothing was evicted");
-	ok(most > KEYS * 3 && late > 0 && admitted > decisions / 20 && admitted < decisions, "exact: the cases were there");
-}
-
-/* Ten thousand denied keys, and a flood of new ones. */
-static void
-flood(long keys)
-{
-	enum
-	{
-		VICTIMS = 500
-	};
-	CoziArena   *logs = new_logs(5000);
-	int64_t		now = 1;
-	int			freed = 0;
-
-	for (int v = 0; v < VICTIMS; v++)
-		for (int c = 0; c < 5; c++)
-			call(logs, 0, (uint64_t) v, 3600000000, now += 10, 5, 1, true);
-	for (long k = 0; k < keys; k++)
-		call(logs, 0, rng() | (UINT64_C(1) << 40), 3600000000, now += 10, 5, 1, true);
-	ok(logs_sound(logs), "flood: every block is in one place");
-	ok(logs->touched <= logs->n_blocks && logs->evictions >= (uint64_t) keys - logs->n_blocks, "flood: memory stayed, evictions are counted");
-	for (int v = 0; v < VICTIMS; v++)
-		freed += call(logs, 0, (uint64_t) v, 3600000000, now, 5, 1, true).allowed;
-	printf("# %ld keys into %u blocks: %d of %d denied keys freed\n", keys, logs->n_blocks, freed, VICTIMS);
-	ok(freed == 0, "flood: no denied key was freed");
-
-	/* a log as long as is allowed, with the table full of others */
-	for (int c = 0; c < cozi_arena_max_calls(logs); c++)
-		if (!call(logs, 0, 999999, 3600000000, now, cozi_arena_max_calls(logs), 1, true).allowed)
-			break;
-	ok(!call(logs, 0, 999999, 3600000000, now, cozi_arena_max_calls(logs), 1, true).allowed &&
-	   cozi_log(logs, cozi_log_find(logs, 999999, 0, 3600000000))->used == cozi_arena_max_calls(logs) &&
-	   logs_sound(logs), "the longest log allowed fits into a full table");
-
-	/* and two of them, against each other: the older gives way, whole */
-	for (int c = 0; c < cozi_arena_max_calls(logs); c++)
-		call(logs, 0, 999998, 3600000000, now, cozi_arena_max_calls(logs), 1, true);
-	ok(cozi_log(logs, cozi_log_find(logs, 999998, 0, 3600000000))->used == cozi_arena_max_calls(logs) &&
-	   logs_sound(logs), "so do two");
-}
-
-/*
- * Floods: what is denied stays denied, whatever else is called how often.  The
- * 200 names are less than a 64th of the blocks: no class that holds less than
- * its even share of the memory is ever the largest.
- */
-
-#define HOUR INT64_C(3600000000)
-#define VICTIMS 200
-
-/* 200 names, each with 5 calls of 5 in an hour and one refused. */
-static void
-deny(CoziArena *logs, uint32_t class, int64_t *now)
-{
-	for (int c = 0; c < 6; c++)
-		for (uint64_t v = 0; v < VICTIMS; v++)
-			call(logs, class, v, HOUR, *now += 10, 5, 1, true);
-}
-
-static int
-admitted(CoziArena *logs, uint32_t class, int64_t now)
-{
-	int			n = 0;
-
-	for (uint64_t v = 0; v < VICTIMS; v++)
-		n += call(logs, class, v, HOUR, now, 5, 1, true).allowed;
-	return n;
-}
-
-typedef enum Flood
-{
-	ONE_CALL,					/* new keys of the same limit, a call each */
-	LONG_LIMIT,					/* new keys of 1 call in 24 hours */
-	BUSY_LIMIT,					/* many keys with 60 calls of 100 in a minute */
-	LARGE_LIMIT,				/* three keys whose logs take half the memory each */
-	MANY_LIMITS,				/* a limit of its own for each key */
-	FLOODS
-} Flood;
-
-static void
-flood_call(CoziArena *logs, Flood kind, long i, int64_t now)
-{
-	uint64_t	key = (UINT64_C(1) << 40) + (uint64_t) i;
-
-	if (kind == ONE_CALL)
-		call(logs, 0, key * UINT64_C(0x9E3779B97F4A7C15), HOUR, now, 5, 1, true);
-	else if (kind == LONG_LIMIT)
-		call(logs, 0, key * UINT64_C(0x9E3779B97F4A7C15), 24 * HOUR, now, 1, 1, true);
-	else if (kind == BUSY_LIMIT)
-		call(logs, 0, key % 20000 * UINT64_C(0x9E3779B97F4A7C15) + (UINT64_C(1) << 50), 60000000, now, 100, 1, true);
-	else if (kind == LARGE_LIMIT)
-		call(logs, 0, (UINT64_C(1) << 41) + key % 3, 24 * HOUR, now, cozi_arena_max_calls(logs), 1, true);
-	else
-		call(logs, 0, key * UINT64_C(0x9E3779B97F4A7C15), HOUR + i % 500, now, 3 + (int32_t) (i % 300), 1, true);
-}
-
-static void
-floods(long calls)
-{
-	static const char *const name[] = {
-		"one call of each new key", "one call of 1 in 24 hours", "20,000 busy keys", "three large logs", "500 limits"
-	};
-	char		text[100];
-
-	for (int reserved = 0; reserved < 3; reserved++)
-		for (int kind = 0; kind < FLOODS; kind++)
-		{
-			CoziArena  *logs = new_logs(14000);
-			uint32_t	class = reserved ? LOGIN : 0;
-			int64_t		now = 1;
-			int			freed;
-
-			cozi_class_reserve(logs, LOGIN, 256, 1, reserved == 2);
-			deny(logs, class, &now);
-			for (long i = 0; i < calls; i++)
-				flood_call(logs, (Flood) kind, i, now += 10);
-			freed = admitted(logs, class, now);
-			printf("# %s: %d admitted, %lu evictions\n", name[kind], freed, (unsigned long) logs->evictions);
-			snprintf(text, sizeof(text), "no denied name of a %s limit is admitted after a flood: %s",
-					 reserved == 2 ? "reserved gcra" : reserved ? "reserved" : "shared", name[kind]);
-			ok(freed == 0 && logs_sound(logs) && (logs->evictions > 0 || calls < 1000000), text);
-			free(logs);
-		}
-}
-
-/* A reserved limit gives up its own keys, the least in debt first, and never more memory. */
-static void
-reserved_limit(void)
-{
-	CoziArena  *logs = new_logs(5880);
-	int64_t		now = 1;
-
-	cozi_class_reserve(logs, LOGIN, 256, 1, false);
-	deny(logs, LOGIN, &now);
-	for (uint64_t i = 0; i < 100000; i++)
-		call(logs, LOGIN, (i + 1000) * UINT64_C(0x9E3779B97F4A7C15), HOUR, now += 10, 5, 1, true);
-	ok(admitted(logs, LOGIN, now) == 0 && cozi_class(logs, LOGIN)->held == 256 && logs_sound(logs),
-	   "a flood of a reserved limit stays in its memory and forgets its own single calls");
-	while (cozi_class_purge(logs, LOGIN, 100))
-		;
-	cozi_class_reserve(logs, LOGIN, 0, 2, false);
-	ok(cozi_class(logs, LOGIN)->held == 0 && logs->reserved == 0 && logs_sound(logs),
-	   "a limit that is dropped gives all of its blocks back");
-}
-
-/* No call takes more steps in a log of 300,000 calls than in a small memory. */
-static void
-bounded(void)
-{
-	CoziArena  *logs = new_logs(80000);
-	const int32_t n = 300000;
-	int64_t		now = 1000;
-	long		most = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		steps = 0;
-		call(logs, 0, 1, HOUR, now += i % 2, n, 1, true);
-		most = steps > most ? steps : most;
-	}
-	for (int32_t max = 1; max <= n; max = max * 3 + 1)
-		for (int32_t cost = 1; cost <= max; cost = cost * 7 + 1)
-		{
-			steps = 0;
-			call(logs, 0, 1, HOUR, now, max, cost, true);
-			most = steps > most ? steps : most;
-		}
-	steps = 0;
-	call(logs, 0, 1, HOUR, now + HOUR - n / 4, n, n / 4, true);	/* half of it expires at once */
-	most = steps > most ? steps : most;
-	steps = 0;
-	call(logs, 0, 1, HOUR, now + 3 * HOUR, n, n, true);	/* then all of it */
-	most = steps > most ? steps : most;
-	printf("# at most %ld steps\n", most);
-	ok(most < 200 && logs_sound(logs), "no call on a log of 300,000 entries takes 200 steps: lowered, dear, expired at once");
-	free(logs);
+	ok(most > KEYS * 3 && late > 0 && admitted > decisions / 20 && admitted < decisions,
+	   "exact: refusals, late clocks and long logs were among the decisions");
 }
 
 /*
@@ -468,13 +151,15 @@ gcra(long decisions)
 	for (int m = 0; m < 7; m++)
 	{
 		int32_t		max_calls = maxes[m];
-		int64_t		per = max_calls == INT32_MAX ? INT64_C(3153600000) * 1000000000 : max_calls == 6000 ? 1000000000 : 60000000000;
+		int64_t		per = max_calls == INT32_MAX ? INT64_C(3153600000) * 1000000000 :
+			max_calls == 6000 ? 1000000000 : 60000000000;
 		int64_t		spacing = cozi_gcra_spacing(per, max_calls);
 		int64_t		now = INT64_C(31536000) * 1000000000 * 30;
 		int64_t		tat = 0;
 		int64_t		burst = 0;
 
-		wrong += spacing * (__int128) max_calls < per || (spacing - 1) * (__int128) max_calls >= per;
+		wrong += spacing * (__int128) max_calls < per ||
+			(spacing - 1) * (__int128) max_calls >= per;
 		while (burst < 10000 && cozi_gcra_step(&tat, now, spacing, max_calls, 1))
 			burst++;
 		wrong += burst != (max_calls < 10000 ? max_calls : 10000);
@@ -488,7 +173,7 @@ gcra(long decisions)
 			CoziVerdict v = cozi_gcra_verdict(tat, now, spacing, max_calls, cost, allowed);
 
 			wrong += allowed != expect;
-			wrong += allowed ? tat != (before > now ? before : now) + spacing * cost : tat != before;
+			wrong += tat != (!allowed ? before : (before > now ? before : now) + spacing * cost);
 			if (!allowed)
 			{
 				/* one unit of time early it fails, then it passes */
@@ -502,8 +187,10 @@ gcra(long decisions)
 				/* what it says remains, passes, and no more */
 				int64_t		copy = tat;
 
-				wrong += v.remaining > 0 && !cozi_gcra_step(&copy, now, spacing, max_calls, (int32_t) v.remaining);
-				wrong += v.remaining < max_calls && cozi_gcra_step(&copy, now, spacing, max_calls, 1);
+				wrong += v.remaining > 0 &&
+					!cozi_gcra_step(&copy, now, spacing, max_calls, (int32_t) v.remaining);
+				wrong += v.remaining < max_calls &&
+					cozi_gcra_step(&copy, now, spacing, max_calls, 1);
 			}
 			now += between(0, spacing * 3);
 		}
@@ -551,10 +238,6 @@ main(int argc, char **argv)
 	long		decisions = argc > 1 ? atol(argv[1]) : 1000000;
 
 	exact_against_oracle(decisions);
-	flood(decisions);
-	floods(decisions);
-	reserved_limit();
-	bounded();
 	gcra(decisions);
 	siphash();
 	printf("1..%d\n", tests);
