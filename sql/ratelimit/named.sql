@@ -21,7 +21,8 @@ COMMENT ON COLUMN rate_limit_config.memory IS
 COMMENT ON COLUMN rate_limit_config.shadow IS 'Whether the limit counts and never refuses';
 SELECT pg_catalog.pg_extension_config_dump('cozi.rate_limit_config', '');
 
-CREATE OR REPLACE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_config
+CREATE OR REPLACE TRIGGER config_changed
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rate_limit_config
     FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
 ALTER TABLE rate_limit_config ENABLE ALWAYS TRIGGER config_changed;
 
@@ -30,8 +31,9 @@ CREATE OR REPLACE FUNCTION create_rate_limit(name text, max_calls int, per inter
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000
     AS 'MODULE_PATHNAME', 'cozi_create_rate_limit';
 COMMENT ON FUNCTION create_rate_limit(text, int, interval, text, text, boolean) IS
-'Creates a named limit and reserves its memory, such as ''1MB''; in shadow a limit counts and never '
-'refuses; an error if an argument but memory is NULL, which is a 64th of all and room for max_calls';
+'Creates a named limit and reserves its memory, such as ''1MB''; in shadow a limit counts and '
+'never refuses; an error if an argument is NULL, but a memory of NULL is a 64th of all and room '
+'for max_calls';
 
 CREATE OR REPLACE FUNCTION alter_rate_limit(name text, max_calls int = NULL, per interval = NULL,
     algorithm text = NULL, memory text = NULL, shadow boolean = NULL) RETURNS void

@@ -30,7 +30,8 @@ cozi_check_calls(int32 max_calls, int32 cost)
 	if (cost > max_calls)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"cost\" (%d) must not exceed \"max_calls\" (%d)", cost, max_calls),
+				 errmsg("argument \"cost\" (%d) must not exceed \"max_calls\" (%d)",
+						cost, max_calls),
 				 errdetail("Such a call could never be admitted.")));
 }
 

@@ -72,13 +72,15 @@ cozi_limiter_or_null(void)
 				 errmsg("rate limiter has no shared memory: %s", failure->message),
 				 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
 				 failure->hint ? errhint("%s", failure->hint) :
-				 errhint("Lower cozi.rate_limit_memory, give the server more shared memory, or preload cozi; cozi.rate_limit_on_error can let calls pass meanwhile.")));
+				 errhint("Lower cozi.rate_limit_memory, give the server more shared memory, or preload cozi; "
+						 "cozi.rate_limit_on_error can let calls pass meanwhile.")));
 	if (!warned)
 		ereport(WARNING,
 				(errcode(failure->sqlerrcode),
 				 errmsg("rate limiter has no shared memory: %s", failure->message),
 				 errdetail("By cozi.rate_limit_on_error, every call is %s.",
-						   cozi_rate_limit_on_error == COZI_ON_ERROR_ALLOW ? "allowed" : "denied")));
+						   cozi_rate_limit_on_error == COZI_ON_ERROR_ALLOW ?
+						   "allowed" : "denied")));
 	warned = true;
 	FreeErrorData(failure);
 	return NULL;

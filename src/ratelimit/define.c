@@ -40,7 +40,8 @@ read_limit_name(FunctionCallInfo fcinfo, CoziLimit *limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid name of a rate limit: \"%s\"", name),
-				 errhint("A name is 1 to %d letters, digits and characters of \"_.:-\".", COZI_NAME_BYTES - 1)));
+				 errhint("A name is 1 to %d letters, digits and characters of \"_.:-\".",
+						 COZI_NAME_BYTES - 1)));
 	strlcpy(limit->name, name, COZI_NAME_BYTES);
 }
 
@@ -133,7 +134,8 @@ cozi_create_rate_limit(PG_FUNCTION_ARGS)
 	limiter = cozi_limiter_or_null();
 	if (limiter)
 		cozi_limit_check(limiter, &limit);
-	if (run_on_table("INSERT INTO {table} VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING",
+	if (run_on_table("INSERT INTO {table} VALUES ($1, $2, $3, $4, $5, $6)"
+					 " ON CONFLICT (name) DO NOTHING",
 					 &limit, COLUMNS, SPI_OK_INSERT) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -193,8 +195,8 @@ cozi_alter_rate_limit(PG_FUNCTION_ARGS)
 	limiter = cozi_limiter_or_null();
 	if (limiter)
 		cozi_limit_check(limiter, &limit);
-	(void) run_on_table("UPDATE {table} SET max_calls = $2, per = $3, algorithm = $4, memory = $5, shadow = $6"
-						" WHERE name = $1", &limit, COLUMNS, SPI_OK_UPDATE);
+	(void) run_on_table("UPDATE {table} SET max_calls = $2, per = $3, algorithm = $4,"
+						" memory = $5, shadow = $6 WHERE name = $1", &limit, COLUMNS, SPI_OK_UPDATE);
 	if (limiter)
 		cozi_limit_change(limiter, &limit, false);
 	PG_RETURN_VOID();

@@ -23,7 +23,8 @@ cozi_ratelimit_init(void)
 	/* Preloaded, the table is made with the server; else by its first call. */
 	DefineCustomIntVariable("cozi.rate_limit_memory",
 							"Sets the memory of the rate limiter.",
-							"Without preloading cozi, it is read when the first call after a server start makes the table.",
+							"Without preloading cozi, it is read when the first call after a "
+							"server start makes the table.",
 							&cozi_rate_limit_memory,
 							16 * 1024,
 							1024,

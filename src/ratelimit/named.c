@@ -49,7 +49,8 @@ static Change *changes = NULL;
 uint32
 cozi_limit_blocks(CoziLimiter *limiter, const CoziLimit *limit)
 {
-	int64		bytes = limit->memory > 0 ? limit->memory : (int64) limiter->header.size / DEFAULT_SHARE;
+	int64		share = (int64) limiter->header.size / DEFAULT_SHARE;
+	int64		bytes = limit->memory > 0 ? limit->memory : share;
 	int64		unit = (int64) limiter->n_partitions * sizeof(CoziLog);
 	int64		blocks = (bytes + unit - 1) / unit;
 
@@ -74,7 +75,8 @@ cozi_limit_check(CoziLimiter *limiter, const CoziLimit *limit)
 	if (limit->exact && limit->max_calls > cozi_blocks_max_calls(blocks))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"max_calls\" (%d) must not exceed %d in %lld kB with algorithm \"exact\"",
+				 errmsg("argument \"max_calls\" (%d) must not exceed %d in %lld kB"
+						" with algorithm \"exact\"",
 						limit->max_calls, cozi_blocks_max_calls(blocks),
 						(long long) blocks_to_kb(limiter, blocks)),
 				 errdetail("\"exact\" keeps the time of each admitted call."),
@@ -89,6 +91,13 @@ find_named(CoziLimiter *limiter, Oid database, const char *name)
 		if (limiter->named[i].database == database && strcmp(limiter->named[i].name, name) == 0)
 			return &limiter->named[i];
 	return NULL;
+}
+
+/* Blocks of a partition that limits may have in all. */
+static int64
+reservable(CoziLimiter *limiter)
+{
+	return cozi_partition_at(limiter, 0)->n_blocks / 2;
 }
 
 /* Blocks of a partition that all limits but one have. */
@@ -119,7 +128,9 @@ set_blocks(CoziLimiter *limiter, CoziNamed *named, uint32 blocks)
 		cozi_class_reserve(arena, class, blocks, generation, named->gcra);
 		while (more && cozi_class(arena, class)->held > blocks)
 		{
-			more = cozi_class_purge(arena, class, Min(PURGE, cozi_class(arena, class)->held - blocks));
+			uint32		excess = cozi_class(arena, class)->held - blocks;
+
+			more = cozi_class_purge(arena, class, (int) Min(PURGE, excess));
 			cozi_unlock_partition(limiter, i);
 			cozi_lock_partition(limiter, i, LW_EXCLUSIVE);
 		}
@@ -142,7 +153,7 @@ reserve(CoziLimiter *limiter, const char *name, bool gcra, uint32 blocks,
 {
 	CoziNamed  *named = find_named(limiter, MyDatabaseId, name);
 
-	*left = cozi_partition_at(limiter, 0)->n_blocks / 2 - reserved_by_others(limiter, named);
+	*left = reservable(limiter) - reserved_by_others(limiter, named);
 	if (named == NULL && blocks > 0)
 		named = find_named(limiter, InvalidOid, "");
 	if (blocks > *left || (named == NULL && blocks > 0))
@@ -242,8 +253,9 @@ reserve_or_report(CoziLimiter *limiter, CoziLimit *limit, uint32 blocks, int ele
 						own.name, (long long) blocks_to_kb(limiter, blocks),
 						(long long) blocks_to_kb(limiter, Max(left, 0))),
 				 errdetail("Half of the memory for logs can be reserved: %lld kB.",
-						   (long long) blocks_to_kb(limiter, cozi_partition_at(limiter, 0)->n_blocks / 2)),
-				 errhint("Give the limit less memory, drop another, or raise cozi.rate_limit_memory.")));
+						   (long long) blocks_to_kb(limiter, reservable(limiter))),
+				 errhint("Give the limit less memory, drop another, "
+						 "or raise cozi.rate_limit_memory.")));
 	return false;
 }
 

@@ -189,7 +189,8 @@ cozi_exact_step_sql(PG_FUNCTION_ARGS)
 	arena = make_log(t + expired, n - expired, &call, base);
 	ask = (CoziAsk)
 	{
-		.now = at - base,.per = call.per,.max_calls = call.max_calls,.cost = call.cost,.consume = true
+		.now = at - base,.per = call.per,.max_calls = call.max_calls,
+			.cost = call.cost,.consume = true
 	};
 	verdict = cozi_exact_step(arena, &ask);
 

@@ -88,7 +88,8 @@ limiter_init(CoziShmemHeader *area)
 	limiter->n_partitions = partitions_for(size);
 	limiter->sets_at = TYPEALIGN(128, sizeof(*limiter));
 	limiter->partitions_at = limiter->sets_at + limiter->n_sets * sizeof(CoziSet);
-	limiter->partition_size = TYPEALIGN_DOWN(128, (size - limiter->partitions_at) / limiter->n_partitions);
+	size -= limiter->partitions_at;
+	limiter->partition_size = TYPEALIGN_DOWN(128, size / limiter->n_partitions);
 
 	for (int i = 0; i < TALLIES; i++)
 	{

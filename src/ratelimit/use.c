@@ -42,7 +42,8 @@ read_row(HeapTuple tuple, TupleDesc desc, void *arg)
 	limit = hash_search(limits, key, HASH_ENTER, NULL);
 	limit->max_calls = DatumGetInt32(heap_getattr(tuple, MAX_CALLS, desc, &isnull));
 	limit->per = cozi_read_per(DatumGetIntervalP(heap_getattr(tuple, PER, desc, &isnull)));
-	limit->exact = cozi_read_algorithm(DatumGetTextPP(heap_getattr(tuple, ALGORITHM, desc, &isnull)));
+	limit->exact =
+		cozi_read_algorithm(DatumGetTextPP(heap_getattr(tuple, ALGORITHM, desc, &isnull)));
 	limit->memory = DatumGetInt64(heap_getattr(tuple, MEMORY, desc, &isnull));
 	if (isnull)
 		limit->memory = 0;
@@ -65,7 +66,8 @@ read_limits(void)
 		if (limits)
 			hash_destroy(limits);
 		limits = NULL;
-		limits = hash_create("cozi rate limits", 16, &info, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		limits = hash_create("cozi rate limits", 16, &info,
+							 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 		limits_generation = 0;	/* an error leaves it stale */
 		cozi_read_table(registry.table, read_row, NULL);
 		limits_generation = generation;
@@ -257,7 +259,8 @@ check_lists(text **names, int n, text **keys, int n_keys)
 	if (n < 1 || n > COZI_MAX_AT_ONCE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"names\" must name 1 to %d limits, not %d", COZI_MAX_AT_ONCE, n)));
+				 errmsg("argument \"names\" must name 1 to %d limits, not %d",
+						COZI_MAX_AT_ONCE, n)));
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < i; j++)
 			if (same_text(names[i], names[j]) && same_text(keys[i], keys[j]))
