@@ -109,6 +109,7 @@ extern Oid	cozi_schema(void);
 extern Oid	cozi_table(const char *name);
 extern void cozi_read_table(const char *name, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);
+extern Datum cozi_config_changed(struct FunctionCallInfoBaseData *fcinfo);
 
 /* expression.c: expressions in plans */
 struct Node;

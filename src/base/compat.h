@@ -100,9 +100,11 @@ get_named_struct_compat(const char *name, Size size,
 
 #if PG_VERSION_NUM >= 160000
 #define guc_malloc_compat(size) guc_malloc(LOG, size)
+#define guc_free_compat(ptr) guc_free(ptr)
 #define find_setting_compat(name) find_option(name, false, true, 0)
 #else
 #define guc_malloc_compat(size) malloc(size)
+#define guc_free_compat(ptr) free(ptr)
 static inline struct config_generic *
 find_setting_compat(const char *name)
 {
@@ -155,13 +157,6 @@ find_setting_compat(const char *name)
 #define MyProcLxid_compat (MyProc->vxid.lxid)
 #else
 #define MyProcLxid_compat (MyProc->lxid)
-#endif
-
-/* 16: reading a qualified name may fail softly */
-#if PG_VERSION_NUM >= 160000
-#define stringToQualifiedNameList_compat(name) stringToQualifiedNameList(name, NULL)
-#else
-#define stringToQualifiedNameList_compat(name) stringToQualifiedNameList(name)
 #endif
 
 /* 16: one function checks the owner of anything */

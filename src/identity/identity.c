@@ -18,9 +18,8 @@
  * "extra"; the assign hook makes that the current identity; readers read
  * static memory.
  *
- * Where a session user is one of cozi.trusted_gateways (PostgREST and its
- * like, which verify tokens themselves), request.jwt.claims is believed as
- * long as neither login() nor logout() was called in the transaction.
+ * An owner's code that maintenance runs (SECURITY_RESTRICTED_OPERATION) must
+ * not change the caller's identity: there it cannot be written at all.
  */
 #include "postgres.h"
 
@@ -31,23 +30,19 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
-#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
-#include "utils/varlena.h"
 
 #include "base/base.h"
 #include "identity/identity.h"
 #include "pure/json.h"
 
 /* What a value of the setting says; in its "extra". */
-typedef struct IdentityExtra
+struct CoziIdentityExtra
 {
 	CoziIdentity who;			/* claims: set when assigned */
 	char		subject[FLEXIBLE_ARRAY_MEMBER];
-} IdentityExtra;
+};
 
 static const CoziIdentity nobody;
 
@@ -55,32 +50,18 @@ static const CoziIdentity nobody;
 static CoziIdentity identity;
 static bool identity_said = false;
 
-/* The last claims a gateway handed over, and who they are. */
-static struct
-{
-	char	   *claims;			/* malloc'd, or NULL */
-	IdentityExtra *extra;		/* malloc'd, or NULL */
-	CoziIdentity who;
-}			gateway;
-
-/* Is the session user a gateway?  Valid for the user it was asked for. */
-static Oid	asked_user = InvalidOid;
-static bool asked_is_gateway;
-
 static uint64 last_generation = 0;
 
-/* cozi_set_identity() is at work; the claims, where they were read already. */
+/* cozi_set_identity() is at work; the subject, where it was read already. */
 static bool writing = false;
-static const CoziJson *writing_json = NULL;
+static const char *writing_subject = NULL;
+static int	writing_subject_len;
 
 char	   *cozi_identity_setting;
-char	   *cozi_trusted_gateways;
-
-/* --- reading a subject ---------------------------------------------------- */
 
 /* 8-4-4-4-12 hexadecimal digits: the form of RFC 4122, in either case. */
-static bool
-subject_uuid(const char *s, int len, pg_uuid_t *uuid)
+bool
+cozi_subject_uuid(const char *s, int len, pg_uuid_t *uuid)
 {
 	int			n = 0;
 
@@ -137,46 +118,51 @@ subject_bigint(const char *s, int len, int64 *value)
 	return true;
 }
 
-/*
- * Claims into an identity.  Allocates with alloc; NULL when there is no
- * memory.
- */
-static IdentityExtra *
-make_identity(const CoziJson *json, void *(*alloc) (size_t))
+/* A subject into an identity.  NULL when there is no memory. */
+static CoziIdentityExtra *
+make_identity(const char *subject, int len, void *(*alloc) (size_t))
 {
-	const CoziJsonMember *sub = cozi_json_member(json, "sub");
-	IdentityExtra *extra;
-	int			room;
+	CoziIdentityExtra *extra = alloc(offsetof(CoziIdentityExtra, subject) + len + 1);
 
-	room = sub && sub->kind == COZI_JSON_STRING ? sub->value_len : 1;
-	extra = alloc(offsetof(IdentityExtra, subject) + room);
 	if (extra == NULL)
 		return NULL;
-	memset(extra, 0, offsetof(IdentityExtra, subject) + room);
+	memset(extra, 0, offsetof(CoziIdentityExtra, subject) + len + 1);
 	extra->who.generation = ++last_generation;
-	extra->who.subject_len = Max(cozi_json_string(sub, extra->subject, room), 0);
-	if (extra->who.subject_len > 0)
+	if (len > 0)
 	{
+		memcpy(extra->subject, subject, len);
 		extra->who.subject = extra->subject;
-		extra->who.has_uuid = subject_uuid(extra->subject, extra->who.subject_len, &extra->who.uuid);
-		extra->who.has_bigint = subject_bigint(extra->subject, extra->who.subject_len, &extra->who.bigint);
+		extra->who.subject_len = len;
+		extra->who.has_uuid = cozi_subject_uuid(subject, len, &extra->who.uuid);
+		extra->who.has_bigint = subject_bigint(subject, len, &extra->who.bigint);
 	}
 	return extra;
 }
 
-/* The same from text; NULL also when it is no strict JSON object. */
-static IdentityExtra *
-read_identity(const char *claims, void *(*alloc) (size_t))
+/*
+ * The same from the text of claims, which may have no subject.  NULL, and why,
+ * when they are no strict JSON object.
+ */
+CoziIdentityExtra *
+cozi_read_identity(const char *claims, void *(*alloc) (size_t), const char **why)
 {
 	CoziJson	json;
-	CoziJsonBytes bytes = GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED;
+	char		subject[COZI_JSON_MAX_SIZE];
+	int			len;
 
-	if (cozi_json_read(&json, claims, strlen(claims), bytes) != NULL)
+	*why = cozi_json_read(&json, claims, strlen(claims),
+						  GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED);
+	if (*why)
 		return NULL;
-	return make_identity(&json, alloc);
+	len = cozi_json_string(cozi_json_member(&json, "sub"), subject, sizeof(subject));
+	return make_identity(subject, Max(len, 0), alloc);
 }
 
-/* --- the setting ------------------------------------------------------------ */
+const CoziIdentity *
+cozi_identity_of(const CoziIdentityExtra *extra)
+{
+	return &extra->who;
+}
 
 static void *
 extra_alloc(size_t size)
@@ -189,6 +175,7 @@ cozi_check_identity(char **newval, void **extra, GucSource source)
 {
 	/* a worker takes its leader's value over, which the leader's hook saw */
 	bool		ours = writing || (InitializingParallelWorker && source == PGC_S_SESSION);
+	const char *why;
 
 	if (!ours)
 	{
@@ -200,17 +187,10 @@ cozi_check_identity(char **newval, void **extra, GucSource source)
 		GUC_check_errhint("Call cozi.login() with a signed token.");
 		return false;
 	}
-	if (**newval == '\0')
-	{
-		/* logout() said that it is nobody */
-		*extra = extra_alloc(sizeof(IdentityExtra) + 1);
-		if (*extra == NULL)
-			return false;
-		memset(*extra, 0, sizeof(IdentityExtra) + 1);
-		((IdentityExtra *) *extra)->who.generation = ++last_generation;
-		return true;
-	}
-	*extra = writing_json ? make_identity(writing_json, extra_alloc) : read_identity(*newval, extra_alloc);
+	if (**newval == '\0' || writing_subject)
+		*extra = make_identity(writing_subject, writing_subject_len, extra_alloc);
+	else
+		*extra = cozi_read_identity(*newval, extra_alloc, &why);
 	return *extra != NULL;
 }
 
@@ -218,19 +198,26 @@ void
 cozi_assign_identity(const char *newval, void *extra)
 {
 	identity_said = extra != NULL;
-	identity = extra ? ((IdentityExtra *) extra)->who : nobody;
+	identity = extra ? ((CoziIdentityExtra *) extra)->who : nobody;
 	identity.claims = newval && newval[0] ? newval : NULL;
 }
 
 /*
  * Become whom these claims name, until the transaction ends; "": nobody.
- * json: the same claims as read, or NULL.
+ * subject: what their sub says.
  */
 void
-cozi_set_identity(const char *claims, const CoziJson *json)
+cozi_set_identity(const char *claims, const char *subject, int subject_len)
 {
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot change the identity within a security-restricted operation"),
+				 errhint("Functions that maintenance runs, such as those of an index, must not "
+						 "log in or out.")));
 	writing = true;
-	writing_json = json;
+	writing_subject = subject;
+	writing_subject_len = subject ? subject_len : 0;
 	PG_TRY();
 	{
 		(void) set_config_option("cozi.identity", claims, PGC_SUSET, PGC_S_SESSION,
@@ -239,90 +226,11 @@ cozi_set_identity(const char *claims, const CoziJson *json)
 	PG_FINALLY();
 	{
 		writing = false;
-		writing_json = NULL;
+		writing_subject = NULL;
+		writing_subject_len = 0;
 	}
 	PG_END_TRY();
 }
-
-/* --- gateways ----------------------------------------------------------------- */
-
-bool
-cozi_check_gateways(char **newval, void **extra, GucSource source)
-{
-	char	   *raw = pstrdup(*newval);
-	List	   *names;
-	bool		ok = SplitIdentifierString(raw, ',', &names);
-
-	if (!ok)
-		GUC_check_errdetail("List syntax is invalid.");
-	else
-		list_free(names);
-	pfree(raw);
-	return ok;
-}
-
-void
-cozi_assign_gateways(const char *newval, void *extra)
-{
-	asked_user = InvalidOid;
-}
-
-/* A role was renamed, or dropped and its name given away. */
-static void
-roles_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	asked_user = InvalidOid;
-}
-
-static bool
-session_user_is_gateway(void)
-{
-	Oid			user = GetSessionUserId();
-	char	   *name,
-			   *raw;
-	List	   *names;
-	ListCell   *cell;
-
-	if (user == asked_user)
-		return asked_is_gateway;
-
-	/* first, so that a change seen by the look-up below makes us ask again */
-	asked_user = user;
-	asked_is_gateway = false;
-	name = GetUserNameFromId(user, true);
-	raw = pstrdup(cozi_trusted_gateways);
-	if (name && SplitIdentifierString(raw, ',', &names))
-		foreach(cell, names)
-			if (strcmp(lfirst(cell), name) == 0)
-			asked_is_gateway = true;
-	return asked_is_gateway;
-}
-
-/* Whom request.jwt.claims names; read again only when its text changed. */
-static const CoziIdentity *
-gateway_identity(void)
-{
-	const char *claims = GetConfigOption("request.jwt.claims", true, false);
-
-	if (claims == NULL || claims[0] == '\0' || cozi_settings_forged())
-		return &nobody;
-	if (gateway.claims && strcmp(claims, gateway.claims) == 0)
-		return &gateway.who;
-
-	free(gateway.claims);
-	free(gateway.extra);
-	gateway.claims = strdup(claims);
-	gateway.extra = read_identity(claims, malloc);
-	gateway.who = nobody;
-	if (gateway.claims && gateway.extra)
-	{
-		gateway.who = gateway.extra->who;
-		gateway.who.claims = gateway.claims;
-	}
-	return &gateway.who;
-}
-
-/* --- what everybody asks --------------------------------------------------------- */
 
 /*
  * The current identity: never NULL, never an error, and cheap.  Valid until
@@ -333,7 +241,7 @@ cozi_identity(void)
 {
 	if (identity_said || cozi_trusted_gateways == NULL || cozi_trusted_gateways[0] == '\0')
 		return &identity;
-	return session_user_is_gateway() ? gateway_identity() : &identity;
+	return cozi_session_user_is_gateway() ? cozi_gateway_identity() : &identity;
 }
 
 /*
@@ -364,162 +272,4 @@ cozi_claims(void)
 	MemoryContextSwitchTo(old);
 	generation = wanted;
 	return claims;
-}
-
-/* --- SQL --------------------------------------------------------------------------- */
-
-PG_FUNCTION_INFO_V1(cozi_uid);
-PG_FUNCTION_INFO_V1(cozi_uid_bigint);
-PG_FUNCTION_INFO_V1(cozi_uid_text);
-PG_FUNCTION_INFO_V1(cozi_require_uid);
-PG_FUNCTION_INFO_V1(cozi_require_uid_bigint);
-PG_FUNCTION_INFO_V1(cozi_require_uid_text);
-PG_FUNCTION_INFO_V1(cozi_claims_jsonb);
-PG_FUNCTION_INFO_V1(cozi_claim);
-PG_FUNCTION_INFO_V1(cozi_logout);
-
-/* The identity may end before the answer does: a copy. */
-static Datum
-uuid_datum(const pg_uuid_t *uuid)
-{
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	*copy = *uuid;
-	return UUIDPGetDatum(copy);
-}
-
-/* uid() -> uuid: the subject, NULL when nobody or not a uuid */
-Datum
-cozi_uid(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (!who->has_uuid)
-		PG_RETURN_NULL();
-	return uuid_datum(&who->uuid);
-}
-
-/* uid_bigint() -> bigint: the subject, NULL when nobody or not a number */
-Datum
-cozi_uid_bigint(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (!who->has_bigint)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64(who->bigint);
-}
-
-/* uid_text() -> text: the subject as it is, NULL when nobody */
-Datum
-cozi_uid_text(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (who->subject == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(who->subject, who->subject_len));
-}
-
-/* The identity, when it has a subject. */
-static const CoziIdentity *
-require_subject(void)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (who->subject == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("nobody is logged in"),
-				 errhint("Call cozi.login() with a signed token in the same transaction.")));
-	return who;
-}
-
-static void
-require_type(bool has, const char *typname)
-{
-	if (!has)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("the subject of the identity is not of type %s", typname),
-				 errhint("Use cozi.require_uid(), cozi.require_uid_bigint() or cozi.require_uid_text(), as your user ids are.")));
-}
-
-/* require_uid() -> uuid: uid(), or an error instead of NULL */
-Datum
-cozi_require_uid(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = require_subject();
-
-	require_type(who->has_uuid, "uuid");
-	return uuid_datum(&who->uuid);
-}
-
-/* require_uid_bigint() -> bigint */
-Datum
-cozi_require_uid_bigint(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = require_subject();
-
-	require_type(who->has_bigint, "bigint");
-	PG_RETURN_INT64(who->bigint);
-}
-
-/* require_uid_text() -> text */
-Datum
-cozi_require_uid_text(PG_FUNCTION_ARGS)
-{
-	const CoziIdentity *who = require_subject();
-
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(who->subject, who->subject_len));
-}
-
-/* claims() -> jsonb: all claims of the token, NULL when nobody */
-Datum
-cozi_claims_jsonb(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *claims = cozi_claims();
-
-	if (claims == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(memcpy(palloc(VARSIZE(claims)), claims, VARSIZE(claims)));
-}
-
-/* claim(name text) -> text: one claim, as ->> gives it */
-Datum
-cozi_claim(PG_FUNCTION_ARGS)
-{
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	Jsonb	   *claims = cozi_claims();
-	JsonbValue	buf,
-			   *value;
-
-	if (claims == NULL)
-		PG_RETURN_NULL();
-	value = getKeyJsonValueFromContainer(&claims->root, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &buf);
-	if (value == NULL || value->type == jbvNull)
-		PG_RETURN_NULL();
-	if (value->type == jbvString)
-		PG_RETURN_TEXT_P(cstring_to_text_with_len(value->val.string.val, value->val.string.len));
-	if (value->type == jbvBool)
-		PG_RETURN_TEXT_P(cstring_to_text(value->val.boolean ? "true" : "false"));
-	if (value->type == jbvNumeric)
-		PG_RETURN_TEXT_P(cstring_to_text(DatumGetCString(DirectFunctionCall1(numeric_out,
-																			 NumericGetDatum(value->val.numeric)))));
-	PG_RETURN_TEXT_P(cstring_to_text(JsonbToCString(NULL, value->val.binary.data, value->val.binary.len)));
-}
-
-/* logout() -> void: nobody, until the transaction ends or somebody logs in */
-Datum
-cozi_logout(PG_FUNCTION_ARGS)
-{
-	cozi_set_identity("", NULL);
-	PG_RETURN_VOID();
-}
-
-/* Called once, when the library is loaded. */
-void
-cozi_identity_watch_roles(void)
-{
-	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 }

@@ -14,12 +14,8 @@
 
 #include "base/base.h"
 #include "identity/identity.h"
+#include "identity/shared.h"
 
-char	   *cozi_jwt_issuer;
-char	   *cozi_jwt_audience;
-int			cozi_jwt_leeway;
-int			cozi_jwt_max_lifetime;
-char	   *cozi_role_claim;
 char	   *cozi_api_roles;
 
 /*
@@ -44,6 +40,7 @@ cozi_settings_forged(void)
 static const char *const guarded[] = {
 	"cozi.jwt_issuer",
 	"cozi.jwt_audience",
+	"cozi.jwt_types",
 	"cozi.jwt_leeway",
 	"cozi.jwt_max_lifetime",
 	"cozi.role_claim",
@@ -61,48 +58,17 @@ set_at_startup_by_client(const char *name)
 static void
 define_settings(void)
 {
-	DefineCustomStringVariable("cozi.jwt_issuer",
-							   "The issuer (iss) a token must name; any when empty.",
-							   NULL,
-							   &cozi_jwt_issuer,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("cozi.jwt_audience",
-							   "The audience (aud) a token must name; any when empty.",
-							   NULL,
-							   &cozi_jwt_audience,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   NULL, NULL, NULL);
-	DefineCustomIntVariable("cozi.jwt_leeway",
-							"How far the clocks of issuer and server may differ.",
-							NULL,
-							&cozi_jwt_leeway,
-							30, 0, 3600,
-							PGC_SUSET,
-							GUC_UNIT_S,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("cozi.jwt_max_lifetime",
-							"The longest lifetime of a token; 0 allows any.",
-							NULL,
-							&cozi_jwt_max_lifetime,
-							24 * 60 * 60, 0, PG_INT32_MAX,
-							PGC_SUSET,
-							GUC_UNIT_S,
-							NULL, NULL, NULL);
+	cozi_define_token_settings();
 	DefineCustomStringVariable("cozi.role_claim",
-							   "The claim that holds the caller's roles, a path with dots.",
+							   "Sets the claims that hold the caller's roles: paths with dots.",
 							   NULL,
 							   &cozi_role_claim,
 							   "role",
 							   PGC_SUSET,
-							   0,
-							   cozi_check_role_claim, NULL, NULL);
+							   GUC_LIST_INPUT,
+							   cozi_check_role_claim, cozi_assign_role_claim, NULL);
 	DefineCustomStringVariable("cozi.api_roles",
-							   "The database roles that clients act as.",
+							   "Sets the database roles that clients act as.",
 							   NULL,
 							   &cozi_api_roles,
 							   "anon, authenticated",
@@ -133,7 +99,7 @@ static void
 define_identity_settings(void)
 {
 	DefineCustomStringVariable("cozi.identity",
-							   "The verified claims of who is calling; written by cozi.login().",
+							   "Shows the verified claims of the caller; written by cozi.login().",
 							   "Nobody can set it; it ends with the transaction.",
 							   &cozi_identity_setting,
 							   "",
@@ -143,7 +109,7 @@ define_identity_settings(void)
 							   cozi_assign_identity,
 							   NULL);
 	DefineCustomStringVariable("cozi.trusted_gateways",
-							   "Session users whose request.jwt.claims are believed.",
+							   "Sets the session users whose request.jwt.claims are believed.",
 							   "They verify tokens themselves and run no SQL of their clients.",
 							   &cozi_trusted_gateways,
 							   default_gateways(),
@@ -152,6 +118,15 @@ define_identity_settings(void)
 							   cozi_check_gateways,
 							   cozi_assign_gateways,
 							   NULL);
+	DefineCustomIntVariable("cozi.login_cache",
+							"Sets the memory for verified tokens; 0 verifies each login.",
+							"Without preloading cozi, it is read when the first login "
+							"after a server start makes the memory.",
+							&cozi_login_cache,
+							4 * 1024, 0, 1024 * 1024,
+							cozi_preloaded() ? PGC_POSTMASTER : PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
 }
 
 void
@@ -166,5 +141,7 @@ cozi_identity_init(void)
 		if (client[i] && !set_at_startup_by_client(guarded[i]))
 			settings_forged = true;
 	define_identity_settings();
-	cozi_identity_watch_roles();
+	cozi_gateway_init();
+	cozi_shared_init();
+	cozi_mask_init();
 }

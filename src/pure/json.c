@@ -248,7 +248,7 @@ read_string(CoziJson *json, char *out, int *out_len)
 }
 
 static bool
-read_number(CoziJson *json)
+parse_number(CoziJson *json)
 {
 	const char *start = json->at;
 	int			exponent = 0;
@@ -299,7 +299,7 @@ read_word(CoziJson *json, const char *word)
 
 /* A member's name, onto the stack; base is where its object's names begin. */
 static bool
-read_name(CoziJson *json, int base)
+parse_name(CoziJson *json, int base)
 {
 	CoziJsonMember *member = &json->members[json->nmembers];
 	uint32_t	hash = 2166136261u;
@@ -335,7 +335,7 @@ read_object(CoziJson *json, int depth)
 		{
 			CoziJsonMember *member = &json->members[json->nmembers];
 
-			if (!read_name(json, base))
+			if (!parse_name(json, base))
 				return false;
 			if (!take(json, ':'))
 				return fail(json, "invalid JSON: a colon expected");
@@ -404,7 +404,7 @@ read_value(CoziJson *json, int depth, CoziJsonKind *kind)
 			return read_word(json, "null");
 		default:
 			*kind = COZI_JSON_NUMBER;
-			return read_number(json);
+			return parse_number(json);
 	}
 }
 

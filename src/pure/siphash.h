@@ -46,18 +46,17 @@ cozi_sip_word(uint64_t v[4], uint64_t word)
 	v[0] ^= word;
 }
 
-static inline uint64_t
-cozi_siphash(const uint64_t seed[2], uint64_t first, const void *data, size_t len)
+/* The state when the word and the bytes are in it. */
+static inline void
+cozi_sip_absorb(uint64_t v[4], const uint64_t seed[2], uint64_t first, const void *data, size_t len)
 {
 	const unsigned char *p = data;
-	uint64_t	v[4] = {
-		seed[0] ^ UINT64_C(0x736f6d6570736575),
-		seed[1] ^ UINT64_C(0x646f72616e646f6d),
-		seed[0] ^ UINT64_C(0x6c7967656e657261),
-		seed[1] ^ UINT64_C(0x7465646279746573)
-	};
 	uint64_t	last = (uint64_t) (len + sizeof(first)) << 56;
 
+	v[0] = seed[0] ^ UINT64_C(0x736f6d6570736575);
+	v[1] ^= seed[1] ^ UINT64_C(0x646f72616e646f6d);
+	v[2] = seed[0] ^ UINT64_C(0x6c7967656e657261);
+	v[3] = seed[1] ^ UINT64_C(0x7465646279746573);
 	cozi_sip_word(v, first);
 	for (; len >= 8; len -= 8, p += 8)
 	{
@@ -70,9 +69,33 @@ cozi_siphash(const uint64_t seed[2], uint64_t first, const void *data, size_t le
 	for (size_t i = 0; i < len; i++)
 		last |= (uint64_t) p[i] << (8 * i);
 	cozi_sip_word(v, last);
+}
+
+static inline uint64_t
+cozi_siphash(const uint64_t seed[2], uint64_t first, const void *data, size_t len)
+{
+	uint64_t	v[4] = {0, 0, 0, 0};
+
+	cozi_sip_absorb(v, seed, first, data, len);
 	v[2] ^= 0xff;
 	cozi_sip_rounds(v, 4);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* The authors' variant of 128 bits, in one pass. */
+static inline void
+cozi_siphash128(const uint64_t seed[2], uint64_t first, const void *data, size_t len,
+				uint64_t hash[2])
+{
+	uint64_t	v[4] = {0, 0xee, 0, 0};
+
+	cozi_sip_absorb(v, seed, first, data, len);
+	v[2] ^= 0xee;
+	cozi_sip_rounds(v, 4);
+	hash[0] = v[0] ^ v[1] ^ v[2] ^ v[3];
+	v[1] ^= 0xdd;
+	cozi_sip_rounds(v, 4);
+	hash[1] = v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 #endif							/* COZI_SIPHASH_H */

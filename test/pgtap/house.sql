@@ -14,7 +14,7 @@ SELECT plan(24);
 -- more what writes something.
 CREATE TEMP TABLE public_writes (name text, why text);
 INSERT INTO public_writes VALUES
-    ('login|logout', 'the identity of the caller''s own transaction'),
+    ('login|login_if|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
     ('_count_rows', 'a trigger, which nothing but a trigger calls');
 
@@ -22,7 +22,6 @@ INSERT INTO public_writes VALUES
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
     ('kept_local', 'what holds in this database alone: OIDs, and when a kept table was last folded'),
-    ('edge_state', 'which relation an edge is in this database'),
     ('snapshot.*', 'counters of this server, by its own identifiers');
 
 CREATE TEMP VIEW member AS

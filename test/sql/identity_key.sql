@@ -19,7 +19,8 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
         hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
-    RETURN concat_ws('|', SQLSTATE, message, nullif(detail, ''), nullif(hint, ''), nullif(context, ''));
+    RETURN concat_ws('|', SQLSTATE, message, nullif(detail, ''), nullif(hint, ''), nullif(context,
+        ''));
 END $$;
 
 -- real ones: the examples of RFC 7515, 7517 and 8037 among them
@@ -31,24 +32,41 @@ TRUNCATE cozi.jwks;
 
 -- others
 SELECT jwk, pg_temp.try(jwk) FROM (VALUES
-    (NULL::jsonb), ('null'), ('1'), ('"k"'), ('[]'), ('{}'), ('{"kty":null}'), ('{"kty":"DSA"}'), ('{"kty":["oct"]}'),
-    ('{"kty":"oct"}'), ('{"kty":"oct","k":1}'), ('{"kty":"oct","k":""}'), ('{"kty":"oct","k":"a secret with blanks, as plain text is"}'),
-    ('{"kty":"oct","k":"c2hvcnQ"}'), ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ"}'), ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}'),
-    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","alg":"HS512"}'), ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","alg":"none"}'),
-    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","use":"enc"}'), ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","kid":7}'),
-    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign"]}'), ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":"verify"}'),
+    (NULL::jsonb), ('null'), ('1'), ('"k"'), ('[]'), ('{}'), ('{"kty":null}'), ('{"kty":"DSA"}'),
+        ('{"kty":["oct"]}'),
+    ('{"kty":"oct"}'), ('{"kty":"oct","k":1}'), ('{"kty":"oct","k":""}'),
+        ('{"kty":"oct","k":"a secret with blanks, as plain text is"}'),
+    ('{"kty":"oct","k":"c2hvcnQ"}'),
+        ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ"}'),
+        ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}'),
+    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","alg":"HS512"}'),
+        ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","alg":"none"}'),
+    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","use":"enc"}'),
+        ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","kid":7}'),
+    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign"]}'),
+        ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":"verify"}'),
     ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign","verify"],"use":"sig","alg":"HS256"}'),
-    ('{"kty":"EC","crv":"P-256"}'), ('{"kty":"EC","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
+    ('{"kty":"EC","crv":"P-256"}'),
+        ('{"kty":"EC","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
     ('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
-    ('{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}'), ('{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}'),
-    ('{"kty":"RSA"}'), ('{"kty":"RSA","n":"AQAB"}'), ('{"kty":"RSA","n":"AQAB","e":"AQAB"}'), ('{"kty":"OKP","crv":"Ed25519"}'),
-    ('{"kty":"OKP","crv":"Ed25519","x":"AAAA"}'), ('{"kty":"OKP","crv":"X25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}')) v(jwk);
+    ('{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}'),
+        ('{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}'),
+    ('{"kty":"RSA"}'), ('{"kty":"RSA","n":"AQAB"}'), ('{"kty":"RSA","n":"AQAB","e":"AQAB"}'),
+        ('{"kty":"OKP","crv":"Ed25519"}'),
+    ('{"kty":"OKP","crv":"Ed25519","x":"AAAA"}'),
+        ('{"kty":"OKP","crv":"X25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'))
+        v(jwk);
 SELECT 'an exponent of 1', pg_temp.try(jwk || '{"e": "AQ"}') FROM rls_keys WHERE name = 'rsa'
-UNION ALL SELECT 'an even modulus', pg_temp.try(jsonb_set(jwk, '{n}', to_jsonb(left(jwk->>'n', -2) || 'AA'))) FROM rls_keys WHERE name = 'rsa'
-UNION ALL SELECT 'a point off the curve', pg_temp.try(jsonb_set(jwk, '{y}', jwk->'x')) FROM rls_keys WHERE name = 'ec'
-UNION ALL SELECT 'RSA for ES256', pg_temp.try(jwk || '{"alg": "ES256"}') FROM rls_keys WHERE name = 'rsa'
-UNION ALL SELECT 'RSA for HS256', pg_temp.try(jwk || '{"alg": "HS256"}') FROM rls_keys WHERE name = 'rsa'
-UNION ALL SELECT 'a kid too long', pg_temp.try(jwk || jsonb_build_object('kid', repeat('k', 256))) FROM rls_keys WHERE name = 'rsa';
+UNION ALL SELECT 'an even modulus', pg_temp.try(jsonb_set(jwk, '{n}', to_jsonb(left(jwk->>'n',
+    -2) || 'AA'))) FROM rls_keys WHERE name = 'rsa'
+UNION ALL SELECT 'a point off the curve', pg_temp.try(jsonb_set(jwk, '{y}', jwk->'x'))
+    FROM rls_keys WHERE name = 'ec'
+UNION ALL SELECT 'RSA for ES256', pg_temp.try(jwk || '{"alg": "ES256"}') FROM rls_keys
+    WHERE name = 'rsa'
+UNION ALL SELECT 'RSA for HS256', pg_temp.try(jwk || '{"alg": "HS256"}') FROM rls_keys
+    WHERE name = 'rsa'
+UNION ALL SELECT 'a kid too long', pg_temp.try(jwk || jsonb_build_object('kid', repeat('k', 256)))
+    FROM rls_keys WHERE name = 'rsa';
 SELECT cozi.add_secret('short');
 SELECT cozi.add_secret('31 bytes are not enough.......x');
 SELECT cozi.add_secret(NULL);
@@ -56,9 +74,12 @@ SELECT kid, alg FROM cozi.jwks;
 TRUNCATE cozi.jwks;
 
 -- rotation: two keys at once, then the old one goes
-SELECT pg_temp.sign(format('{"sub":"ann","exp":%s}', extract(epoch FROM now())::bigint + 600), '{"alg":"HS256","kid":"old"}') AS old,
-       pg_temp.sign(format('{"sub":"ann","exp":%s}', extract(epoch FROM now())::bigint + 600), '{"alg":"HS256","kid":"new"}', 'the next secret, of 32 bytes or more') AS new,
-       pg_temp.token('ann') AS kidless, pg_temp.token('ann', secret => 'the next secret, of 32 bytes or more') AS kidless_new \gset
+SELECT pg_temp.sign(format('{"sub":"ann","exp":%s}', extract(epoch FROM now())::bigint + 600),
+    '{"alg":"HS256","kid":"old"}') AS old,
+       pg_temp.sign(format('{"sub":"ann","exp":%s}', extract(epoch FROM now())::bigint + 600),
+           '{"alg":"HS256","kid":"new"}', 'the next secret, of 32 bytes or more') AS new,
+       pg_temp.token('ann') AS kidless, pg_temp.token('ann',
+           secret => 'the next secret, of 32 bytes or more') AS kidless_new \gset
 SELECT cozi.login(:'old');
 SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more', 'old');
 SELECT cozi.add_secret('the next secret, of 32 bytes or more', 'new', now() + '1 hour');
@@ -99,7 +120,8 @@ SELECT cozi.login(:'kidless');
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT cozi.uid();
 SAVEPOINT s;
-INSERT INTO cozi.jwks (jwk) VALUES ('{"kty":"oct","k":"YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDMyIGJ5dGVzIG9yIG1vcmU"}');
+INSERT INTO cozi.jwks (jwk) VALUES
+    ('{"kty":"oct","k":"YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDMyIGJ5dGVzIG9yIG1vcmU"}');
 SELECT cozi.login(:'kidless');
 ROLLBACK TO s;
 SELECT cozi.login(:'kidless');
@@ -132,7 +154,8 @@ SELECT count(*) FROM pg_statistic s WHERE starelid = 'cozi.jwks'::regclass AND s
 SET row_security = off;
 SELECT * FROM cozi.jwks;
 RESET row_security;
-INSERT INTO cozi.jwks (jwk) VALUES ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}');
+INSERT INTO cozi.jwks (jwk) VALUES
+    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}');
 SELECT cozi.add_secret('my own secret, which has 32 bytes or more');
 SELECT cozi.retire_key('new');
 SELECT cozi.check_token(:'kidless');
@@ -144,7 +167,7 @@ SELECT count(*) FROM pg_statistic s WHERE starelid = 'cozi.jwks'::regclass AND s
 
 -- they are saved with the database
 SELECT c::regclass, condition FROM pg_extension, unnest(extconfig, extcondition) u(c, condition)
-WHERE extname = 'cozi' AND c IN ('cozi.jwks'::regclass, 'cozi.jwks_id_seq'::regclass);
+WHERE extname = 'cozi' AND c = 'cozi.jwks'::regclass;
 
 REVOKE ALL ON cozi.jwks FROM rls_reader;
 REVOKE ALL ON SCHEMA cozi FROM rls_reader;

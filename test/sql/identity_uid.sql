@@ -12,7 +12,8 @@ SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more');
 
 \set ann '11111111-1111-4111-8111-111111111111'
 \set bob '22222222-2222-4222-8222-222222222222'
-SELECT pg_temp.token(:'ann', '{"role": "editor", "n": 1.50, "deep": {"a": [1]}, "yes": true, "none": null}') AS ann_token,
+SELECT pg_temp.token(:'ann',
+    '{"role": "editor", "n": 1.50, "deep": {"a": [1]}, "yes": true, "none": null}') AS ann_token,
        pg_temp.token(:'bob') AS bob_token, pg_temp.token('42') AS number_token,
        pg_temp.token('auth0|käthe') AS text_token \gset
 CREATE VIEW rls_who AS SELECT cozi.uid(), cozi.uid_bigint(), cozi.uid_text();
@@ -32,7 +33,8 @@ SELECT cozi.login(:'ann_token');
 SELECT * FROM rls_who;
 SELECT cozi.require_uid(), cozi.require_uid_text();
 SELECT cozi.claims() - 'exp' AS claims;
-SELECT c, cozi.claim(c) FROM unnest(array['sub', 'role', 'n', 'deep', 'yes', 'none', 'missing', NULL]) c;
+SELECT c, cozi.claim(c) FROM unnest(array['sub', 'role', 'n', 'deep', 'yes', 'none', 'missing',
+    NULL]) c;
 SAVEPOINT s;
 SELECT cozi.require_uid_bigint();
 ROLLBACK TO s;
@@ -52,7 +54,8 @@ RESET ROLE;
 SELECT s AS subject, u.* FROM (VALUES
     ('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'), ('a0eebc999c0b4ef8bb6d6bb9bd380a11'),
     ('{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'), ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1g'),
-    ('0'), ('-1'), ('9223372036854775807'), ('9223372036854775808'), ('-9223372036854775808'), ('-9223372036854775809'),
+    ('0'), ('-1'), ('9223372036854775807'), ('9223372036854775808'), ('-9223372036854775808'),
+        ('-9223372036854775809'),
     ('007'), ('+7'), (' 7'), ('7 '), ('-0'), ('-'), ('1e3'), ('99999999999999999999999')) v(s),
     LATERAL (SELECT cozi.login(pg_temp.token(s)) OFFSET 0) l,
     LATERAL (SELECT cozi.uid(), cozi.uid_bigint() WHERE l.login IS NOT NULL OFFSET 0) u;
@@ -132,15 +135,18 @@ RESET ROLE;
 SELECT uid FROM rls_who;
 
 -- functions with settings of their own, and of another owner
-CREATE FUNCTION rls_definer() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+CREATE FUNCTION rls_definer() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path =
+    pg_catalog
     RETURN current_user || ' ' || (cozi.uid())::text;
-CREATE FUNCTION rls_login(token text) RETURNS text LANGUAGE sql SET search_path = pg_catalog SET work_mem = '1MB'
+CREATE FUNCTION rls_login(token text) RETURNS text LANGUAGE sql SET search_path = pg_catalog SET
+    work_mem = '1MB'
     RETURN cozi.login(token);
 SET ROLE rls_app;
 BEGIN;
 SELECT rls_login(:'ann_token');
 SELECT uid FROM rls_who;
-SELECT rls_definer() = (SELECT rolname FROM pg_roles WHERE oid = 10) || ' ' || :'ann' AS the_callers;
+SELECT rls_definer() = (SELECT rolname FROM pg_roles WHERE oid = 10) || ' ' || :'ann'
+    AS the_callers;
 COMMIT;
 RESET ROLE;
 DROP FUNCTION rls_definer, rls_login;
@@ -170,7 +176,8 @@ BEGIN; SELECT cozi.login(:'bob_token'); EXECUTE mine; COMMIT;
 EXECUTE mine;
 EXPLAIN (COSTS OFF) EXECUTE mine;
 RESET plan_cache_mode;
-BEGIN; SELECT cozi.login(:'bob_token'); EXECUTE mine; SELECT cozi.login(:'ann_token'); EXECUTE mine; COMMIT;
+BEGIN; SELECT cozi.login(:'bob_token'); EXECUTE mine; SELECT cozi.login(:'ann_token'); EXECUTE
+    mine; COMMIT;
 
 -- workers see their leader's identity
 SET min_parallel_table_scan_size = 0;
@@ -179,8 +186,10 @@ SET parallel_tuple_cost = 0;
 SET parallel_leader_participation = off;
 SET max_parallel_workers_per_gather = 2;
 EXPLAIN (COSTS OFF) SELECT id FROM rls_posts;
-BEGIN; SELECT cozi.login(:'ann_token'); SELECT count(*), min(cozi.claim('sub')) FROM rls_posts; ROLLBACK;
-BEGIN; SELECT cozi.login(:'bob_token'); SELECT cozi.logout(); SELECT count(*) FROM rls_posts; ROLLBACK;
+BEGIN; SELECT cozi.login(:'ann_token'); SELECT count(*), min(cozi.claim('sub'))
+    FROM rls_posts; ROLLBACK;
+BEGIN; SELECT cozi.login(:'bob_token'); SELECT cozi.logout(); SELECT count(*)
+    FROM rls_posts; ROLLBACK;
 SELECT count(*) FROM rls_posts;
 RESET ALL;
 RESET ROLE;
@@ -198,8 +207,10 @@ RESET cozi.identity;
 SET cozi.identity TO DEFAULT;
 ALTER ROLE rls_app SET cozi.identity = :'forged';
 ALTER ROLE rls_app SET cozi.identity FROM CURRENT;
-CREATE FUNCTION pg_temp.forge() RETURNS uuid LANGUAGE sql SET cozi.identity = '{"sub":"22222222-2222-4222-8222-222222222222"}' RETURN cozi.uid();
-CREATE FUNCTION pg_temp.forge_current() RETURNS uuid LANGUAGE sql SET cozi.identity FROM CURRENT RETURN cozi.uid();
+CREATE FUNCTION pg_temp.forge() RETURNS uuid LANGUAGE sql SET cozi.identity =
+    '{"sub":"22222222-2222-4222-8222-222222222222"}' RETURN cozi.uid();
+CREATE FUNCTION pg_temp.forge_current() RETURNS uuid LANGUAGE sql SET cozi.identity FROM CURRENT
+    RETURN cozi.uid();
 SET cozi.identiti = 'x';
 SET cozi.jwt_audience = 'mine';
 SET cozi.jwt_max_lifetime = 0;
@@ -220,7 +231,8 @@ SET cozi.identity = :'forged';
 SELECT set_config('cozi.identity', :'forged', true);
 ALTER SYSTEM SET cozi.identity = :'forged';
 ALTER ROLE rls_app SET cozi.identity = :'forged';
-DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET cozi.identity = %L', current_database(), '{"sub":"1"}'); END $$;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET cozi.identity = %L', current_database(),
+    '{"sub":"1"}'); END $$;
 SELECT * FROM rls_who;
 -- whoever clears it is nobody
 BEGIN;
@@ -233,8 +245,10 @@ ROLLBACK;
 SELECT proname, provolatile, proparallel, proleakproof, proisstrict,
        has_function_privilege('rls_app', oid, 'execute') AS anybody
 FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace
-AND proname IN ('login', 'logout', 'uid', 'uid_bigint', 'uid_text', 'require_uid', 'require_uid_bigint', 'require_uid_text',
-                'claims', 'claim', 'add_key', 'add_secret', 'retire_key', 'check_token', 'jwk_alg')
+AND proname IN ('login', 'logout', 'uid', 'uid_bigint', 'uid_text', 'require_uid',
+    'require_uid_bigint', 'require_uid_text',
+                'claims', 'claim', 'add_key', 'add_secret', 'retire_key', 'check_token',
+                    'jwk_alg')
 ORDER BY proname COLLATE "C";
 
 DROP VIEW rls_who;
