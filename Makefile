@@ -49,6 +49,11 @@ include $(PGXS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h)
 
+# Functions that differ in the types of their arguments alone are a table.
+SQL_TABLES = $(wildcard sql/*/*.tsv)
+$(SQL_TABLES:.tsv=.sql): %.sql: %.tsv sql/functions.awk
+	awk -f sql/functions.awk $< > $@
+
 # sql/build says what the two scripts take from the parts.
 sql/cozi--$(EXTVERSION).sql: $(SQL_PARTS) sql/order sql/build cozi.control
 	sql/build install > $@

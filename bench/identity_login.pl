@@ -3,17 +3,18 @@
 use strict;
 use warnings;
 use Bench;
-use Digest::SHA qw(hmac_sha256);
+use Digest::SHA  qw(hmac_sha256);
 use MIME::Base64 qw(encode_base64 encode_base64url decode_base64);
 
 my $dbh = Bench::connect();
 $dbh->do('CREATE EXTENSION cozi');
 $dbh->do('CREATE EXTENSION pgcrypto');
 
-# --- tokens -------------------------------------------------------------------
+# Tokens
 
 my $secret = 'super-secret-jwt-token-with-at-least-32-characters-long';
-my $payload = sprintf('{"iss":"https://issuer.example/auth/v1","sub":"11111111-1111-4111-8111-111111111111","aud":"authenticated",'
+my $payload = sprintf(
+	'{"iss":"https://issuer.example/auth/v1","sub":"11111111-1111-4111-8111-111111111111","aud":"authenticated",'
 	  . '"exp":%d,"iat":%d,"email":"somebody@example.org","phone":"","app_metadata":{"provider":"email","providers":["email"]},'
 	  . '"user_metadata":{},"role":"authenticated","aal":"aal1","session_id":"d4b5e0a2-6b1e-4c09-a9a8-3b1a4b7c9d00","is_anonymous":false}',
 	time + 3600, time);
@@ -23,23 +24,33 @@ $dbh->do('SELECT cozi.add_secret(?)', undef, $secret);
 
 # ES256 by the openssl command: a key, its point, a signature in DER made r and s
 my $dir = $ENV{COZI_WORK} || '/tmp';
-system("openssl ecparam -name prime256v1 -genkey -noout -out $dir/ec.pem 2>$dir/ec.log") == 0 or die 'openssl ecparam';
+system("openssl ecparam -name prime256v1 -genkey -noout -out $dir/ec.pem 2>$dir/ec.log") == 0
+  or die 'openssl ecparam';
 my $spki = qx(openssl ec -in $dir/ec.pem -pubout -outform DER 2>>$dir/ec.log);
 my ($x, $y) = (substr($spki, -64, 32), substr($spki, -32));
-my $es_part = encode_base64url('{"alg":"ES256","typ":"JWT","kid":"es"}') . '.' . encode_base64url($payload);
+my $es_part =
+  encode_base64url('{"alg":"ES256","typ":"JWT","kid":"es"}') . '.' . encode_base64url($payload);
 open(my $h, '>', "$dir/part") or die $!;
 print $h $es_part;
 close $h;
 my $der = qx(openssl dgst -sha256 -sign $dir/ec.pem $dir/part 2>>$dir/ec.log);
-my ($r, $s) = $der =~ /^\x30.\x02(.)/s ? do {
+my ($r, $s) = $der =~ /^\x30.\x02(.)/s
+  ? do
+{
 	my $rl = ord(substr($der, 3, 1));
 	(substr($der, 4, $rl), substr($der, 6 + $rl));
-} : die 'not a DER signature';
+  }
+  : die 'not a DER signature';
 for ($r, $s) { s/^\x00+//; $_ = ("\x00" x (32 - length)) . $_; }
 my $es256 = $es_part . '.' . encode_base64url($r . $s);
-$dbh->do('SELECT cozi.add_key(?)', undef, sprintf('{"kty":"EC","crv":"P-256","kid":"es","x":"%s","y":"%s"}', encode_base64url($x), encode_base64url($y)));
+$dbh->do(
+	'SELECT cozi.add_key(?)',
+	undef,
+	sprintf(
+		'{"kty":"EC","crv":"P-256","kid":"es","x":"%s","y":"%s"}',
+		encode_base64url($x), encode_base64url($y)));
 
-# --- what one would write without cozi: pgjwt's way, pgcrypto below -----------------
+# What one would write without cozi: pgjwt's way, pgcrypto below
 
 $dbh->do($_) for (<<'END', <<'END', <<'END');
 CREATE FUNCTION url_decode(data text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
@@ -74,11 +85,13 @@ END
 # Microseconds of the backend's CPU time a call, the rows' own cost taken off:
 # n rows in one statement.
 my $pid = $dbh->{pg_pid};
+
 sub cpu
 {
 	open(my $stat, '<', "/proc/$pid/schedstat") or die "/proc/$pid/schedstat: $!";
 	return (split ' ', scalar <$stat>)[0] / 1e3;
 }
+
 sub rows
 {
 	my ($expression, $n) = @_;
@@ -87,6 +100,7 @@ sub rows
 	return (cpu() - $before) / $n;
 }
 my %empty;
+
 sub per_call
 {
 	my ($expression, $n) = @_;
@@ -96,7 +110,7 @@ sub per_call
 }
 $dbh->do('SET max_parallel_workers_per_gather = 0');
 
-# --- OpenSSL alone ---------------------------------------------------------------------
+# OpenSSL alone
 
 sub openssl_hmac
 {
@@ -105,6 +119,7 @@ sub openssl_hmac
 	$out =~ /Doing .*?: (\d+) .* in ([\d.]+)s/ or die $out;
 	return $2 * 1e6 / $1;
 }
+
 sub openssl_es256
 {
 	my $out = qx(openssl speed -seconds 1 ecdsap256 2>&1);
@@ -113,17 +128,27 @@ sub openssl_es256
 }
 
 Bench::title('login(), a token of ' . length($hs256) . ' bytes as Supabase signs them');
-Bench::pair('login, HS256', runs => 7, unit => 'us', floor => 10,
+Bench::pair(
+	'login, HS256',
+	runs => 7,
+	unit => 'us',
+	floor => 10,
 	new => [ 'cozi.login', sub { per_call("cozi.login('$hs256')") } ],
 	old => [ 'plpgsql and pgcrypto', sub { per_call("sql_login('$hs256', '$secret')", 2000) } ]);
-Bench::pair('login, HS256, beside OpenSSL', runs => 5, unit => 'us',
+Bench::pair(
+	'login, HS256, beside OpenSSL',
+	runs => 5,
+	unit => 'us',
 	new => [ 'cozi.login', sub { per_call("cozi.login('$hs256')") } ],
 	old => [ 'HMAC alone', \&openssl_hmac ]);
-Bench::pair('login, ES256, beside OpenSSL', runs => 5, unit => 'us',
+Bench::pair(
+	'login, ES256, beside OpenSSL',
+	runs => 5,
+	unit => 'us',
 	new => [ 'cozi.login', sub { per_call("cozi.login('$es256')", 2000) } ],
 	old => [ 'ECDSA verify alone', \&openssl_es256 ]);
 
-# --- who is it, half a million times ---------------------------------------------------------
+# Who is it, half a million times
 
 $dbh->begin_work;
 $dbh->do('SELECT cozi.login(?)', undef, $hs256);
@@ -137,10 +162,22 @@ sub nanoseconds
 }
 
 Bench::title('who is it, nanoseconds a call');
-Bench::pair('uid()', runs => 5, unit => 'ns',
+Bench::pair(
+	'uid()',
+	runs => 5,
+	unit => 'ns',
 	new => [ 'cozi.uid()', sub { nanoseconds('cozi.uid()') } ],
-	old => [ "current_setting()::jsonb->>'sub'", sub { nanoseconds("(current_setting('request.jwt.claims', true)::jsonb->>'sub')::uuid") } ]);
-Bench::pair('claim()', runs => 5, unit => 'ns',
+	old => [
+		"current_setting()::jsonb->>'sub'",
+		sub { nanoseconds("(current_setting('request.jwt.claims', true)::jsonb->>'sub')::uuid") }
+	]);
+Bench::pair(
+	'claim()',
+	runs => 5,
+	unit => 'ns',
 	new => [ "cozi.claim('role')", sub { nanoseconds("cozi.claim('role')") } ],
-	old => [ "current_setting()::jsonb->>'role'", sub { nanoseconds("current_setting('request.jwt.claims', true)::jsonb->>'role'") } ]);
+	old => [
+		"current_setting()::jsonb->>'role'",
+		sub { nanoseconds("current_setting('request.jwt.claims', true)::jsonb->>'role'") }
+	]);
 $dbh->rollback;

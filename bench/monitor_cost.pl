@@ -16,14 +16,14 @@ use strict;
 use warnings;
 use Bench;
 use IO::Socket::UNIX;
-use List::Util qw(sum);
+use List::Util  qw(sum);
 use Time::HiRes qw(time);
 
 my $starts = 5;
 my $rounds = $ENV{BENCH_ROUNDS} || 12_000;
-my $burst  = 40;
+my $burst = 40;
 
-# --- a connection that speaks the protocol itself -------------------------
+# A connection that speaks the protocol itself
 
 my ($sock, $pid);
 
@@ -31,6 +31,7 @@ sub message { return $_[0] . pack('N', length($_[1]) + 4) . $_[1]; }
 
 # Read until n times ReadyForQuery.
 my $buffer = '';
+
 sub ready
 {
 	my ($n) = @_;
@@ -53,16 +54,21 @@ sub ready
 sub simple { $sock->syswrite(message('Q', "$_[0]\0")); ready(1); return; }
 
 my $startup = pack('N', 196608) . "user\0$ENV{PGUSER}\0database\0$ENV{PGDATABASE}\0\0";
+
 sub connect_raw
 {
-	$sock = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => "$ENV{PGHOST}/.s.PGSQL.$ENV{PGPORT}") or die $!;
+	$sock = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => "$ENV{PGHOST}/.s.PGSQL.$ENV{PGPORT}")
+	  or die $!;
 	$buffer = '';
 	$sock->syswrite(pack('N', length($startup) + 4) . $startup);
 	ready(1);
 	my $dbh = Bench::connect();
-	($pid) = $dbh->selectrow_array("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+	($pid) = $dbh->selectrow_array(
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+	);
 	$dbh->disconnect;
-	$sock->syswrite(message('P', "s\0SELECT v FROM t WHERE id = \$1::int\0" . pack('n', 0)) . message('S', ''));
+	$sock->syswrite(
+		message('P', "s\0SELECT v FROM t WHERE id = \$1::int\0" . pack('n', 0)) . message('S', ''));
 	ready(1);
 	return;
 }
@@ -77,7 +83,9 @@ $dbh->disconnect;
 
 my $requests = join '', map {
 	my $id = 1 + ($_ * 7919) % 100000;
-	message('B', "\0s\0" . pack('n n N/a* n', 0, 1, $id, 0)) . message('E', "\0" . pack('N', 0)) . message('S', '')
+	message('B', "\0s\0" . pack('n n N/a* n', 0, 1, $id, 0))
+	  . message('E', "\0" . pack('N', 0))
+	  . message('S', '')
 } 1 .. $burst;
 
 sub on_cpu
@@ -90,15 +98,21 @@ sub on_cpu
 sub restart
 {
 	my ($preload) = @_;
-	system("pg_ctl -w -s -m fast -o \"-c shared_preload_libraries='$preload'\" restart >/dev/null") == 0 or die 'the server did not restart';
+	system("pg_ctl -w -s -m fast -o \"-c shared_preload_libraries='$preload'\" restart >/dev/null")
+	  == 0
+	  or die 'the server did not restart';
 	return;
 }
 
 my %mode = (
-	nothing => 'SET pg_stat_statements.track = none; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
-	pgss => 'SET pg_stat_statements.track = top; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
-	both => 'SET pg_stat_statements.track = top; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
-	cozi => 'SET pg_stat_statements.track = none; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
+	nothing =>
+	  'SET pg_stat_statements.track = none; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
+	pgss =>
+	  'SET pg_stat_statements.track = top; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
+	both =>
+	  'SET pg_stat_statements.track = top; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
+	cozi =>
+	  'SET pg_stat_statements.track = none; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
 );
 
 # CPU time in us for each statement of a burst.
@@ -109,12 +123,14 @@ sub run
 	my $before = on_cpu();
 	$sock->syswrite($requests);
 	ready($burst);
-	select(undef, undef, undef, 0.0002);	# until the backend sleeps, and is accounted for
+	select(undef, undef, undef, 0.0002);    # until the backend sleeps, and is accounted for
 	return (on_cpu() - $before) / 1e3 / $burst;
 }
 
-my @order = ([qw(nothing pgss both)], [qw(pgss both nothing)], [qw(both nothing pgss)],
-	[qw(both pgss nothing)], [qw(nothing both pgss)], [qw(pgss nothing both)]);
+my @order = (
+	[qw(nothing pgss both)], [qw(pgss both nothing)],
+	[qw(both nothing pgss)], [qw(both pgss nothing)],
+	[qw(nothing both pgss)], [qw(pgss nothing both)]);
 my (@pgss, @cozi, @base);
 for my $start (1 .. $starts)
 {
@@ -132,29 +148,38 @@ for my $start (1 .. $starts)
 }
 $rounds = @base;
 
-# --- what it says ---------------------------------------------------------
+# What it says
 
 # 95 % of 2,000 resamples of the alternations lie between these
 sub bootstrap
 {
 	my ($statistic, $n) = @_;
-	my @s = sort { $a <=> $b } map { $statistic->([ map { int rand $n } 1 .. $n ]) } 1 .. 2000;
+	my @s = sort { $a <=> $b } map {
+		$statistic->([ map { int rand $n } 1 .. $n ])
+	} 1 .. 2000;
 	return @s[ 0.025 * @s, 0.975 * @s ];
 }
 
 srand 1;
-my $added = sub { my ($v) = @_; return sub { return Bench::median(@{$v}[ @{ $_[0] } ]); } };
+my $added = sub {
+	my ($v) = @_;
+	return sub { return Bench::median(@{$v}[ @{ $_[0] } ]); }
+};
 my $share = sub { my ($i) = @_; return Bench::median(@cozi[@$i]) / Bench::median(@pgss[@$i]); };
 my $all = [ 0 .. $rounds - 1 ];
 
-print "\ncost of a statement, $rounds alternations of $burst prepared lookups, one backend each of $starts starts\n";
+print
+  "\ncost of a statement, $rounds alternations of $burst prepared lookups, one backend each of $starts starts\n";
 printf "%-52s %8.3f us\n", 'the statement, nothing measured', Bench::median(@base);
-printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'pg_stat_statements adds', $added->(\@pgss)->($all), bootstrap($added->(\@pgss), $rounds);
-printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'cozi adds to that', $added->(\@cozi)->($all), bootstrap($added->(\@cozi), $rounds);
+printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'pg_stat_statements adds',
+  $added->(\@pgss)->($all), bootstrap($added->(\@pgss), $rounds);
+printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'cozi adds to that', $added->(\@cozi)->($all),
+  bootstrap($added->(\@cozi), $rounds);
 my ($low, $high) = bootstrap($share, $rounds);
-printf "%-52s %8.2f     (95 %%: %.2f .. %.2f)  at most 0.50: %s\n", 'cozi / pg_stat_statements', $share->($all), $low, $high, $high <= 0.5 ? 'yes' : 'NO';
+printf "%-52s %8.2f     (95 %%: %.2f .. %.2f)  at most 0.50: %s\n", 'cozi / pg_stat_statements',
+  $share->($all), $low, $high, $high <= 0.5 ? 'yes' : 'NO';
 
-# --- beside: servers with and without, pgbench -S -------------------------
+# Beside: servers with and without, pgbench -S
 
 my %tps;
 restart('');
@@ -166,12 +191,15 @@ for my $i (1 .. 5)
 	{
 		restart($preload);
 		Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 1, args => ['-S']);
-		push @{ $tps{$preload} }, Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 3, args => ['-S']);
+		push @{ $tps{$preload} },
+		  Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 3, args => ['-S']);
 	}
 }
-print "\npgbench -S -M prepared -c 2, 5 runs of 3 s each in turn: transactions a second, and the share of the first\n";
+print
+  "\npgbench -S -M prepared -c 2, 5 runs of 3 s each in turn: transactions a second, and the share of the first\n";
 for my $preload (@servers)
 {
 	my @share = map { $tps{$preload}[$_] / $tps{''}[$_] } 0 .. 4;
-	printf "%-52s %-30s %s\n", "preloaded: " . ($preload || 'nothing'), Bench::spread('%.0f', @{ $tps{$preload} }), Bench::spread('%.3f', @share);
+	printf "%-52s %-30s %s\n", "preloaded: " . ($preload || 'nothing'),
+	  Bench::spread('%.0f', @{ $tps{$preload} }), Bench::spread('%.3f', @share);
 }

@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use Bench;
-use Digest::SHA qw(hmac_sha256);
+use Digest::SHA  qw(hmac_sha256);
 use MIME::Base64 qw(encode_base64url);
 
 my $dbh = Bench::connect();
@@ -12,7 +12,8 @@ my $secret = 'a secret of the bench, with 32 bytes or more';
 my $posts = $ENV{COZI_BENCH_POSTS} || 1_000_000;
 my $authors = $posts / 5;
 
-$dbh->do($_) for (
+$dbh->do($_)
+  for (
 	'CREATE EXTENSION cozi',
 	"SELECT cozi.add_secret('$secret')",
 	'CREATE FUNCTION person(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN md5(n::text)::uuid',
@@ -52,11 +53,13 @@ $dbh->do($_) for (
 sub token
 {
 	my ($sub) = @_;
-	my $part = encode_base64url('{"alg":"HS256"}') . '.' . encode_base64url(sprintf('{"sub":"%s","exp":%d}', $sub, time + 3600));
+	my $part = encode_base64url('{"alg":"HS256"}') . '.'
+	  . encode_base64url(sprintf('{"sub":"%s","exp":%d}', $sub, time + 3600));
 	return $part . '.' . encode_base64url(hmac_sha256($part, $secret));
 }
 
 my $pid = $dbh->{pg_pid};
+
 sub cpu
 {
 	open(my $stat, '<', "/proc/$pid/schedstat") or die "/proc/$pid/schedstat: $!";
@@ -78,7 +81,8 @@ sub under
 		$dbh->begin_work;
 		$dbh->do('SET LOCAL max_parallel_workers_per_gather = 0');
 		$dbh->do('SELECT cozi.login(?)', undef, $token);
-		$dbh->do("SELECT set_config('request.jwt.claims', ?, true)", undef, qq({"sub":"$sub","role":"app"}));
+		$dbh->do("SELECT set_config('request.jwt.claims', ?, true)",
+			undef, qq({"sub":"$sub","role":"app"}));
 		$dbh->do('SET LOCAL ROLE app') if $policy;
 		my $before = cpu();
 		$dbh->selectall_arrayref($query);
@@ -88,14 +92,26 @@ sub under
 	return $took / $times;
 }
 
-# --- ownership ------------------------------------------------------------------
+# Ownership
 
 my $count = 'SELECT count(*) FROM posts';
 my ($me) = $dbh->selectrow_array('SELECT person(5)');
-sub owner { my ($name, $policy, $times, %o) = @_;
-	Bench::pair("is_owner, count(*), $name", runs => 3, unit => 'ms', %o,
+
+sub owner
+{
+	my ($name, $policy, $times, %o) = @_;
+	Bench::pair(
+		"is_owner, count(*), $name",
+		runs => 3,
+		unit => 'ms',
+		%o,
 		new => [ 'is_owner', sub { under('cozi.is_owner(author)', 5, $count, 200) } ],
-		old => [ $name, sub { under($policy, 5, $policy ? $count : "$count WHERE author = '$me'", $times) } ]); return; }
+		old => [
+			$name,
+			sub { under($policy, 5, $policy ? $count : "$count WHERE author = '$me'", $times) }
+		]);
+	return;
+}
 
 Bench::title("whose rows: $posts posts, CPU time");
 owner('no policy, WHERE', undef, 200);
@@ -104,14 +120,17 @@ owner('plpgsql helper', 'helper(author)', 1, floor => 1000);
 owner('auth.uid() = author', 'auth.uid() = author', 200);
 owner('(select auth.uid()) = author', '(SELECT auth.uid()) = author', 200);
 
-# --- the feed, and all rows -----------------------------------------------------------
+# The feed, and all rows
 
-my @queries = ([ 'feed', 'SELECT * FROM posts ORDER BY created_at DESC LIMIT 50', 10 ], [ 'count(*)', $count, 2 ]);
+my @queries = (
+	[ 'feed', 'SELECT * FROM posts ORDER BY created_at DESC LIMIT 50', 10 ],
+	[ 'count(*)', $count, 2 ]);
 my @viewers = (10, 1000, $authors / 2);
 my %as = (
 	'EXISTS' => 'EXISTS (SELECT FROM follows WHERE follower = cozi.uid() AND followee = author)',
 	'IN' => 'author IN (SELECT followee FROM follows WHERE follower = cozi.uid())',
-	'ANY(array)' => 'author = ANY (ARRAY(SELECT followee FROM follows WHERE follower = cozi.uid()))');
+	'ANY(array)' => 'author = ANY (ARRAY(SELECT followee FROM follows WHERE follower = cozi.uid()))'
+);
 
 sub compare
 {
@@ -121,7 +140,10 @@ sub compare
 		my ($what, $sql, $times) = @$query;
 		foreach my $form (sort keys %others)
 		{
-			Bench::pair("$name, $what, $form", runs => 5, unit => 'ms',
+			Bench::pair(
+				"$name, $what, $form",
+				runs => 5,
+				unit => 'ms',
 				new => [ $name, sub { under($predicate, -$edges, $sql, $times) } ],
 				old => [ $form, sub { under($others{$form}, -$edges, $sql, 2) } ]);
 		}
@@ -135,30 +157,58 @@ foreach my $edges (@viewers)
 	compare('is_following', 'cozi.is_following(author)', $edges, %as);
 }
 
-# --- what may be seen --------------------------------------------------------------------
+# What may be seen
 
 sub by_hand
 {
 	my ($following, $member, $not_blocked) = @_;
-	return "author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following OR visibility = 'group' AND $member) AND $not_blocked";
+	return
+	  "author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following OR visibility = 'group' AND $member) AND $not_blocked";
 }
 my %views = (
-	'OR of EXISTS' => by_hand($as{EXISTS}, 'EXISTS (SELECT FROM members m WHERE m.member = cozi.uid() AND m.grp = posts.grp)',
-		'NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid() AND blocked = author) AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'),
-	'OR of IN' => by_hand($as{IN}, 'grp IN (SELECT m.grp FROM members m WHERE m.member = cozi.uid())',
-		'author NOT IN (SELECT blocked FROM blocks WHERE blocker = cozi.uid()) AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'));
+	'OR of EXISTS' => by_hand(
+		$as{EXISTS},
+		'EXISTS (SELECT FROM members m WHERE m.member = cozi.uid() AND m.grp = posts.grp)',
+		'NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid() AND blocked = author) AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'
+	),
+	'OR of IN' => by_hand(
+		$as{IN},
+		'grp IN (SELECT m.grp FROM members m WHERE m.member = cozi.uid())',
+		'author NOT IN (SELECT blocked FROM blocks WHERE blocker = cozi.uid()) AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'
+	));
 foreach my $edges (@viewers)
 {
 	Bench::title("what may be seen: $edges followees, 20 groups, 100 blocks, CPU time");
 	compare('can_view', 'cozi.can_view(visibility, author, grp)', $edges, %views);
 }
 
-# --- what the edges cost: LOAD_FACTOR of src/edge/answer.c -------------------------------
+# What the edges cost: LOAD_FACTOR of src/edge/answer.c
 
 Bench::title('one edge of the caller, CPU time');
 my $viewer = $authors / 2;
 $dbh->do('DROP INDEX blocks_blocked_blocker_idx');
-Bench::pair('an edge read in bulk, a target probed', runs => 5, unit => 'us', floor => 1,
-	new => [ 'edge', sub { under(undef, -$viewer, q(SELECT cardinality(cozi.edge_targets_uuid('following'))), 3) * 1000 / $viewer } ],
-	old => [ 'probe', sub { (under(undef, -$viewer, 'SELECT count(cozi.is_blocked_by(person(g))) FROM generate_series(200001, 300000) g', 1)
-				- under(undef, -$viewer, 'SELECT count(person(g)) FROM generate_series(200001, 300000) g', 1)) / 100 } ]);
+Bench::pair(
+	'an edge read in bulk, a target probed',
+	runs => 5,
+	unit => 'us',
+	floor => 1,
+	new => [
+		'edge',
+		sub {
+			under(undef, -$viewer, q(SELECT cardinality(cozi.edge_targets_uuid('following'))), 3) *
+			  1000 / $viewer;
+		}
+	],
+	old => [
+		'probe',
+		sub {
+			(   under(
+					undef,
+					-$viewer,
+					'SELECT count(cozi.is_blocked_by(person(g))) FROM generate_series(200001, 300000) g',
+					1
+				) - under(
+					undef, -$viewer,
+					'SELECT count(person(g)) FROM generate_series(200001, 300000) g', 1)) / 100;
+		}
+	]);

@@ -8,7 +8,8 @@ use Bench;
 my ($rows, $calls) = (500_000, 32);
 my $dbh = Bench::connect();
 $dbh->do('CREATE EXTENSION cozi');
-$dbh->do('CREATE TABLE keys AS SELECT n::bigint * 7919 AS k FROM generate_series(1, ?) n', undef, $rows);
+$dbh->do('CREATE TABLE keys AS SELECT n::bigint * 7919 AS k FROM generate_series(1, ?) n',
+	undef, $rows);
 $dbh->do('VACUUM ANALYZE keys');
 $dbh->do('SET max_parallel_workers_per_gather = 0');
 my ($pid) = $dbh->selectrow_array('SELECT pg_backend_pid()');
@@ -27,11 +28,21 @@ sub ns
 	$dbh->do("SELECT count($all) FROM keys");
 	return (cpu_ns() - $before) / ($rows * $calls);
 }
-sub call { my ($expression) = @_; return sub { return ns($expression) - ns('K'); }; }
+
+sub call
+{
+	my ($expression) = @_;
+	return sub { return ns($expression) - ns('K'); };
+}
 
 Bench::title(sprintf('nanoseconds of CPU a call, %d calls a run', $rows * $calls));
 for my $modulus (4, 64, 1024, 1000)
 {
-	Bench::pair("a bigint's shard of $modulus: at most 1.3x", runs => 9, unit => 'ns', floor => 0.77,
-		new => [ 'shard_of', call("cozi.shard_of(K, $modulus)") ], old => [ 'hashint8extended', call('hashint8extended(K, 42)') ]);
+	Bench::pair(
+		"a bigint's shard of $modulus: at most 1.3x",
+		runs => 9,
+		unit => 'ns',
+		floor => 0.77,
+		new => [ 'shard_of', call("cozi.shard_of(K, $modulus)") ],
+		old => [ 'hashint8extended', call('hashint8extended(K, 42)') ]);
 }

@@ -8,24 +8,34 @@ use Bench;
 use Posts;
 
 my $dbh = Bench::connect();
-my $n   = 1_000_000;
+my $n = 1_000_000;
 Posts::create($dbh, $n);
 my $as_of = $Posts::as_of;
 
 my %walk = map {
-	$_ => "SELECT item, value FROM cozi.top_ranked('posts', '$_', 50, points => 'points', interactions => 'interactions', as_of => '$as_of') ORDER BY rank"
+	$_ =>
+	  "SELECT item, value FROM cozi.top_ranked('posts', '$_', 50, points => 'points', interactions => 'interactions', as_of => '$as_of') ORDER BY rank"
 } qw(gravity hot_rank scaled_rank);
 my %call = (
-	gravity     => "cozi.gravity(points, created_at, '$as_of')",
-	hot_rank    => "cozi.hot_rank(points, created_at, '$as_of')",
+	gravity => "cozi.gravity(points, created_at, '$as_of')",
+	hot_rank => "cozi.hot_rank(points, created_at, '$as_of')",
 	scaled_rank => "cozi.scaled_rank(points, created_at, interactions, '$as_of')");
-my %sort = map { $_ => "SELECT id, $call{$_} AS v FROM posts ORDER BY v DESC, id DESC LIMIT 50" } keys %call;
-my $sql = "SELECT id, (points - 1) / power(extract(epoch FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
+my %sort =
+  map { $_ => "SELECT id, $call{$_} AS v FROM posts ORDER BY v DESC, id DESC LIMIT 50" } keys %call;
+my $sql =
+  "SELECT id, (points - 1) / power(extract(epoch FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
 	FROM posts ORDER BY v DESC, id DESC LIMIT 50";
 
-sub rows { return join "\n", map { "@$_" } @{ $dbh->selectall_arrayref($_[0]) }; }
+sub rows
+{
+	return join "\n", map { "@$_" } @{ $dbh->selectall_arrayref($_[0]) };
+}
 sub ask { return Posts::asked($dbh, @_); }
-sub ids { return join ' ', map { $_->[0] } @{ $dbh->selectall_arrayref($_[0]) }; }
+
+sub ids
+{
+	return join ' ', map { $_->[0] } @{ $dbh->selectall_arrayref($_[0]) };
+}
 
 sub verify
 {
@@ -51,20 +61,35 @@ sub fetched
 
 verify();
 Bench::title("top 50 of $n posts of 90 days, the same rows (verified)");
-Bench::pair('gravity : plain SQL float8, full sort', runs => 7, floor => 50,
-	new => ['top_ranked', ask($walk{gravity}, 10)], old => ['full sort', ask($sql)]);
-Bench::pair("$_ : cozi.$_(), full sort", runs => 7, $_ eq 'gravity' ? (floor => 50) : (),
-	new => ['top_ranked', ask($walk{$_}, 10)], old => ['full sort', ask($sort{$_})]) for qw(gravity hot_rank scaled_rank);
-print "  rows read of $n: ", join(', ', map { "$_ " . fetched($_) } qw(gravity hot_rank scaled_rank)), "\n";
+Bench::pair(
+	'gravity : plain SQL float8, full sort',
+	runs => 7,
+	floor => 50,
+	new => [ 'top_ranked', ask($walk{gravity}, 10) ],
+	old => [ 'full sort', ask($sql) ]);
+Bench::pair(
+	"$_ : cozi.$_(), full sort",
+	runs => 7,
+	$_ eq 'gravity' ? (floor => 50) : (),
+	new => [ 'top_ranked', ask($walk{$_}, 10) ],
+	old => [ 'full sort', ask($sort{$_}) ]) for qw(gravity hot_rank scaled_rank);
+print "  rows read of $n: ",
+  join(', ', map { "$_ " . fetched($_) } qw(gravity hot_rank scaled_rank)), "\n";
 
 $dbh->do('DROP INDEX posts_points, posts_created_at');
 $dbh->do('CREATE INDEX posts_points ON posts (points DESC) INCLUDE (created_at, id)');
 $dbh->do('CREATE INDEX posts_created_at ON posts (created_at DESC) INCLUDE (points, id)');
 $dbh->do('VACUUM posts');
 verify();
-Bench::pair('gravity, covering indexes', runs => 7,
-	new => ['top_ranked', ask($walk{gravity}, 10)], old => ['full sort', ask($sort{gravity})]);
+Bench::pair(
+	'gravity, covering indexes',
+	runs => 7,
+	new => [ 'top_ranked', ask($walk{gravity}, 10) ],
+	old => [ 'full sort', ask($sort{gravity}) ]);
 $dbh->do('DROP INDEX posts_points');
 verify();
-Bench::pair('gravity, no index on points', runs => 7,
-	new => ['top_ranked', ask($walk{gravity}, 10)], old => ['full sort', ask($sort{gravity})]);
+Bench::pair(
+	'gravity, no index on points',
+	runs => 7,
+	new => [ 'top_ranked', ask($walk{gravity}, 10) ],
+	old => [ 'full sort', ask($sort{gravity}) ]);

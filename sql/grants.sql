@@ -39,8 +39,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
-    ('PUBLIC', 'EXECUTE', 'is_edge is_following is_member has_blocked is_blocked_by'),
-    ('PUBLIC', 'EXECUTE', 'is_owner can_view'),
+    ('PUBLIC', 'EXECUTE', 'is_edge has_edge_role is_following is_member has_blocked'),
+    ('PUBLIC', 'EXECUTE', 'is_owner is_blocked_by can_view _protected _keep_owner'),
     ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
 
@@ -49,13 +49,17 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
-    ('owner', 'EXECUTE', 'rate_limit_reset'),
+    ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
+    ('owner', 'EXECUTE', 'create_rate_limit alter_rate_limit drop_rate_limit'),
+    ('owner', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
 
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
+    ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),
+    ('pg_monitor', 'EXECUTE', '_edge_trouble'),
     ('pg_monitor', 'EXECUTE', 'rate_limit_stats'),
     ('pg_monitor', 'SELECT',  'slow_queries slow_queries_by_total slow_queries_by_p99 slow_plans'),
     ('pg_monitor', 'SELECT',  'health regressions error_rate cache_hit connections table_sizes'),

@@ -21,21 +21,35 @@ BEGIN ATOMIC
         JOIN ours o ON o.classid = d.refclassid AND o.objid = d.refobjid
         WHERE d.refclassid = 'pg_proc'::regclass AND d.deptype <> 'e'
           AND NOT EXISTS (SELECT FROM ours i WHERE i.classid = d.classid AND i.objid = d.objid)
+    ), policies AS (
+        -- those of protect() stand beside its state, which names them
+        SELECT p.polname, p.polrelid,
+               p.polname IN ('cozi_select', 'cozi_insert', 'cozi_update', 'cozi_delete',
+                             'cozi_protected', 'cozi_closed')
+               AND EXISTS (SELECT FROM pg_policy s
+                           WHERE s.polrelid = p.polrelid
+                             AND s.polname IN ('cozi_protected', 'cozi_closed')) AS made
+        FROM uses u
+        JOIN pg_policy p
+          ON p.oid = u.objid AND u.classid = 'pg_policy'::regclass
     )
     SELECT s FROM (
         SELECT 1 AS step, format('SELECT cozi.drop_%s(%L);', k.kind, k.relation) AS s
         FROM cozi.kept k
         UNION ALL
-        SELECT CASE WHEN p.made THEN 3 ELSE 2 END,
-               CASE WHEN p.made
-                    THEN format('SELECT cozi.unprotect(%L);', p.polrelid::regclass)
-                    ELSE format('DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass) END
-        FROM (SELECT DISTINCT p.polrelid, m.made, CASE WHEN NOT m.made THEN p.polname END AS polname
-              FROM uses u
-              JOIN pg_policy p ON p.oid = u.objid AND u.classid = 'pg_policy'::regclass
-              CROSS JOIN LATERAL (
-                  SELECT coalesce(obj_description(p.oid, 'pg_policy')
-                                  LIKE 'made by cozi.protect: %', false)) AS m (made)) p
+        SELECT 2, format('DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass)
+        FROM policies p WHERE NOT p.made
+        UNION ALL
+        -- a child that is closed is opened with its parent
+        SELECT DISTINCT 3, format('SELECT cozi.unprotect(%L);', p.polrelid::regclass)
+        FROM policies p
+        WHERE p.polname = 'cozi_protected' OR p.polname = 'cozi_closed' AND NOT EXISTS (
+            WITH RECURSIVE up (oid) AS (
+                SELECT p.polrelid
+                UNION
+                SELECT h.inhparent FROM up JOIN pg_inherits h ON h.inhrelid = up.oid)
+            SELECT FROM up
+            JOIN pg_policy s ON s.polrelid = up.oid AND s.polname = 'cozi_protected')
         UNION ALL
         -- what a detached partition kept; the others go with their board
         SELECT 4, format('DROP TRIGGER IF EXISTS %I ON %s;', t.tgname, t.tgrelid::regclass)

@@ -133,7 +133,7 @@ WHERE r.relkind IN ('r', 'p') AND NOT r.rls
   AND NOT EXISTS (SELECT FROM tree t JOIN reach x ON x.relation = t.ancestor
       WHERE t.descendant = r.oid)
   AND NOT EXISTS (SELECT FROM protected_above a WHERE a.relation = r.oid)
-  AND NOT EXISTS (SELECT FROM cozi.edge_config e WHERE e.rel = r.oid AND h.writes)
+  AND NOT EXISTS (SELECT FROM cozi.edges e WHERE e.relation = r.oid AND h.writes)
 UNION ALL
 SELECT 'error', 'partition_open', r.oid::regclass, NULL, h.roles, NULL,
        format('%s may use %s directly, past the row-level security of %s', h.roles, r.name,
@@ -198,8 +198,8 @@ SELECT 'error', 'edge_writable', r.oid::regclass, NULL, h.roles, NULL,
        format('%s may write any row of %s, and edge %s tells policies who may see what', h.roles,
            r.name, string_agg(e.edge, ', ' ORDER BY e.edge)),
        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', r.name)
-FROM cozi.edge_config e
-JOIN relations r ON r.oid = e.rel
+FROM cozi.edges e
+JOIN relations r ON r.oid = e.relation
 JOIN reach h ON h.relation = r.oid
 WHERE NOT r.rls AND h.writes AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p
     WHERE p.polrelid = r.oid)
@@ -212,12 +212,12 @@ SELECT DISTINCT 'error', 'edge_writable', c.relation::regclass, c.name, c.role_n
            THEN format('ALTER POLICY %I ON %s WITH CHECK ((%s) AND cozi.is_owner(%I))', c.name,
                c.relation_name, c.check_text, e.src)
        END
-FROM cozi.edge_config e
-JOIN cozi._advisor_conditions c ON c.relation = e.rel
-JOIN pg_catalog.pg_attribute a ON a.attrelid = e.rel AND a.attname = e.src
+FROM cozi.edges e
+JOIN cozi._advisor_conditions c ON c.relation = e.relation
+JOIN pg_catalog.pg_attribute a ON a.attrelid = e.relation AND a.attname = e.src
 WHERE c.permissive AND c.is_api AND c.clause = 'check' AND c.on_command IN ('INSERT', 'UPDATE')
   AND NOT EXISTS (SELECT FROM facts f
-                  WHERE f.relation = e.rel AND f.attnum = a.attnum AND f.fact = 'owner'
+                  WHERE f.relation = e.relation AND f.attnum = a.attnum AND f.fact = 'owner'
                     AND (f.subject = c.oid OR EXISTS (SELECT FROM cozi._advisor_policies q
                         WHERE q.oid = f.subject AND NOT q.permissive)))
 UNION ALL

@@ -159,6 +159,13 @@ find_setting_compat(const char *name)
 #define MyProcLxid_compat (MyProc->lxid)
 #endif
 
+/* 16: reading a qualified name may fail softly */
+#if PG_VERSION_NUM >= 160000
+#define stringToQualifiedNameList_compat(name) stringToQualifiedNameList(name, NULL)
+#else
+#define stringToQualifiedNameList_compat(name) stringToQualifiedNameList(name)
+#endif
+
 /* 16: one function checks the owner of anything */
 #if PG_VERSION_NUM < 160000
 #define object_ownercheck(classid, objid, roleid) pg_class_ownercheck(objid, roleid)

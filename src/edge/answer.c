@@ -1,24 +1,30 @@
 /*
  * edge/answer.c
- *		Is there an edge between the caller and this one?  Remembered.
+ *		Is there an edge between the caller and a target?  Answers are cached.
  *
  * The law: never an answer that the statement's own snapshot would not give.
- * Answers are remembered only under a key that changes with everything an
+ * Answers are cached only under a key that changes with everything an
  * answer depends on: snapshot, command, transaction, subtransaction, identity
- * and user.  What is remembered lives with the expression (fn_extra); plpgsql
- * keeps expressions for a whole transaction, and only the key makes that right.
+ * and user.  The cache lives with the expression (fn_extra); plpgsql keeps
+ * expressions for a whole transaction, and only the key makes that right.
+ *
+ * The other law: asking raises no error, whatever the target and whatever a
+ * migration did.  What cannot be answered is no edge; except that a target
+ * counts as blocked while the edge "blocked" is registered and cannot be read.
+ * The log says so once a session.
  *
  * A target that is asked for anew costs one probe of the index.  After
  * FIRST_LOAD of them, and again each time their number doubles, all of the
  * caller's edges are read if they are no more than LOAD_FACTOR times the
  * probes so far, which takes about as long as those probes took: so the work
  * is at most a few times that of the better way, whichever that is (ski
- * rental).  From then on whoever is not remembered is no target.
+ * rental).  From then on an id that is not in the cache is no target.
  *
  * Memory: what a hash join may take, hash_mem; beyond it, targets are probed.
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
@@ -30,10 +36,12 @@
 
 #include "base/base.h"
 #include "edge/edge.h"
+#include "identity/identity.h"
 
 #define FIRST_LOAD		64		/* probes before the first try to load */
 #define LOAD_FACTOR		16		/* edges read in the time of a probe; see
 								 * bench/policy_predicate.pl */
+#define MAX_LOGGED		64		/* edges whose trouble a session logs */
 
 /* A target: the halves of a uuid, a number and 0, or where a text is and how long. */
 typedef struct EdgeTarget
@@ -46,7 +54,7 @@ typedef struct EdgeAnswer
 {
 	EdgeTarget	target;
 	char		status;			/* simplehash's */
-	bool		holds;
+	int			rank;			/* COZI_NO_EDGE: it is no target */
 } EdgeAnswer;
 
 static inline uint32 hash_target(bool is_text, EdgeTarget target);
@@ -70,8 +78,9 @@ struct CoziEdgeAnswers
 	bool		valid;
 	CoziEdgeKey key;
 	NameData	name;
-	bool		registered;
-	bool		somebody;		/* the caller may be in the table */
+	bool		readable;		/* there is such an edge, without trouble */
+	int			default_rank;	/* the answer while it is not */
+	bool		caller_fits;	/* the caller may be in the table */
 	bool		reverse;
 	CoziEdge	edge;
 	Datum		caller;
@@ -79,12 +88,10 @@ struct CoziEdgeAnswers
 	List	   *parts;			/* where to probe */
 	answers_hash *known;
 	Size		text_bytes;		/* beside the table */
-	bool		complete;		/* whoever is not in known is no target */
+	bool		complete;		/* an id that is not in known is no target */
 	int64		probes;
 	int64		next_load;
 };
-
-/* --- targets ---------------------------------------------------------------------- */
 
 /* Seeded, so that nobody can choose ids that collide. */
 static inline uint32
@@ -132,8 +139,6 @@ make_target(Datum value, Oid type)
 	return target;
 }
 
-/* --- what is remembered ------------------------------------------------------------- */
-
 /* May one more be remembered?  The table doubles when it is full. */
 static bool
 has_room(CoziEdgeAnswers *answers)
@@ -145,13 +150,13 @@ has_room(CoziEdgeAnswers *answers)
 }
 
 static void
-remember(CoziEdgeAnswers *answers, EdgeTarget target, bool holds)
+remember(CoziEdgeAnswers *answers, EdgeTarget target, int rank)
 {
 	EdgeAnswer *answer;
 	bool		found;
 
 	answer = answers_insert(answers->known, target, &found);
-	answer->holds = holds;
+	answer->rank = found ? Max(answer->rank, rank) : rank;
 	if (!found && answers->type == TEXTOID)
 	{
 		char	   *bytes = MemoryContextAlloc(answers->context, target.b + 1);
@@ -163,13 +168,13 @@ remember(CoziEdgeAnswers *answers, EdgeTarget target, bool holds)
 }
 
 static bool
-remember_other(Datum other, void *arg)
+remember_other(Datum other, int rank, void *arg)
 {
 	CoziEdgeAnswers *answers = arg;
 
 	if (!has_room(answers))
 		return false;
-	remember(answers, make_target(other, answers->type), true);
+	remember(answers, make_target(other, answers->type), rank);
 	return true;
 }
 
@@ -180,11 +185,11 @@ try_to_load(CoziEdgeAnswers *answers)
 	answers->next_load *= 2;
 	if (answers->type == TEXTOID && !answers->edge.bytewise)
 		return;
-	answers->complete = cozi_visit_edges(&answers->edge, answers->reverse, answers->caller,
+	answers->complete = cozi_visit_edges(&answers->edge, answers->reverse, false, answers->caller,
 										 answers->probes * LOAD_FACTOR, remember_other, answers);
 }
 
-static bool
+static int
 probe(CoziEdgeAnswers *answers, Datum target)
 {
 	answers->probes += list_length(answers->parts);
@@ -193,27 +198,60 @@ probe(CoziEdgeAnswers *answers, Datum target)
 		: cozi_probe_edge(answers->parts, answers->caller, target);
 }
 
-/* --- under the current key ------------------------------------------------------------ */
+/*
+ * Say once a session what is wrong with an edge.  Names that no edge has are
+ * the caller's own, so they are counted, and after the first few not logged.
+ */
+static void
+log_trouble(const char *name, const char *trouble)
+{
+	static List *logged = NIL;
+	MemoryContext old;
+	ListCell   *cell;
+
+	if (IsParallelWorker() || list_length(logged) >= MAX_LOGGED)
+		return;
+	foreach(cell, logged)
+		if (strcmp(lfirst(cell), name) == 0)
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	logged = lappend(logged, pstrdup(name));
+	MemoryContextSwitchTo(old);
+	ereport(LOG_SERVER_ONLY,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("edge \"%s\" cannot be read: %s", name, trouble),
+			 errdetail("Until then nothing is an edge of that name; everything counts as blocked "
+					   "if it is \"blocked\"."),
+			 errhint("The view cozi.edges shows the trouble of each edge.")));
+}
 
 static void
 load_edge(CoziEdgeAnswers *answers, const char *name, bool reverse)
 {
 	CoziEdge   *edge = &answers->edge;
 	MemoryContext old = MemoryContextSwitchTo(answers->context);
+	bool		blocks = strcmp(name, "blocked") == 0;
+	bool		registered = cozi_find_edge(name, edge);
 
 	namestrcpy(&answers->name, name);
 	answers->reverse = reverse;
-	answers->registered = cozi_find_edge_or_none(name, edge);
-	answers->somebody = answers->registered &&
+	answers->readable = registered && edge->trouble == NULL;
+	answers->default_rank = registered && blocks && cozi_identity()->subject != NULL
+		? 0 : COZI_NO_EDGE;
+	answers->caller_fits = answers->readable &&
 		cozi_edge_caller(reverse ? edge->dst_type : edge->src_type, &answers->caller);
-	if (answers->registered)
+	if (answers->readable)
 		answers->type = reverse ? edge->src_type : edge->dst_type;
-	if (answers->somebody)
+	if (answers->caller_fits)
 	{
-		answers->parts = cozi_edge_parts(edge, reverse, answers->caller);
+		answers->readable = cozi_edge_parts(edge, reverse, answers->caller, &answers->parts);
 		answers->known = answers_create(answers->context, FIRST_LOAD,
 										answers->type == TEXTOID ? answers : NULL);
 	}
+	if (registered && !answers->readable)
+		log_trouble(name, edge->trouble);
+	else if (!registered && !blocks)
+		log_trouble(name, "it is not registered");
 	MemoryContextSwitchTo(old);
 }
 
@@ -249,38 +287,54 @@ validate(CoziEdgeAnswers **place, MemoryContext context, const char *name, bool 
 }
 
 /*
- * Is there an edge from the caller to the target; reverse: from it to the
- * caller?  *place remembers, in the given context; one place serves one
- * direction.
+ * The rank of the edge from the caller to the target (reverse: from the target
+ * to the caller), or COZI_NO_EDGE.  *place is the cache, in the given context;
+ * one place serves one direction.
  */
-bool
-cozi_edge_holds(CoziEdgeAnswers **place, MemoryContext context,
-				const char *name, bool reverse, Datum target, Oid type)
+int
+cozi_edge_rank(CoziEdgeAnswers **place, MemoryContext context,
+			   const char *name, bool reverse, Datum target, Oid type)
 {
 	CoziEdgeAnswers *answers = validate(place, context, name, reverse);
 	EdgeTarget	key;
 	EdgeAnswer *answer;
-	bool		holds;
+	int			rank;
 
-	if (!answers->registered)
-		return false;
+	if (!answers->readable)
+		return answers->default_rank;
 	if (type != answers->type)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the ids of edge \"%s\" are not of type %s", name, format_type_be(type))));
-	if (!answers->somebody)
-		return false;
+	{
+		log_trouble(name, psprintf("its ids are of type %s and are compared with type %s",
+								   format_type_be(answers->type), format_type_be(type)));
+		return answers->default_rank;
+	}
+	if (!answers->caller_fits)
+		return COZI_NO_EDGE;
 
 	key = make_target(target, type);
 	answer = answers_lookup(answers->known, key);
 	if (answer != NULL)
-		return answer->holds;
+		return answer->rank;
 	if (answers->complete)
-		return false;
-	holds = probe(answers, target);
+		return COZI_NO_EDGE;
+	rank = probe(answers, target);
 	if (has_room(answers))
-		remember(answers, key, holds);
+		remember(answers, key, rank);
 	if (answers->probes >= answers->next_load)
 		try_to_load(answers);
-	return holds;
+	return rank;
+}
+
+/* The place of a role among those of the edge last asked; -1 for none of them. */
+int
+cozi_edge_role_rank(const CoziEdgeAnswers *answers, const char *role, int len)
+{
+	ListCell   *cell;
+
+	if (!answers->readable)
+		return -1;
+	foreach(cell, answers->edge.config->roles)
+		if (strlen(lfirst(cell)) == len && memcmp(lfirst(cell), role, len) == 0)
+		return foreach_current_index(cell);
+	return -1;
 }

@@ -1,6 +1,6 @@
 /*
  * edge/edge.c
- *		An edge: its registration, and who asks about it.
+ *		An edge: its columns and indexes, what is wrong with it, and who asks.
  *
  * An edge is a table of pairs that its owner registered under a name: who
  * follows whom, who is a member of what, who blocked whom.  It is read below
@@ -13,35 +13,24 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_am.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "base/base.h"
-#include "identity/identity.h"
 #include "edge/edge.h"
-
-/* The columns of cozi.edge_config. */
-enum
-{
-	Anum_edge_name = 1,
-	Anum_edge_rel,
-	Anum_edge_src,
-	Anum_edge_dst
-};
-
-/* --- registration ------------------------------------------------------------- */
+#include "identity/identity.h"
 
 /* The type ids are compared as: uuid, bigint or text; else invalid. */
 Oid
@@ -63,91 +52,6 @@ cozi_edge_id_type(Oid type)
 	}
 }
 
-/* May this snapshot trust the index?  As the planner decides it. */
-static bool
-index_usable(Relation index)
-{
-	Form_pg_index form = index->rd_index;
-
-	if (!form->indisvalid || !form->indisready || !form->indislive)
-		return false;
-	return !form->indcheckxmin ||
-		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
-}
-
-static Oid
-find_index(Relation rel, AttrNumber first, AttrNumber second, bool usable)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-	Oid			found = InvalidOid;
-
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-
-		if (index->rd_rel->relam == BTREE_AM_OID && form->indnkeyatts >= 2 &&
-			form->indkey.values[0] == first && form->indkey.values[1] == second &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-			index_usable(index) == usable)
-			found = RelationGetRelid(index);
-		index_close(index, NoLock);
-		if (OidIsValid(found))
-			break;
-	}
-	list_free(indexes);
-	return found;
-}
-
-/* A btree that begins with these columns and has all rows; or invalid. */
-Oid
-cozi_edge_index(Relation rel, AttrNumber first, AttrNumber second)
-{
-	return find_index(rel, first, second, true);
-}
-
-/* The registration of that name; false when there is none. */
-static bool
-read_config(const char *name, CoziEdge *edge, NameData *src, NameData *dst)
-{
-	Oid			configid = get_relname_relid("edge_config", get_namespace_oid("cozi", false));
-	Relation	config = table_open(configid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(config, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-	bool		found = false;
-
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		TupleDesc	desc = RelationGetDescr(config);
-		bool		isnull;
-
-		if (strcmp(NameStr(*DatumGetName(heap_getattr(tuple, Anum_edge_name, desc, &isnull))), name) != 0)
-			continue;
-		edge->rel = DatumGetObjectId(heap_getattr(tuple, Anum_edge_rel, desc, &isnull));
-		*src = *DatumGetName(heap_getattr(tuple, Anum_edge_src, desc, &isnull));
-		*dst = *DatumGetName(heap_getattr(tuple, Anum_edge_dst, desc, &isnull));
-		found = true;
-	}
-	systable_endscan(scan);
-	table_close(config, AccessShareLock);
-	return found;
-}
-
-/* The table of that edge, which may be gone; false when not registered. */
-bool
-cozi_edge_relation(const char *name, Oid *relid)
-{
-	CoziEdge	edge;
-	NameData	src,
-				dst;
-
-	if (!read_config(name, &edge, &src, &dst))
-		return false;
-	*relid = edge.rel;
-	return true;
-}
-
 /* Are equal keys of the index equal in their bytes?  True of no index. */
 static bool
 is_bytewise(Oid indexid)
@@ -159,94 +63,119 @@ is_bytewise(Oid indexid)
 		return true;
 	index = index_open(indexid, AccessShareLock);
 	for (int i = 0; i < 2; i++)
-		bytewise &= !OidIsValid(index->rd_indcollation[i]) || get_collation_isdeterministic(index->rd_indcollation[i]);
-	index_close(index, NoLock);
+		bytewise &= !OidIsValid(index->rd_indcollation[i]) ||
+			get_collation_isdeterministic(index->rd_indcollation[i]);
+	index_close(index, AccessShareLock);
 	return bytewise;
 }
 
-/* Columns, types and indexes; no index when there is none to use. */
-static void
-describe_edge(Relation rel, CoziEdge *edge, const char *src, const char *dst)
+/* Can its rows be read here, all of them from this table? */
+static const char *
+kind_trouble(Relation rel)
 {
-	edge->index = edge->reverse_index = InvalidOid;
-	edge->src = get_attnum(edge->rel, src);
-	edge->dst = get_attnum(edge->rel, dst);
-	if (edge->src <= 0 || edge->dst <= 0)
-		return;
-	edge->src_type = cozi_edge_id_type(get_atttype(edge->rel, edge->src));
-	edge->dst_type = cozi_edge_id_type(get_atttype(edge->rel, edge->dst));
-	if (!OidIsValid(edge->src_type) || !OidIsValid(edge->dst_type))
-		return;
-	edge->index = cozi_edge_index(rel, edge->src, edge->dst);
-	edge->reverse_index = cozi_edge_index(rel, edge->dst, edge->src);
-	edge->bytewise = is_bytewise(edge->index) && is_bytewise(edge->reverse_index);
+	char		kind = rel->rd_rel->relkind;
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		return psprintf("\"%s\" is not a table", RelationGetRelationName(rel));
+	if (kind == RELKIND_RELATION && rel->rd_rel->relhassubclass &&
+		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
+		return psprintf("table \"%s\" has children by inheritance", RelationGetRelationName(rel));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		return psprintf("\"%s\" is a temporary table", RelationGetRelationName(rel));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && RecoveryInProgress())
+		return psprintf("table \"%s\" is unlogged", RelationGetRelationName(rel));
+	return NULL;
+}
+
+static const char *
+column_trouble(Relation rel, const NameData *name, AttrNumber *column, Oid *id_type)
+{
+	Oid			type;
+
+	*column = get_attnum(RelationGetRelid(rel), NameStr(*name));
+	if (*column <= 0)
+		return psprintf("column \"%s\" of table \"%s\" does not exist",
+						NameStr(*name), RelationGetRelationName(rel));
+	type = get_atttype(RelationGetRelid(rel), *column);
+	*id_type = cozi_edge_id_type(type);
+	if (!OidIsValid(*id_type))
+		return psprintf("column \"%s\" of table \"%s\" is of type %s",
+						NameStr(*name), RelationGetRelationName(rel), format_type_be(type));
+	return NULL;
 }
 
 static void
-refuse_without_index(Relation rel, const char *name, const char *src, const char *dst)
+no_index(CoziEdge *edge, Relation rel, const CoziEdgeTest *test)
 {
-	Oid			index = find_index(rel, get_attnum(RelationGetRelid(rel), src), get_attnum(RelationGetRelid(rel), dst), false);
+	Oid			unusable = cozi_edge_unusable_index(rel, edge->src, edge->dst, test);
 
-	if (OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" of edge \"%s\" cannot be used yet", get_rel_name(index), name),
-				 errhint("It is not valid, or was made while older transactions were open, which must end first; CREATE INDEX CONCURRENTLY waits for them.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("edge \"%s\" has no index on (\"%s\", \"%s\") of table \"%s\"",
-					name, src, dst, RelationGetRelationName(rel)),
-			 errhint("Create the index, or register the edge again if its columns were changed.")));
+	if (OidIsValid(unusable))
+	{
+		edge->trouble = psprintf("index \"%s\" of table \"%s\" cannot be used yet",
+								 get_rel_name(unusable), RelationGetRelationName(rel));
+		edge->hint = "It is not valid, or was made while older transactions were open, which "
+			"must end first; "
+			"CREATE INDEX CONCURRENTLY waits for them.";
+		return;
+	}
+	edge->trouble = psprintf("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that "
+							 "count",
+							 RelationGetRelationName(rel),
+							 NameStr(edge->config->src), NameStr(edge->config->dst));
 }
 
-/*
- * The edge of that name, its table locked until the transaction ends; false
- * when it is not registered.  quiet: also when it cannot be used.
- */
-bool
-cozi_find_edge(const char *name, CoziEdge *edge, bool quiet)
+static void
+describe(CoziEdge *edge, Relation rel)
 {
-	NameData	src,
-				dst;
+	CoziEdgeConfig *config = edge->config;
+	CoziEdgeTest test;
+
+	if ((edge->trouble = kind_trouble(rel)) != NULL ||
+		(edge->trouble = column_trouble(rel, &config->src, &edge->src, &edge->src_type)) != NULL ||
+		(edge->trouble = column_trouble(rel, &config->dst, &edge->dst, &edge->dst_type)) != NULL ||
+		(edge->trouble = cozi_edge_test(rel, config, &test)) != NULL)
+		return;
+	edge->ids = psprintf("%s to %s", format_type_be(edge->src_type),
+						 format_type_be(edge->dst_type));
+	edge->index = cozi_edge_index(rel, edge->src, edge->dst, &test);
+	edge->reverse_index = cozi_edge_index(rel, edge->dst, edge->src, &test);
+	if (!OidIsValid(edge->index))
+		no_index(edge, rel, &test);
+	else
+		edge->bytewise = is_bytewise(edge->index) && is_bytewise(edge->reverse_index);
+}
+
+/* Fill in the edge, its table locked; or trouble, and no index. */
+void
+cozi_describe_edge(CoziEdge *edge, CoziEdgeConfig *config)
+{
 	Relation	rel;
 
-	if (!read_config(name, edge, &src, &dst))
-		return false;
-	rel = try_relation_open(edge->rel, AccessShareLock);
+	memset(edge, 0, sizeof(CoziEdge));
+	edge->config = config;
+	edge->rel = config->rel;
+	rel = OidIsValid(edge->rel) ? try_relation_open(edge->rel, AccessShareLock) : NULL;
 	if (rel == NULL)
 	{
-		if (quiet)
-			return false;
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the table of edge \"%s\" no longer exists", name),
-				 errhint("Call cozi.drop_edge() as the owner of the extension, and cozi.register_edge() for a new table.")));
+		edge->trouble = "its table was dropped";
+		edge->hint = "Call cozi.drop_edge(), and cozi.register_edge() for another table.";
+		return;
 	}
-	describe_edge(rel, edge, NameStr(src), NameStr(dst));
-	if (!OidIsValid(edge->index) && !quiet)
-		refuse_without_index(rel, name, NameStr(src), NameStr(dst));
+	describe(edge, rel);
 	relation_close(rel, NoLock);
-	return OidIsValid(edge->index);
 }
 
-/*
- * The same for who asks it: an edge must exist, except that nobody is blocked
- * where nothing says so.
- */
+/* The edge of that name, as above; false when it is not registered. */
 bool
-cozi_find_edge_or_none(const char *name, CoziEdge *edge)
+cozi_find_edge(const char *name, CoziEdge *edge)
 {
-	if (cozi_find_edge(name, edge, false))
-		return true;
-	if (strcmp(name, "blocked") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("edge \"%s\" is not registered", name),
-				 errhint("The owner of the table calls cozi.register_edge(); the view cozi.edges lists the edges.")));
-	return false;
-}
+	CoziEdgeConfig *config = cozi_edge_config(name);
 
-/* --- who asks, and when --------------------------------------------------------- */
+	if (config == NULL)
+		return false;
+	cozi_describe_edge(edge, config);
+	return true;
+}
 
 /* The caller as a value of that type; false when it has none. */
 bool

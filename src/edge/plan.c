@@ -1,12 +1,13 @@
 /*
  * edge/plan.c
- *		What the planner is told about is_edge() and its like.
+ *		What the planner is told about the predicates of edges.
  *
  * is_following(column) can be looked up in an index on the column, as
  * column = ANY (edge_targets_uuid('following')), while the caller has few
  * edges; and it lets through edges / distinct values of the rows.  The number
  * of edges is read from the table when the query is planned, no further than
- * EDGES_COUNTED.
+ * EDGES_COUNTED.  has_edge_role(edge, column, role) is looked up in the same
+ * way, and then asked about each row found.
  *
  * The law: only estimates depend on it.  The plan holds the call, and is right
  * for any other caller and any later edges.
@@ -36,63 +37,50 @@
 
 #define FEW_EDGES		5000	/* an index condition is worth trying */
 #define EDGES_COUNTED	20000	/* at plan time */
-#define EDGES_OF_NOBODY	100		/* a generic plan, made for whoever comes */
+#define EDGES_OF_NOBODY	100		/* a generic plan, made for any caller */
 
-PG_FUNCTION_INFO_V1(cozi_edge_support);
-
-/* --- the call ------------------------------------------------------------------ */
-
-/* A call of is_edge() and its like: which edge, and where its target is. */
+/* A call of a predicate that leads from the caller: which edge, which target. */
 typedef struct EdgeCall
 {
+	const CoziEdgePredicate *predicate;
 	NameData	name;
 	Node	   *target;
-	int			target_arg;
 	CoziEdge	edge;
 } EdgeCall;
 
-static bool
-constant_name(Node *arg, Name name)
-{
-	if (!IsA(arg, Const) || ((Const *) arg)->constisnull)
-		return false;
-	*name = *DatumGetName(((Const *) arg)->constvalue);
-	return true;
-}
-
 /* Is it a call that names its edge now? */
 static bool
-read_name(Oid function, List *args, EdgeCall *call)
+find_name(Oid function, List *args, EdgeCall *call)
 {
-	char	   *function_name = get_func_name(function);
+	Const	   *name = linitial(args);
 
-	if (function_name == NULL)
+	call->predicate = cozi_edge_predicate(function);
+	if (call->predicate == NULL || call->predicate->reverse)
 		return false;
-	if (strcmp(function_name, "is_following") == 0)
-		namestrcpy(&call->name, "following");
-	else if (strcmp(function_name, "is_member") == 0)
-		namestrcpy(&call->name, "member");
-	else if (strcmp(function_name, "has_blocked") == 0)
-		namestrcpy(&call->name, "blocked");
-	else if (list_length(args) != 2 || !constant_name(linitial(args), &call->name))
+	if (call->predicate->edge != NULL)
+		namestrcpy(&call->name, call->predicate->edge);
+	else if (IsA(name, Const) && !name->constisnull)
+		call->name = *DatumGetName(name->constvalue);
+	else
 		return false;
-	call->target_arg = list_length(args) - 1;
-	call->target = llast(args);
+	call->target = list_nth(args, call->predicate->target);
 	return true;
 }
 
-/* And is that edge registered? */
+/*
+ * Can the targets of that edge be listed now?  Not those of "blocked": where it
+ * cannot be read, everything counts as blocked, and no list says that.
+ */
 static bool
 read_call(Oid function, List *args, EdgeCall *call)
 {
-	return read_name(function, args, call) &&
-		ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge, true);
+	return find_name(function, args, call) && strcmp(NameStr(call->name), "blocked") != 0 &&
+		ActiveSnapshotSet() && cozi_find_edge(NameStr(call->name), &call->edge) &&
+		call->edge.trouble == NULL;
 }
 
-/* --- how many edges -------------------------------------------------------------- */
-
 static bool
-count_one(Datum target, void *arg)
+count_one(Datum target, int rank, void *arg)
 {
 	(*(int64 *) arg)++;
 	return true;
@@ -104,7 +92,7 @@ count_one(Datum target, void *arg)
  * answers are kept under.
  */
 static int64
-count_edges(const CoziEdge *edge)
+count_edges(CoziEdge *edge)
 {
 	static CoziEdgeKey counted_key;
 	static Oid	counted_index;
@@ -124,7 +112,7 @@ count_edges(const CoziEdge *edge)
 	{
 		int64		n = 0;
 
-		(void) cozi_visit_edges(edge, false, caller, EDGES_COUNTED, count_one, &n);
+		(void) cozi_visit_edges(edge, false, true, caller, EDGES_COUNTED, count_one, &n);
 		counted = n;
 	}
 	else
@@ -133,8 +121,6 @@ count_edges(const CoziEdge *edge)
 	counted_index = edge->index;
 	return counted;
 }
-
-/* --- the answers ----------------------------------------------------------------- */
 
 static Const *
 name_constant(Name name)
@@ -147,7 +133,8 @@ name_constant(Name name)
 static Expr *
 targets_call(Oid sibling, Oid type, Name edge)
 {
-	const char *name = type == UUIDOID ? "edge_targets_uuid" : type == INT8OID ? "edge_targets_bigint" : "edge_targets_text";
+	const char *name = type == UUIDOID ? "edge_targets_uuid"
+	: type == INT8OID ? "edge_targets_bigint" : "edge_targets_text";
 	Oid			argtype = NAMEOID;
 	Oid			targets = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 										  CStringGetDatum(name),
@@ -180,11 +167,13 @@ index_condition(SupportRequestIndexCondition *request)
 	Expr	   *targets;
 
 	if (!IsA(node, FuncExpr) || request->index->relam != BTREE_AM_OID ||
-		!read_call(node->funcid, node->args, &call) || request->indexarg != call.target_arg ||
+		!read_call(node->funcid, node->args, &call) ||
+		request->indexarg != call.predicate->target ||
 		cozi_edge_id_type(exprType(call.target)) != call.edge.dst_type ||
 		!compares_alike(request, &call.edge))
 		return NULL;
-	operator = get_opfamily_member(request->opfamily, exprType(call.target), call.edge.dst_type, BTEqualStrategyNumber);
+	operator = get_opfamily_member(request->opfamily, exprType(call.target), call.edge.dst_type,
+								   BTEqualStrategyNumber);
 	targets = targets_call(node->funcid, call.edge.dst_type, &call.name);
 	if (!OidIsValid(operator) || targets == NULL || count_edges(&call.edge) > FEW_EDGES)
 		return NULL;
@@ -196,7 +185,7 @@ index_condition(SupportRequestIndexCondition *request)
 	any->inputcollid = call.edge.dst_type == TEXTOID ? request->indexcollation : InvalidOid;
 	any->args = list_make2(call.target, targets);
 	any->location = -1;
-	request->lossy = false;
+	request->lossy = call.predicate->by_role;
 	return (Node *) list_make1(any);
 }
 
@@ -213,8 +202,10 @@ without_cast(FuncExpr *node)
 	Node	   *column;
 	Oid			is_edge;
 
-	column = cozi_unwidened(llast(node->args), &argtypes[1]);
-	if (!OidIsValid(argtypes[1]) || !read_name(node->funcid, node->args, &call))
+	if (!find_name(node->funcid, node->args, &call) || call.predicate->by_role)
+		return NULL;
+	column = cozi_unwidened(call.target, &argtypes[1]);
+	if (!OidIsValid(argtypes[1]))
 		return NULL;
 	is_edge = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 							  CStringGetDatum("is_edge"),
@@ -247,7 +238,9 @@ selectivity(SupportRequestSelectivity *request)
 	return true;
 }
 
-/* _edge_support(internal) -> internal: planner support of is_edge() and its like */
+PG_FUNCTION_INFO_V1(cozi_edge_support);
+
+/* _edge_support(internal) -> internal: planner support of the predicates */
 Datum
 cozi_edge_support(PG_FUNCTION_ARGS)
 {
@@ -258,7 +251,8 @@ cozi_edge_support(PG_FUNCTION_ARGS)
 		answer = without_cast(((SupportRequestSimplify *) request)->fcall);
 	else if (IsA(request, SupportRequestIndexCondition))
 		answer = index_condition((SupportRequestIndexCondition *) request);
-	else if (IsA(request, SupportRequestSelectivity) && selectivity((SupportRequestSelectivity *) request))
+	else if (IsA(request, SupportRequestSelectivity) &&
+			 selectivity((SupportRequestSelectivity *) request))
 		answer = request;
 	PG_RETURN_POINTER(answer);
 }

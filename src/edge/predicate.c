@@ -1,182 +1,175 @@
 /*
  * edge/predicate.c
- *		The predicates of relations: is_edge(), is_following(), can_view().
+ *		The predicates of edges: is_edge(), is_following(), has_edge_role().
  *
- * They answer about the caller alone, never NULL about a target that is not.
- * What they remember of a statement is in edge/answer.c, and lives with
- * the expression, in fn_extra.
+ * They answer about the caller alone, and are STRICT: NULL about a target that
+ * is NULL, and about no other.
+ *
+ * The law: a predicate is LEAKPROOF.  It raises no error that depends on its
+ * arguments, and tells of them by its answer alone; answer.c keeps that.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "base/base.h"
-#include "identity/identity.h"
 #include "edge/edge.h"
 
+static const CoziEdgePredicate predicates[] = {
+	{"cozi_is_edge", NULL, false, 1, false},
+	{"cozi_has_edge_role", NULL, false, 1, true},
+	{"cozi_is_following", "following", false, 0, false},
+	{"cozi_is_member", "member", false, 0, false},
+	{"cozi_has_blocked", "blocked", false, 0, false},
+	{"cozi_is_blocked_by", "blocked", true, 0, false}
+};
+
 /* In fn_extra. */
-typedef struct Remembered
+typedef struct PredicateCache
 {
-	Oid			types[3];		/* of the function's arguments */
-	CoziEdgeAnswers *edge;		/* the one edge of all but can_view() */
-	CoziEdgeAnswers *following;
-	CoziEdgeAnswers *member;
-	CoziEdgeAnswers *blocked;
-	CoziEdgeAnswers *blocked_by;
-} Remembered;
+	const CoziEdgePredicate *predicate;
+	Oid			type;			/* of the target */
+	CoziEdgeAnswers *answers;
+} PredicateCache;
 
-PG_FUNCTION_INFO_V1(cozi_is_edge);
-PG_FUNCTION_INFO_V1(cozi_is_following);
-PG_FUNCTION_INFO_V1(cozi_is_member);
-PG_FUNCTION_INFO_V1(cozi_has_blocked);
-PG_FUNCTION_INFO_V1(cozi_is_blocked_by);
-PG_FUNCTION_INFO_V1(cozi_can_view);
-PG_FUNCTION_INFO_V1(cozi_edge_targets);
-
-static Remembered *
-remembered(FunctionCallInfo fcinfo)
+/* The predicate that is this function; NULL when it is none. */
+const CoziEdgePredicate *
+cozi_edge_predicate(Oid function)
 {
-	Remembered *all = fcinfo->flinfo->fn_extra;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	const CoziEdgePredicate *found = NULL;
+	bool		isnull;
+	Datum		symbol;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	if (!isnull)
+		for (int i = 0; found == NULL && i < lengthof(predicates); i++)
+			if (strcmp(TextDatumGetCString(symbol), predicates[i].symbol) == 0)
+				found = &predicates[i];
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+static PredicateCache *
+cache_of(FunctionCallInfo fcinfo)
+{
+	PredicateCache *cache = fcinfo->flinfo->fn_extra;
 	Oid		   *types;
 	int			n;
 
-	if (all != NULL)
-		return all;
-	all = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Remembered));
+	if (cache != NULL)
+		return cache;
+	cache = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(PredicateCache));
+	cache->predicate = cozi_edge_predicate(fcinfo->flinfo->fn_oid);
+	if (cache->predicate == NULL)
+		elog(ERROR, "function %u is no predicate of edges", fcinfo->flinfo->fn_oid);
 	(void) get_func_signature(fcinfo->flinfo->fn_oid, &types, &n);
-	memcpy(all->types, types, Min(n, 3) * sizeof(Oid));
-	fcinfo->flinfo->fn_extra = all;
-	return all;
+	cache->type = types[cache->predicate->target];
+	fcinfo->flinfo->fn_extra = cache;
+	return cache;
 }
 
-/* --- one edge ------------------------------------------------------------------------ */
-
-static bool
-edge_holds(FunctionCallInfo fcinfo, const char *name, bool reverse, int target)
+static int
+edge_rank(FunctionCallInfo fcinfo, PredicateCache *cache)
 {
-	Remembered *all = remembered(fcinfo);
-	Datum		value = PG_GETARG_DATUM(target);
-	Oid			type = all->types[target];
+	const CoziEdgePredicate *predicate = cache->predicate;
+	Datum		target = PG_GETARG_DATUM(predicate->target);
+	Oid			type = cache->type;
 
 	if (type == INT4OID || type == INT2OID)
 	{
-		value = Int64GetDatum(type == INT4OID ? DatumGetInt32(value) : DatumGetInt16(value));
+		target = Int64GetDatum(type == INT4OID ? DatumGetInt32(target) : DatumGetInt16(target));
 		type = INT8OID;
 	}
-	return cozi_edge_holds(&all->edge, fcinfo->flinfo->fn_mcxt, name, reverse, value, type);
+	return cozi_edge_rank(&cache->answers, fcinfo->flinfo->fn_mcxt,
+						  predicate->edge != NULL ? predicate->edge : NameStr(*PG_GETARG_NAME(0)),
+						  predicate->reverse, target, type);
 }
+
+static Datum
+edge_holds(FunctionCallInfo fcinfo)
+{
+	PG_RETURN_BOOL(edge_rank(fcinfo, cache_of(fcinfo)) != COZI_NO_EDGE);
+}
+
+PG_FUNCTION_INFO_V1(cozi_is_edge);
 
 /*
  * is_edge(edge name, target uuid | bigint | int | smallint | text) -> boolean
  *
- * The small integers are for plans: _edge_support() in edge/plan.c.
+ * The small integers are for plans: __edge_support() in edge/plan.c.
  */
 Datum
 cozi_is_edge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(edge_holds(fcinfo, NameStr(*PG_GETARG_NAME(0)), false, 1));
+	return edge_holds(fcinfo);
 }
+
+PG_FUNCTION_INFO_V1(cozi_is_following);
 
 /* is_following(target uuid | bigint | text) -> boolean */
 Datum
 cozi_is_following(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(edge_holds(fcinfo, "following", false, 0));
+	return edge_holds(fcinfo);
 }
+
+PG_FUNCTION_INFO_V1(cozi_is_member);
 
 /* is_member(target uuid | bigint | text) -> boolean */
 Datum
 cozi_is_member(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(edge_holds(fcinfo, "member", false, 0));
+	return edge_holds(fcinfo);
 }
 
-/* has_blocked(target uuid | bigint | text) -> boolean: the caller blocked it */
+PG_FUNCTION_INFO_V1(cozi_has_blocked);
+
+/* has_blocked(target uuid | bigint | text) -> boolean: did the caller block it? */
 Datum
 cozi_has_blocked(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(edge_holds(fcinfo, "blocked", false, 0));
+	return edge_holds(fcinfo);
 }
 
-/* is_blocked_by(target uuid | bigint | text) -> boolean: it blocked the caller */
+PG_FUNCTION_INFO_V1(cozi_is_blocked_by);
+
+/* is_blocked_by(target uuid | bigint | text) -> boolean: did it block the caller? */
 Datum
 cozi_is_blocked_by(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(edge_holds(fcinfo, "blocked", true, 0));
+	return edge_holds(fcinfo);
 }
 
-/* --- can_view -------------------------------------------------------------------------- */
-
-static bool
-is_caller(Datum id, Oid type)
-{
-	const CoziIdentity *who = cozi_identity();
-
-	if (type == UUIDOID)
-		return who->has_uuid && memcmp(&who->uuid, DatumGetUUIDP(id), UUID_LEN) == 0;
-	if (type == INT8OID)
-		return who->has_bigint && who->bigint == DatumGetInt64(id);
-	return who->subject != NULL && VARSIZE_ANY_EXHDR(DatumGetPointer(id)) == who->subject_len &&
-		memcmp(VARDATA_ANY(DatumGetPointer(id)), who->subject, who->subject_len) == 0;
-}
-
-static bool
-is_word(text *t, const char *word)
-{
-	return VARSIZE_ANY_EXHDR(t) == strlen(word) && memcmp(VARDATA_ANY(t), word, strlen(word)) == 0;
-}
+PG_FUNCTION_INFO_V1(cozi_has_edge_role);
 
 /*
- * can_view(visibility text, author, grp) -> boolean: never NULL; what is not
- * known is not shown.
+ * has_edge_role(edge name, target uuid | bigint | text, role text) -> boolean:
+ * at least that role, of the roles that the edge was registered with
  */
 Datum
-cozi_can_view(PG_FUNCTION_ARGS)
+cozi_has_edge_role(PG_FUNCTION_ARGS)
 {
-	Remembered *all = remembered(fcinfo);
-	MemoryContext context = fcinfo->flinfo->fn_mcxt;
-	bool		has_author = !PG_ARGISNULL(1);
-	Datum		author = (Datum) 0;
-	text	   *visibility;
-	bool		shown;
+	PredicateCache *cache = cache_of(fcinfo);
+	int			rank = edge_rank(fcinfo, cache);
+	text	   *role = PG_GETARG_TEXT_PP(2);
+	int			wanted = cozi_edge_role_rank(cache->answers, VARDATA_ANY(role),
+											 VARSIZE_ANY_EXHDR(role));
 
-	if (has_author)
-	{
-		author = PG_GETARG_DATUM(1);
-		if (all->types[1] == TEXTOID)
-			author = PointerGetDatum(PG_DETOAST_DATUM_PACKED(author));
-		if (is_caller(author, all->types[1]))
-			PG_RETURN_BOOL(true);
-	}
-	if (PG_ARGISNULL(0))
-		PG_RETURN_BOOL(false);
-
-	visibility = PG_GETARG_TEXT_PP(0);
-	if (is_word(visibility, "public"))
-		shown = true;
-	else if (is_word(visibility, "followers"))
-		shown = has_author &&
-			cozi_edge_holds(&all->following, context, "following", false, author, all->types[1]);
-	else if (is_word(visibility, "group"))
-		shown = !PG_ARGISNULL(2) &&
-			cozi_edge_holds(&all->member, context, "member", false, PG_GETARG_DATUM(2), all->types[2]);
-	else
-		shown = false;
-
-	if (shown && has_author)
-		shown = !cozi_edge_holds(&all->blocked, context, "blocked", false, author, all->types[1]) &&
-			!cozi_edge_holds(&all->blocked_by, context, "blocked", true, author, all->types[1]);
-	PG_RETURN_BOOL(shown);
+	PG_RETURN_BOOL(wanted >= 0 && rank >= wanted);
 }
 
-/* --- all targets ------------------------------------------------------------------------ */
-
 static bool
-accumulate_target(Datum target, void *arg)
+accumulate_target(Datum target, int rank, void *arg)
 {
 	ArrayBuildState **state = arg;
 
@@ -184,27 +177,24 @@ accumulate_target(Datum target, void *arg)
 	return true;
 }
 
+PG_FUNCTION_INFO_V1(cozi_edge_targets);
+
 /*
- * edge_targets_uuid(edge name) -> uuid[], and so for bigint and text: whom the
- * caller's edges lead to
+ * edge_targets_uuid(edge name) -> uuid[], and so for bigint and text: all
+ * targets of the caller's edges; none where the edge cannot be read, or its ids
+ * are of another type
  */
 Datum
 cozi_edge_targets(PG_FUNCTION_ARGS)
 {
-	const char *name = NameStr(*PG_GETARG_NAME(0));
 	Oid			type = get_element_type(get_func_rettype(fcinfo->flinfo->fn_oid));
 	ArrayBuildState *state = initArrayResult(type, CurrentMemoryContext, false);
 	CoziEdge	edge;
 	Datum		caller;
 
-	if (cozi_find_edge_or_none(name, &edge))
-	{
-		if (edge.dst_type != type)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("the ids of edge \"%s\" are not of type %s", name, format_type_be(type))));
-		if (cozi_edge_caller(edge.src_type, &caller))
-			(void) cozi_visit_edges(&edge, false, caller, PG_INT64_MAX, accumulate_target, &state);
-	}
+	if (cozi_find_edge(NameStr(*PG_GETARG_NAME(0)), &edge) && edge.trouble == NULL &&
+		edge.dst_type == type && cozi_edge_caller(edge.src_type, &caller))
+		(void) cozi_visit_edges(&edge, false, false, caller, PG_INT64_MAX,
+								accumulate_target, &state);
 	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
 }

@@ -3,190 +3,282 @@
  *		register_edge() and drop_edge().
  *
  * An edge steers everybody's policies and is read below privileges: only the
- * owner of its table may register it, where EXECUTE is granted at all.
- *
- * The law: cozi.edge_config is written here alone, as its owner, under
- * SECURITY_RESTRICTED_OPERATION.
+ * owner of its table may register it, where EXECUTE is granted at all; and a
+ * name belongs to the owner of the table that has it.
  */
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "base/base.h"
 #include "edge/edge.h"
 
-PG_FUNCTION_INFO_V1(cozi_register_edge);
-PG_FUNCTION_INFO_V1(cozi_drop_edge);
-
-/* Run SQL on edge_config with its owner's rights: rows written. */
-static uint64
-change_config(const char *sql, int nargs, Oid *types, Datum *values)
+/* The arguments of register_edge(), which are the columns of edge_config, too. */
+enum
 {
-	Oid			configid = get_relname_relid("edge_config", get_namespace_oid("cozi", false));
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(configid));
-	Oid			owner,
-				user;
-	int			context,
-				nestlevel;
-	uint64		rows;
+	ARG_EDGE, ARG_REL, ARG_SRC, ARG_DST, ARG_STATUS, ARG_ACCEPTED, ARG_EXPIRES_AT,
+	ARG_DELETED_AT, ARG_ROLE, ARG_ROLES, OWNER, NVALUES
+};
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", configid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
+/* The words of a text[] without NULLs; NIL when the argument is NULL. */
+static List *
+words_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	List	   *words = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
 
-	GetUserIdAndSecContext(&user, &context);
-	nestlevel = NewGUCNestLevel();
-	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	rows = SPI_processed;
-	SPI_finish();
-	AtEOXact_GUC(true, nestlevel);
-	SetUserIdAndSecContext(user, context);
-	return rows;
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain a null", name)));
+		words = lappend(words, TextDatumGetCString(elements[i]));
+	}
+	if (words == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be empty", name)));
+	return words;
 }
 
-static AttrNumber
-id_column(Relation rel, Name column)
+static NameData
+name_argument(FunctionCallInfo fcinfo, int n)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), NameStr(*column));
-	Oid			type;
+	NameData	none = {""};
 
-	if (attnum <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table \"%s\" does not exist",
-						NameStr(*column), RelationGetRelationName(rel))));
-	type = get_atttype(RelationGetRelid(rel), attnum);
-	if (!OidIsValid(cozi_edge_id_type(type)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" is of type %s", NameStr(*column), format_type_be(type)),
-				 errhint("Ids are uuid, bigint, int or text.")));
-	return attnum;
-}
-
-/* A table that everybody's sessions can read, with all its rows in itself. */
-static void
-check_kind(Oid relid)
-{
-	char		kind = get_rel_relkind(relid);
-
-	if (kind != RELKIND_PARTITIONED_TABLE && (kind != RELKIND_RELATION || has_subclass(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table, or has children", get_rel_name(relid)),
-				 errhint("Edges are read from a table, which may be partitioned.")));
-	if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a temporary table", get_rel_name(relid)),
-				 errhint("An edge is read by all sessions.")));
-}
-
-static char *
-create_index_on(Relation rel, const char *unique, Name first, Name second)
-{
-	return psprintf("CREATE %sINDEX ON %s (%s, %s);", unique,
-					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel)),
-					quote_identifier(NameStr(*first)), quote_identifier(NameStr(*second)));
+	return PG_ARGISNULL(n) ? none : *PG_GETARG_NAME(n);
 }
 
 static void
-check_indexes(Relation rel, Name edge, Name src, Name dst)
+require_both(bool column, bool words, const char *column_name, const char *words_name)
 {
-	AttrNumber	src_attnum = id_column(rel, src);
-	AttrNumber	dst_attnum = id_column(rel, dst);
-
-	if (!OidIsValid(cozi_edge_index(rel, src_attnum, dst_attnum)))
+	if (column != words)
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" has no index on (\"%s\", \"%s\")",
-						RelationGetRelationName(rel), NameStr(*src), NameStr(*dst)),
-				 errhint("%s", create_index_on(rel, "UNIQUE ", src, dst))));
-	/* the one edge that is also asked for backwards */
-	if (strcmp(NameStr(*edge), "blocked") == 0 &&
-		!OidIsValid(cozi_edge_index(rel, dst_attnum, src_attnum)))
-		ereport(NOTICE,
-				(errmsg("is_blocked_by() and can_view() will be slow in large scans without an index on (\"%s\", \"%s\")",
-						NameStr(*dst), NameStr(*src)),
-				 errhint("%s", create_index_on(rel, "", dst, src))));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments \"%s\" and \"%s\" must be given together",
+						column_name, words_name),
+				 errhint("\"%s\" is a column, and \"%s\" the values of it that count.",
+						 column_name, words_name)));
 }
 
 static void
-check_edge_table(Oid relid, Name edge, Name src, Name dst)
+read_arguments(FunctionCallInfo fcinfo, CoziEdgeConfig *config)
 {
-	Relation	rel;
-
-	if (get_rel_name(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-	check_kind(relid);
-	rel = table_open(relid, AccessShareLock);
-	check_indexes(rel, edge, src, dst);
-	table_close(rel, NoLock);
-}
-
-/* register_edge(edge name, rel regclass, src name, dst name) -> void */
-Datum
-cozi_register_edge(PG_FUNCTION_ARGS)
-{
-	Oid			types[] = {NAMEOID, OIDOID, NAMEOID, NAMEOID};
-	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2), PG_GETARG_DATUM(3)};
-	Name		edge = PG_GETARG_NAME(0);
-
-	if (NameStr(*edge)[0] == '\0')
+	cozi_require_argument(fcinfo, ARG_EDGE, "edge");
+	cozi_require_argument(fcinfo, ARG_REL, "rel");
+	cozi_require_argument(fcinfo, ARG_SRC, "src");
+	cozi_require_argument(fcinfo, ARG_DST, "dst");
+	config->name = name_argument(fcinfo, ARG_EDGE);
+	config->rel = PG_GETARG_OID(ARG_REL);
+	config->src = name_argument(fcinfo, ARG_SRC);
+	config->dst = name_argument(fcinfo, ARG_DST);
+	config->status = name_argument(fcinfo, ARG_STATUS);
+	config->accepted = words_argument(fcinfo, ARG_ACCEPTED, "accepted");
+	config->expires_at = name_argument(fcinfo, ARG_EXPIRES_AT);
+	config->deleted_at = name_argument(fcinfo, ARG_DELETED_AT);
+	config->role = name_argument(fcinfo, ARG_ROLE);
+	config->roles = words_argument(fcinfo, ARG_ROLES, "roles");
+	if (NameStr(config->name)[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an edge must have a name")));
-	check_edge_table(PG_GETARG_OID(1), edge, PG_GETARG_NAME(2), PG_GETARG_NAME(3));
-	if (change_config("INSERT INTO cozi.edge_config VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", 4, types, values) == 0)
+	require_both(NameStr(config->status)[0] != '\0', config->accepted != NIL, "status", "accepted");
+	require_both(NameStr(config->role)[0] != '\0', config->roles != NIL, "role", "roles");
+}
+
+static void
+check_id_column(Relation rel, const NameData *name)
+{
+	CoziColumn	column;
+
+	cozi_find_column(rel, NameStr(*name), &column);
+	if (!OidIsValid(cozi_edge_id_type(column.type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" is of type %s", NameStr(*name), format_type_be(column.type)),
+				 errhint("Ids are uuid, bigint, int or text.")));
+}
+
+/* Do the columns of the conditions exist, and can they be compared? */
+static void
+check_conditions(Relation rel, const CoziEdgeConfig *config, CoziEdgeTest *test)
+{
+	const NameData *names[] = {&config->status, &config->role,
+	&config->expires_at, &config->deleted_at};
+	const char *trouble;
+	CoziColumn	column;
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (NameStr(*names[i])[0] != '\0')
+			cozi_find_column(rel, NameStr(*names[i]), &column);
+	trouble = cozi_edge_test(rel, config, test);
+	if (trouble != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s", trouble),
+				 errhint("status and role are text, an enum, boolean or int; expires_at is "
+						 "timestamptz.")));
+}
+
+/* CREATE INDEX, with what the conditions look at in the index. */
+static char *
+index_advice(Relation rel, const CoziEdgeConfig *config, const NameData *first,
+			 const NameData *second)
+{
+	const NameData *names[] = {&config->status, &config->role,
+	&config->expires_at, &config->deleted_at};
+	StringInfoData include;
+
+	initStringInfo(&include);
+	for (int i = 0; i < lengthof(names); i++)
+		if (NameStr(*names[i])[0] != '\0')
+			appendStringInfo(&include, "%s%s", include.len == 0 ? " INCLUDE (" : ", ",
+							 quote_identifier(NameStr(*names[i])));
+	if (include.len > 0)
+		appendStringInfoChar(&include, ')');
+	return cozi_statement("CREATE INDEX ON {table} ({first}, {second}){include};",
+						  "table", cozi_qualified_name(RelationGetRelid(rel)),
+						  "first", quote_identifier(NameStr(*first)),
+						  "second", quote_identifier(NameStr(*second)),
+						  "include", include.data, NULL);
+}
+
+/* Is there an index to read the edge by, and back, where that is asked for? */
+static void
+check_indexes(Relation rel, const CoziEdgeConfig *config, const CoziEdgeTest *test)
+{
+	AttrNumber	src = get_attnum(RelationGetRelid(rel), NameStr(config->src));
+	AttrNumber	dst = get_attnum(RelationGetRelid(rel), NameStr(config->dst));
+
+	if (!OidIsValid(cozi_edge_index(rel, src, dst, test)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that count",
+						RelationGetRelationName(rel), NameStr(config->src), NameStr(config->dst)),
+				 errhint("%s", index_advice(rel, config, &config->src, &config->dst))));
+	if (strcmp(NameStr(config->name), "blocked") == 0 &&
+		!OidIsValid(cozi_edge_index(rel, dst, src, test)))
+		ereport(NOTICE,
+				(errmsg("is_blocked_by() and can_view() will be slow in large scans without an "
+						"index on (\"%s\", \"%s\")",
+						NameStr(config->dst), NameStr(config->src)),
+				 errhint("%s", index_advice(rel, config, &config->dst, &config->src))));
+}
+
+static void
+check_edge(CoziEdgeConfig *config)
+{
+	CoziEdge	edge;
+	CoziEdgeTest test;
+	Relation	rel;
+	char		kind;
+
+	cozi_require_owner(config->rel);
+	kind = get_rel_relkind(config->rel);
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", get_rel_name(config->rel)),
+				 errhint("Edges are read from a table, which may be partitioned.")));
+	rel = table_open(config->rel, AccessShareLock);
+	check_id_column(rel, &config->src);
+	check_id_column(rel, &config->dst);
+	check_conditions(rel, config, &test);
+	check_indexes(rel, config, &test);
+	table_close(rel, NoLock);
+	cozi_describe_edge(&edge, config);
+	if (edge.trouble != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s", edge.trouble),
+				 errhint("An edge is a table that all sessions read, with all its rows in itself "
+						 "or in its partitions.")));
+}
+
+PG_FUNCTION_INFO_V1(cozi_register_edge);
+
+/*
+ * register_edge(edge name, rel regclass, src name, dst name, status name,
+ *		accepted text[], expires_at name, deleted_at name, role name,
+ *		roles text[]) -> void
+ */
+Datum
+cozi_register_edge(PG_FUNCTION_ARGS)
+{
+	Oid			types[NVALUES] = {NAMEOID, TEXTOID, NAMEOID, NAMEOID, NAMEOID, TEXTARRAYOID,
+	NAMEOID, NAMEOID, NAMEOID, TEXTARRAYOID, TEXTOID};
+	Datum		values[NVALUES];
+	char		nulls[NVALUES];
+	CoziEdgeConfig config;
+
+	memset(&config, 0, sizeof(config));
+	read_arguments(fcinfo, &config);
+	check_edge(&config);
+	for (int i = 0; i < OWNER; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	values[ARG_REL] = CStringGetTextDatum(cozi_qualified_name(config.rel));
+	values[OWNER] = CStringGetTextDatum(GetUserNameFromId(cozi_relation_owner(config.rel), false));
+	nulls[OWNER] = ' ';
+	if (cozi_edge_execute("INSERT INTO cozi.edge_config VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
+						  "$9, $10, $11)"
+						  " ON CONFLICT DO NOTHING", NVALUES, types, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("edge \"%s\" is registered already", NameStr(*edge)),
+				 errmsg("edge \"%s\" is registered already", NameStr(config.name)),
 				 errhint("Call cozi.drop_edge() first, as the owner of its table.")));
 	PG_RETURN_VOID();
 }
 
-/* The table of an edge, which the caller owns; or is gone, and cozi is the caller's. */
+/* May the caller drop it?  Its table is, or was, the caller's, or cozi is. */
+static bool
+may_drop(const CoziEdgeConfig *config)
+{
+	Oid			owner;
+
+	if (object_ownercheck(RelationRelationId, cozi_table("edge_config"), GetUserId()))
+		return true;
+	if (OidIsValid(config->rel) && get_rel_name(config->rel) != NULL)
+		return object_ownercheck(RelationRelationId, config->rel, GetUserId());
+	owner = get_role_oid(NameStr(config->owner), true);
+	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
+}
+
 static void
 check_edge_owner(Name edge)
 {
-	Oid			configid = get_relname_relid("edge_config", get_namespace_oid("cozi", false));
-	Oid			relid;
+	CoziEdgeConfig *config = cozi_edge_config(NameStr(*edge));
 
-	if (!cozi_edge_relation(NameStr(*edge), &relid))
+	if (config == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("edge \"%s\" is not registered", NameStr(*edge)),
 				 errhint("The view cozi.edges lists the edges.")));
-	if (object_ownercheck(RelationRelationId, configid, GetUserId()))
-		return;
-	if (get_rel_name(relid) == NULL || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+	if (!may_drop(config))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of the table of edge \"%s\"", NameStr(*edge))));
 }
+
+PG_FUNCTION_INFO_V1(cozi_drop_edge);
 
 /* drop_edge(edge name) -> void */
 Datum
@@ -196,6 +288,7 @@ cozi_drop_edge(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
 	check_edge_owner(PG_GETARG_NAME(0));
-	(void) change_config("DELETE FROM cozi.edge_config WHERE edge = $1", 1, types, values);
+	(void) cozi_edge_execute("DELETE FROM cozi.edge_config WHERE edge = $1",
+							 1, types, values, NULL);
 	PG_RETURN_VOID();
 }

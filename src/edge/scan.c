@@ -10,6 +10,9 @@
  * where the partitions are by hash of the caller's column, as shard_table()
  * makes them, all of the caller's are in one part, and no other is opened.
  *
+ * Where the edge has conditions, an index that holds their columns answers
+ * alone, too; with any other, the table is read.
+ *
  * The law: rows are those of the active snapshot, the one of the statement
  * that asks, and what was read counts as read for SERIALIZABLE.
  */
@@ -43,6 +46,7 @@ typedef struct EdgePart
 	Oid			index;			/* on (src, dst) */
 	Oid			reverse_index;	/* on (dst, src), or invalid */
 	ScanKeyData keys[2];		/* of index; their arguments are open */
+	CoziEdgeTest test;
 } EdgePart;
 
 typedef struct EdgeScan
@@ -52,43 +56,85 @@ typedef struct EdgeScan
 	IndexScanDesc scan;
 	TupleTableSlot *slot;		/* of the heap, once it is needed */
 	Buffer		vmbuffer;
+	const CoziEdgeTest *test;	/* NULL: all rows count */
+	bool		covered;		/* the index has the columns of the test */
+	bool		fetched;		/* the row at hand is in the slot */
 } EdgeScan;
 
-/* --- one index ------------------------------------------------------------------ */
+static bool
+covers(Relation index, const CoziEdgeTest *test)
+{
+	const AttrNumber columns[] = {test->status.column, test->role.column,
+	test->expires_at.column, test->deleted_at.column};
+
+	for (int i = 0; i < lengthof(columns); i++)
+		if (columns[i] != 0 && cozi_index_column(index, columns[i]) == 0)
+			return false;
+	return true;
+}
 
 static void
-begin_scan(EdgeScan *scan, Oid rel, Oid index, ScanKeyData *keys, int nkeys)
+begin_scan(EdgeScan *scan, const EdgePart *part, Oid index, bool all,
+		   ScanKeyData *keys, int nkeys)
 {
-	scan->rel = table_open(rel, NoLock);
+	scan->rel = table_open(part->rel, NoLock);
 	scan->index = index_open(index, AccessShareLock);
 	scan->slot = NULL;
 	scan->vmbuffer = InvalidBuffer;
+	scan->test = all || cozi_edge_test_is_empty(&part->test) ? NULL : &part->test;
+	scan->covered = scan->test == NULL || covers(scan->index, scan->test);
 	scan->scan = index_beginscan_compat(scan->rel, scan->index, GetActiveSnapshot(), nkeys);
 	scan->scan->xs_want_itup = true;
 	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 }
 
-/* The next row, whose index tuple then is scan->scan->xs_itup. */
+/* A column of the row at hand: a CoziRowColumn. */
+static Datum
+row_column(void *row, AttrNumber column, bool *isnull)
+{
+	EdgeScan   *scan = row;
+
+	if (scan->covered)
+		return index_getattr(scan->scan->xs_itup, cozi_index_column(scan->index, column),
+							 scan->scan->xs_itupdesc, isnull);
+	return slot_getattr(scan->slot, column, isnull);
+}
+
+/* Is the row that the index found visible?  In the slot, if that is needed. */
 static bool
-next_row(EdgeScan *scan)
+row_is_visible(EdgeScan *scan, ItemPointer tid)
+{
+	if (scan->covered &&
+		VM_ALL_VISIBLE(scan->rel, ItemPointerGetBlockNumber(tid), &scan->vmbuffer))
+	{
+		PredicateLockPage(scan->rel, ItemPointerGetBlockNumber(tid), GetActiveSnapshot());
+		return true;
+	}
+	if (scan->slot == NULL)
+		scan->slot = table_slot_create(scan->rel, NULL);
+	scan->fetched = index_fetch_heap(scan->scan, scan->slot);
+	return scan->fetched;
+}
+
+/*
+ * The next row, whose index tuple then is scan->scan->xs_itup; *rank is
+ * COZI_NO_EDGE for one that does not count.
+ */
+static bool
+next_row(EdgeScan *scan, int *rank)
 {
 	ItemPointer tid;
 
 	while ((tid = index_getnext_tid(scan->scan, ForwardScanDirection)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (VM_ALL_VISIBLE(scan->rel, ItemPointerGetBlockNumber(tid), &scan->vmbuffer))
-		{
-			PredicateLockPage(scan->rel, ItemPointerGetBlockNumber(tid), GetActiveSnapshot());
-			return true;
-		}
-		if (scan->slot == NULL)
-			scan->slot = table_slot_create(scan->rel, NULL);
-		if (index_fetch_heap(scan->scan, scan->slot))
-		{
+		scan->fetched = false;
+		if (!row_is_visible(scan, tid))
+			continue;
+		*rank = scan->test == NULL ? 0 : cozi_edge_test_row(scan->test, row_column, scan);
+		if (scan->fetched)
 			ExecClearTuple(scan->slot);
-			return true;
-		}
+		return true;
 	}
 	return false;
 }
@@ -105,20 +151,22 @@ end_scan(EdgeScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
-/* column = value, as the index compares it; value of type id_type */
-static void
+/*
+ * column = value, as the index compares it; value of type id_type.  False when
+ * the index has no such comparison.
+ */
+static bool
 init_scan_key(ScanKey key, Relation index, int column, Oid id_type, Datum value)
 {
-	Oid			operator = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column],
+	Oid			operator = get_opfamily_member(index->rd_opfamily[column],
+											   index->rd_opcintype[column],
 											   id_type, BTEqualStrategyNumber);
 
 	if (!OidIsValid(operator))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" cannot compare its columns with ids", RelationGetRelationName(index)),
-				 errhint("Create an index with the default operator classes.")));
+		return false;
 	ScanKeyEntryInitialize(key, 0, column + 1, BTEqualStrategyNumber,
 						   id_type, index->rd_indcollation[column], get_opcode(operator), value);
+	return true;
 }
 
 /*
@@ -144,28 +192,35 @@ other_end(EdgeScan *scan, bool *isnull)
 	}
 }
 
-/* --- parts ------------------------------------------------------------------------ */
-
+/* A part of the edge; NULL when it cannot be read, and edge->trouble says why. */
 static EdgePart *
-make_part(const CoziEdge *edge, Relation rel, AttrNumber src, AttrNumber dst)
+make_part(CoziEdge *edge, Relation rel, AttrNumber src, AttrNumber dst)
 {
 	EdgePart   *part = palloc(sizeof(EdgePart));
 	bool		whole = RelationGetRelid(rel) == edge->rel;
 	Relation	index;
+	bool		comparable;
 
 	part->rel = RelationGetRelid(rel);
-	part->index = whole ? edge->index : cozi_edge_index(rel, src, dst);
-	part->reverse_index = whole ? edge->reverse_index : cozi_edge_index(rel, dst, src);
+	if ((edge->trouble = cozi_edge_test(rel, edge->config, &part->test)) != NULL)
+		return NULL;
+	part->index = whole ? edge->index : cozi_edge_index(rel, src, dst, &part->test);
+	part->reverse_index = whole ? edge->reverse_index
+		: cozi_edge_index(rel, dst, src, &part->test);
 	if (!OidIsValid(part->index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("partition \"%s\" of an edge has no index on its two columns", RelationGetRelationName(rel)),
-				 errhint("Create it on the partitioned table; a foreign table cannot be part of an edge.")));
+	{
+		edge->trouble = psprintf("partition \"%s\" has no index on its two columns",
+								 RelationGetRelationName(rel));
+		return NULL;
+	}
 	index = index_open(part->index, AccessShareLock);
-	init_scan_key(&part->keys[0], index, 0, edge->src_type, (Datum) 0);
-	init_scan_key(&part->keys[1], index, 1, edge->dst_type, (Datum) 0);
+	comparable = init_scan_key(&part->keys[0], index, 0, edge->src_type, (Datum) 0) &&
+		init_scan_key(&part->keys[1], index, 1, edge->dst_type, (Datum) 0);
 	index_close(index, NoLock);
-	return part;
+	if (!comparable)
+		edge->trouble = psprintf("index \"%s\" cannot compare its columns with ids",
+								 get_rel_name(part->index));
+	return comparable ? part : NULL;
 }
 
 /* The id as a value of the column's type; false when it has no such value. */
@@ -195,13 +250,14 @@ as_column(Relation rel, AttrNumber column, Oid id_type, Datum *id)
  * desc->oids, -1 for none, or -2 for any of them.
  */
 static int
-partition_of(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, Datum id)
+caller_partition(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, Datum id)
 {
 	PartitionKey key = RelationGetPartitionKey(rel);
 	bool		isnull = false;
 	uint64		hash;
 
-	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != column)
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
+		key->partattrs[0] != column)
 		return -2;
 	if (desc->nparts == 0 || !as_column(rel, column, id_type, &id))
 		return -1;
@@ -209,108 +265,128 @@ partition_of(Relation rel, PartitionDesc desc, AttrNumber column, Oid id_type, D
 	return desc->boundinfo->indexes[hash % desc->boundinfo->nindexes];
 }
 
-static List *
-add_parts(List *parts, const CoziEdge *edge, Oid relid, const char *src, const char *dst,
-		  bool reverse, Datum caller)
+static bool add_parts(List **parts, CoziEdge *edge, Oid relid, bool reverse, Datum caller);
+
+static bool
+add_partitions(List **parts, CoziEdge *edge, Relation rel, AttrNumber column, bool reverse,
+			   Datum caller)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	AttrNumber	src_column = get_attnum(relid, src);
-	AttrNumber	dst_column = get_attnum(relid, dst);
+	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+	int			only = caller_partition(rel, desc, column,
+									reverse ? edge->dst_type : edge->src_type, caller);
 
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		parts = lappend(parts, make_part(edge, rel, src_column, dst_column));
+	for (int i = 0; i < desc->nparts; i++)
+		if ((only == -2 || only == i) &&
+			!add_parts(parts, edge, desc->oids[i], reverse, caller))
+			return false;
+	return true;
+}
+
+static bool
+add_parts(List **parts, CoziEdge *edge, Oid relid, bool reverse, Datum caller)
+{
+	Relation	rel = try_table_open(relid, AccessShareLock);
+	AttrNumber	src,
+				dst;
+	EdgePart   *part;
+	bool		ok = true;
+
+	if (rel == NULL)			/* a partition that was just detached and
+								 * dropped */
+		return true;
+	src = get_attnum(relid, NameStr(edge->config->src));
+	dst = get_attnum(relid, NameStr(edge->config->dst));
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		ok = add_partitions(parts, edge, rel, reverse ? dst : src, reverse, caller);
+	else if ((part = make_part(edge, rel, src, dst)) != NULL)
+		*parts = lappend(*parts, part);
 	else
-	{
-		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-		int			only = partition_of(rel, desc, reverse ? dst_column : src_column,
-										reverse ? edge->dst_type : edge->src_type, caller);
-
-		for (int i = 0; i < desc->nparts; i++)
-			if (only == -2 || only == i)
-				parts = add_parts(parts, edge, desc->oids[i], src, dst, reverse, caller);
-	}
+		ok = false;
 	table_close(rel, NoLock);
-	return parts;
+	return ok;
 }
 
 /*
  * Where the caller's rows may be, for cozi_probe_edge(): those it is the src
- * of, or with reverse the dst.  In the current memory context.
+ * of, or with reverse the dst.  In the current memory context.  False when one
+ * of the parts cannot be read, and edge->trouble says why.
  */
-List	   *
-cozi_edge_parts(const CoziEdge *edge, bool reverse, Datum caller)
+bool
+cozi_edge_parts(CoziEdge *edge, bool reverse, Datum caller, List **parts)
 {
-	return add_parts(NIL, edge, edge->rel,
-					 get_attname(edge->rel, edge->src, false), get_attname(edge->rel, edge->dst, false),
-					 reverse, caller);
+	*parts = NIL;
+	return add_parts(parts, edge, edge->rel, reverse, caller);
 }
 
-/* --- rows ---------------------------------------------------------------------------- */
-
-/* Is there a row (src, dst)? */
-bool
+/* The highest rank of the rows (src, dst) that count, or COZI_NO_EDGE. */
+int
 cozi_probe_edge(List *parts, Datum src, Datum dst)
 {
 	ListCell   *cell;
-	bool		found = false;
+	int			best = COZI_NO_EDGE;
 
 	foreach(cell, parts)
 	{
 		EdgePart   *part = lfirst(cell);
+		int			highest = Max(part->test.role.nvalues - 1, 0);
 		ScanKeyData keys[2] = {part->keys[0], part->keys[1]};
 		EdgeScan	scan;
+		int			rank;
 
 		keys[0].sk_argument = src;
 		keys[1].sk_argument = dst;
-		begin_scan(&scan, part->rel, part->index, keys, 2);
-		found = next_row(&scan);
+		begin_scan(&scan, part, part->index, false, keys, 2);
+		while (best < highest && next_row(&scan, &rank))
+			best = Max(best, rank);
 		end_scan(&scan);
-		if (found)
+		if (best == highest)
 			break;
 	}
-	return found;
+	return best;
 }
 
-/* Those of one part; *left is how many more may be visited. */
+/* The rows of one part; *left is how many more may be read. */
 static bool
-visit_part(Oid rel, Oid index, Oid caller_type, Datum caller, int64 *left,
-		   bool (*visit) (Datum other, void *arg), void *arg)
+visit_part(const EdgePart *part, Oid index, bool all, Oid caller_type, Datum caller, int64 *left,
+		   bool (*visit) (Datum other, int rank, void *arg), void *arg)
 {
 	Relation	index_rel = index_open(index, AccessShareLock);
 	ScanKeyData key;
 	EdgeScan	scan;
-	bool		all = true;
+	bool		whole = init_scan_key(&key, index_rel, 0, caller_type, caller);
+	int			rank;
 
-	init_scan_key(&key, index_rel, 0, caller_type, caller);
 	index_close(index_rel, NoLock);
-	begin_scan(&scan, rel, index, &key, 1);
-	while (all && next_row(&scan))
+	if (!whole)
+		return false;
+	begin_scan(&scan, part, index, all, &key, 1);
+	while (whole && next_row(&scan, &rank))
 	{
 		bool		isnull;
 		Datum		other = other_end(&scan, &isnull);
 
 		if (!isnull)
-			all = (*left)-- > 0 && visit(other, arg);
+			whole = (*left)-- > 0 && (rank == COZI_NO_EDGE || visit(other, rank, arg));
 	}
 	end_scan(&scan);
-	return all;
+	return whole;
 }
 
 /*
- * Calls visit for whomever the caller's edges lead to (reverse: come from),
- * until it answers false or there were max of them.  False when there may be
- * more, or no index to find them by.
+ * Calls visit for each target of the caller's edges (reverse: each source) that
+ * counts, or with all for each, until visit answers false or max rows were
+ * read.  False when there may be more, or no index to find them by.
  */
 bool
-cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
-				 bool (*visit) (Datum other, void *arg), void *arg)
+cozi_visit_edges(CoziEdge *edge, bool reverse, bool all, Datum caller, int64 max,
+				 bool (*visit) (Datum other, int rank, void *arg), void *arg)
 {
 	List	   *parts;
 	ListCell   *cell;
 
-	if (reverse && !OidIsValid(edge->reverse_index))
+	if ((reverse && !OidIsValid(edge->reverse_index)) ||
+		!cozi_edge_parts(edge, reverse, caller, &parts))
 		return false;
-	parts = cozi_edge_parts(edge, reverse, caller);
 	foreach(cell, parts)
 	{
 		EdgePart   *part = lfirst(cell);
@@ -318,9 +394,10 @@ cozi_visit_edges(const CoziEdge *edge, bool reverse, Datum caller, int64 max,
 
 		/* of a partition, it may not be one to trust yet */
 		if (!OidIsValid(index) ||
-			!visit_part(part->rel, index, reverse ? edge->dst_type : edge->src_type, caller, &max, visit, arg))
+			!visit_part(part, index, all, reverse ? edge->dst_type : edge->src_type,
+						caller, &max, visit, arg))
 			return false;
 	}
-	list_free_deep(parts);
+	list_free(parts);
 	return true;
 }

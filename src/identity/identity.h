@@ -72,6 +72,7 @@ extern const char *cozi_find_revocation(const char *jti, int jti_len, const char
 
 /* role.c: has_role(), require_role() */
 extern char *cozi_role_claim;
+extern bool cozi_caller_has_role(const char *role);
 extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source);
 extern void cozi_assign_role_claim(const char *newval, void *extra);
 

@@ -263,6 +263,13 @@ caller_has_role(text *role)
 	return false;
 }
 
+/* The same for a string that ends in a NUL. */
+bool
+cozi_caller_has_role(const char *role)
+{
+	return caller_has_role(cstring_to_text(role));
+}
+
 PG_FUNCTION_INFO_V1(cozi_has_role);
 
 /* has_role(role text) -> boolean: do the verified claims give it? */

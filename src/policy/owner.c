@@ -39,8 +39,6 @@ PG_FUNCTION_INFO_V1(cozi_is_owner_bigint);
 PG_FUNCTION_INFO_V1(cozi_is_owner_text);
 PG_FUNCTION_INFO_V1(cozi_is_owner_support);
 
-/* --- is_owner ------------------------------------------------------------- */
-
 /* is_owner(id uuid) -> boolean */
 Datum
 cozi_is_owner_uuid(PG_FUNCTION_ARGS)
@@ -72,7 +70,8 @@ cozi_is_owner_text(PG_FUNCTION_ARGS)
 	if (who->subject == NULL)
 		PG_RETURN_NULL();
 	return DirectFunctionCall2Coll(texteq, PG_GET_COLLATION(), PG_GETARG_DATUM(0),
-								   PointerGetDatum(cstring_to_text_with_len(who->subject, who->subject_len)));
+								   PointerGetDatum(cstring_to_text_with_len(who->subject,
+																			who->subject_len)));
 }
 
 /* NAME() in the schema of that function; invalid when somebody dropped it */

@@ -42,14 +42,8 @@ check_range(bool in_range)
 static TimestampTz
 read_step(FunctionCallInfo fcinfo, CoziCall *call)
 {
-	cozi_check_arg(fcinfo, 1, "at");
-	cozi_check_arg(fcinfo, 2, "max_calls");
-	cozi_check_arg(fcinfo, 3, "per");
-	cozi_check_arg(fcinfo, 4, "cost");
-	call->max_calls = PG_GETARG_INT32(2);
-	call->per = cozi_read_per(PG_GETARG_INTERVAL_P(3));
-	call->cost = PG_GETARG_INT32(4);
-	cozi_check_calls(call->max_calls, call->cost);
+	cozi_require_argument(fcinfo, 1, "at");
+	cozi_read_rate(fcinfo, 2, call);
 	return read_instant(fcinfo, 1, "at");
 }
 
@@ -117,27 +111,27 @@ read_instants(ArrayType *array, int *n)
 	return t;
 }
 
-/* A table of one log, as the shared ones are, that holds the given instants. */
-static CoziLogs *
-make_log(const TimestampTz *t, int n, int32 cost, int64 per, int64 base)
+/* An arena of one log, as the shared ones are, that holds the given instants. */
+static CoziArena *
+make_log(const TimestampTz *t, int n, const CoziCall *call, int64 base)
 {
-	Size		size = cozi_logs_size((n + (Size) cost / COZI_ENTRY_COST) / COZI_MORE_ENTRIES + 8);
-	CoziLogs   *logs = palloc(size);
+	Size		size = cozi_arena_size((n + COZI_COST_PARTS) / COZI_MORE_ENTRIES + 8, 1);
+	CoziArena  *arena = palloc(size);
 	uint32		self;
 
-	cozi_logs_init(logs, size);
-	self = cozi_log_create(logs, 0, per, 0);
+	cozi_arena_init(arena, size, 1);
+	self = cozi_log_create(arena, 0, 0, call->max_calls, call->per, 0);
 	for (int i = 0; i < n; i++)
-		cozi_log_append(logs, self, t[i] - base, 1);
-	return logs;
+		cozi_log_append(arena, self, t[i] - base, 1);
+	return arena;
 }
 
 /* The log as instants again, a dear call as many equal ones. */
 static ArrayType *
-read_log(CoziLogs *logs, int64 per, int64 base)
+read_log(CoziArena *arena, int64 per, int64 base)
 {
-	uint32		self = cozi_log_find(logs, 0, per);
-	int			n = cozi_log(logs, self)->used;
+	uint32		self = cozi_log_find(arena, 0, 0, per);
+	int			n = cozi_log(arena, self)->used;
 	ArrayType  *array = construct_empty_array(TIMESTAMPTZOID);
 	CoziCursor	cursor = {0};
 	CoziEntry	entry;
@@ -147,7 +141,7 @@ read_log(CoziLogs *logs, int64 per, int64 base)
 	if (n == 0)
 		return array;
 	instants = palloc(n * sizeof(Datum));
-	while (cozi_log_next(logs, self, &cursor, &entry))
+	while (cozi_log_next(arena, self, &cursor, &entry))
 	{
 		for (int32 c = cozi_entry_cost(entry); c > 0; c--)
 			instants[i++] = TimestampTzGetDatum(cozi_entry_time(entry) + base);
@@ -173,7 +167,8 @@ cozi_exact_step_sql(PG_FUNCTION_ARGS)
 	int64		base;
 	int			n = 0;
 	int			expired = 0;
-	CoziLogs   *logs;
+	CoziArena  *arena;
+	CoziAsk		ask;
 	CoziVerdict verdict;
 	bool		nulls[3] = {0};
 	Datum		values[3];
@@ -191,11 +186,16 @@ cozi_exact_step_sql(PG_FUNCTION_ARGS)
 				 errmsg("log would have too many elements"),
 				 errhint("Use gcra_step, whose state is one timestamp.")));
 
-	logs = make_log(t + expired, n - expired, call.cost, call.per, base);
-	verdict = cozi_exact_step(logs, 0, call.per, at - base, call.max_calls, call.cost, true);
+	arena = make_log(t + expired, n - expired, &call, base);
+	ask = (CoziAsk)
+	{
+		.now = at - base,.per = call.per,.max_calls = call.max_calls,
+			.cost = call.cost,.consume = true
+	};
+	verdict = cozi_exact_step(arena, &ask);
 
 	values[0] = BoolGetDatum(verdict.allowed);
-	values[1] = PointerGetDatum(read_log(logs, call.per, base));
+	values[1] = PointerGetDatum(read_log(arena, call.per, base));
 	values[2] = cozi_interval_datum(verdict.retry_after);
 	return cozi_row_datum(fcinfo, values, nulls);
 }

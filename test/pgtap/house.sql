@@ -22,6 +22,7 @@ INSERT INTO public_writes VALUES
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
     ('kept_local', 'what holds in this database alone: OIDs, and when a kept table was last folded'),
+    ('edge_state', 'which relation an edge is in this database'),
     ('snapshot.*', 'counters of this server, by its own identifiers');
 
 CREATE TEMP VIEW member AS

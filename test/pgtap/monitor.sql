@@ -106,8 +106,8 @@ END $$;
 GRANT SELECT ON relations, functions TO t_plain;
 SELECT is(leaks(relname, :'secret'), 0::bigint, 'nothing of another reaches a plain role through ' || relname) FROM relations WHERE relkind = 'v' ORDER BY relname;
 SET LOCAL ROLE t_plain;
-SELECT is(count(*), 0::bigint, 'nor through statements()') FROM cozi.statements(true) s WHERE s.userid <> (SELECT oid FROM pg_roles WHERE rolname = 't_plain') AND (s.queryid IS NOT NULL OR s.query <> '<insufficient privilege>');
-SELECT is(cozi.query_text((SELECT oid FROM pg_database WHERE datname = current_database()), (SELECT oid FROM pg_roles WHERE rolname = 't_owner'), :secret), '<insufficient privilege>', 'nor through query_text()');
+SELECT is(count(*), 0::bigint, 'statements() shows a plain role no statement of another') FROM cozi.statements(true) s WHERE s.userid <> (SELECT oid FROM pg_roles WHERE rolname = 't_plain') AND (s.queryid IS NOT NULL OR s.query <> '<insufficient privilege>');
+SELECT is(cozi.query_text((SELECT oid FROM pg_database WHERE datname = current_database()), (SELECT oid FROM pg_roles WHERE rolname = 't_owner'), :secret), '<insufficient privilege>', 'query_text() shows a plain role no text of another');
 RESET ROLE;
 
 SELECT * FROM finish();

@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS cozi;
 SELECT no_plan();
 
--- ---- labels ----
+-- labels
 SELECT is(format('%s %s %s %s', p.provolatile, p.proparallel, p.proisstrict, p.prosecdef),
           CASE WHEN p.proname LIKE '%\_step' THEN 'i s f f' ELSE 'v r f f' END, p.proname || ': labels')
 FROM pg_proc p
@@ -16,7 +16,7 @@ WHERE p.pronamespace = 'cozi'::regnamespace
   AND p.proname IN ('rate_limit', 'rate_limit_info', 'rate_limit_peek', 'enforce_rate_limit', 'rate_limit_reset',
                     'rate_limit_log', 'rate_limit_stats', 'gcra_step', 'exact_step');
 
--- ---- privileges: nobody burns another's budget ----
+-- privileges: nobody burns another's budget
 CREATE ROLE ratelimit_anon;
 CREATE ROLE ratelimit_monitor IN ROLE pg_monitor;
 CREATE ROLE ratelimit_app;
@@ -36,7 +36,7 @@ SELECT lives_ok($$SET LOCAL ROLE ratelimit_anon; SELECT cozi.gcra_step(NULL, now
     'PUBLIC may run the pure steps');
 SELECT lives_ok($$SET LOCAL ROLE ratelimit_monitor; SELECT * FROM cozi.rate_limit_stats; RESET ROLE$$, 'pg_monitor may read the statistics');
 
--- ---- the documented pattern: a function of the app's, with the key fixed ----
+-- the documented pattern: a function of the app's, with the key fixed
 GRANT EXECUTE ON FUNCTION cozi.enforce_rate_limit(text, int, interval, int, text) TO ratelimit_app;
 CREATE SCHEMA ratelimit_api AUTHORIZATION ratelimit_app;
 SET ROLE ratelimit_app;
@@ -56,7 +56,7 @@ RESET request.jwt.claim.sub;
 SELECT throws_ok('SET LOCAL ROLE ratelimit_anon; SELECT ratelimit_api.check_request()', '22004', NULL, 'pre-request: no user is an error, not a free pass');
 RESET request.method;
 
--- ---- bad input ----
+-- bad input
 SELECT throws_ok(format('SELECT cozi.%s(%s)', f, c.args), c.state, NULL, format('%s(%s): %s', f, left(c.args, 40), c.state))
 FROM unnest('{rate_limit,rate_limit_info,rate_limit_peek,enforce_rate_limit}'::text[]) f,
 (VALUES ($$NULL, 1, '1 s'$$, '22004'),

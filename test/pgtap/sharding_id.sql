@@ -40,17 +40,17 @@ SELECT throws_ok('SELECT cozi.next_id($$s$$)', '42501', NULL, 'SELECT is not eno
 RESET ROLE;
 GRANT UPDATE ON SEQUENCE s TO cozi_test_anybody;
 SET ROLE cozi_test_anybody;
-SELECT lives_ok('SELECT cozi.next_id($$s$$)', 'UPDATE is, as for nextval');
+SELECT lives_ok('SELECT cozi.next_id($$s$$)', 'UPDATE on the sequence lets next_id() run, as for nextval()');
 RESET ROLE;
 REVOKE ALL ON SEQUENCE s FROM cozi_test_anybody;
 GRANT USAGE ON SEQUENCE s TO cozi_test_anybody;
 SET ROLE cozi_test_anybody;
-SELECT lives_ok('SELECT cozi.next_id($$s$$)', 'so is USAGE');
+SELECT lives_ok('SELECT cozi.next_id($$s$$)', 'USAGE on the sequence lets next_id() run');
 RESET ROLE;
 
 SET TRANSACTION READ ONLY;
-SELECT throws_ok('SELECT cozi.next_id($$s$$)', '25006', NULL, 'no id in a read-only transaction');
-SELECT lives_ok('SELECT cozi.uuid7()', 'but a uuid');
+SELECT throws_ok('SELECT cozi.next_id($$s$$)', '25006', NULL, 'next_id() fails in a read-only transaction');
+SELECT lives_ok('SELECT cozi.uuid7()', 'uuid7() works in a read-only transaction');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -36,8 +36,8 @@ FROM (VALUES
 CREATE ROLE trending_topk_nobody;
 GRANT USAGE ON SCHEMA cozi TO trending_topk_nobody;
 SET ROLE trending_topk_nobody;
-SELECT throws_ok($$SELECT * FROM cozi.top_ranked('posts', 'gravity', 1)$$, '42501', NULL, 'no privilege: 42501');
-SELECT throws_ok($$SELECT * FROM cozi.top_ranked('posts', 'gravity', 1, points => 'none')$$, '42501', NULL, 'nor a word about its columns');
+SELECT throws_ok($$SELECT * FROM cozi.top_ranked('posts', 'gravity', 1)$$, '42501', NULL, 'top_ranked() of a table without SELECT is 42501');
+SELECT throws_ok($$SELECT * FROM cozi.top_ranked('posts', 'gravity', 1, points => 'none')$$, '42501', NULL, 'top_ranked() tells nothing about the columns of a table without SELECT');
 RESET ROLE;
 
 SELECT * FROM finish();

@@ -353,7 +353,6 @@ DROP TABLE likes;
 SELECT cozi.is_edge('likes', 'x'::text);
 SELECT cozi.drop_edge('likes');
 RESET ROLE;
-SELECT cozi.drop_edge('likes');
 -- a leaking function sees what the policy shows, and no more
 RESET ROLE;
 CREATE FUNCTION leak(author uuid) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$

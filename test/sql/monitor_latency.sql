@@ -4,7 +4,8 @@
 -- its start; from 125 ns to the end, both sides of every power of two
 SELECT count(*) AS durations,
        count(*) FILTER (WHERE NOT (b.lower_ms <= v.ms AND v.ms < b.upper_ms)) AS outside,
-       count(*) FILTER (WHERE v.ms >= 0.001 AND b.upper_ms < 'infinity' AND (b.upper_ms - b.lower_ms) / b.lower_ms > 0.125) AS too_wide
+       count(*) FILTER (WHERE v.ms >= 0.001 AND b.upper_ms < 'infinity'
+           AND (b.upper_ms - b.lower_ms) / b.lower_ms > 0.125) AS too_wide
 FROM (SELECT (2::float8 ^ e + d) / 8000 AS ms
       FROM generate_series(0, 40) e, unnest(ARRAY[-1, 0, 0.5, 1]) d) v,
      LATERAL (SELECT cozi.histogram(ms) AS h FROM (SELECT v.ms) x) h,
@@ -28,36 +29,47 @@ SELECT shape, CASE shape
        END AS ms
 FROM (SELECT shape, i, u, sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()) AS normal
       FROM unnest(ARRAY['lognormal', 'pareto', 'exponential', 'uniform', 'bimodal']) shape,
-           LATERAL (SELECT i, random() AS u FROM generate_series(1, 20000) i WHERE shape IS NOT NULL) r) s;
+           LATERAL (SELECT i, random() AS u FROM generate_series(1, 20000) i
+               WHERE shape IS NOT NULL) r) s;
 CREATE TEMP TABLE quantiles AS
-SELECT d.shape, q, cozi.histogram_quantile(d.h, q) AS told, x.exact, abs(cozi.histogram_quantile(d.h, q) / x.exact - 1) AS off
+SELECT d.shape, q, cozi.histogram_quantile(d.h, q) AS told, x.exact,
+       abs(cozi.histogram_quantile(d.h, q) / x.exact - 1) AS off
 FROM (SELECT shape, cozi.histogram(ms) AS h FROM durations GROUP BY shape) d,
      unnest(ARRAY[0.5, 0.95, 0.99, 0.999]) q,
-     LATERAL (SELECT percentile_disc(q) WITHIN GROUP (ORDER BY ms) AS exact FROM durations WHERE shape = d.shape) x;
-SELECT count(*), max(off) <= 0.125 AS worst, percentile_cont(0.5) WITHIN GROUP (ORDER BY off) <= 0.02 AS typical FROM quantiles;
+     LATERAL (SELECT percentile_disc(q) WITHIN GROUP (ORDER BY ms) AS exact FROM durations
+         WHERE shape = d.shape) x;
+SELECT count(*), max(off) <= 0.125 AS worst,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY off) <= 0.02 AS typical FROM quantiles;
 SELECT * FROM quantiles WHERE off > 0.125;
 
 -- adding histograms adds durations, subtracting takes them away
-SELECT cozi.histogram(ms) = (SELECT cozi.histogram_sum(h) FROM (SELECT cozi.histogram(ms) AS h FROM durations GROUP BY shape) s) AS sum,
+SELECT cozi.histogram(ms) = (SELECT cozi.histogram_sum(h)
+           FROM (SELECT cozi.histogram(ms) AS h FROM durations GROUP BY shape) s) AS sum,
        cozi.histogram_minus(cozi.histogram(ms), cozi.histogram(ms) FILTER (WHERE shape <> 'pareto'))
          = cozi.histogram(ms) FILTER (WHERE shape = 'pareto') AS difference,
        cozi.histogram_count(cozi.histogram(ms))
 FROM durations;
 -- after a reset the older one does not count
-SELECT cozi.histogram_minus('{0,1,1}', '{0,3}'), cozi.histogram_minus('{0,3,1}', '{0,3}'), cozi.histogram_minus('{1}', '{1}');
+SELECT cozi.histogram_minus('{0,1,1}', '{0,3}'), cozi.histogram_minus('{0,3,1}', '{0,3}'),
+       cozi.histogram_minus('{1}', '{1}');
 
 -- packed and unpacked again it is the same, and small
 SELECT count(*), count(*) FILTER (WHERE cozi.histogram_unpack(cozi.histogram_pack(h)) = h) AS same
-FROM (SELECT cozi.histogram(ms) AS h FROM durations GROUP BY shape UNION ALL VALUES ('{}'), (array_fill(9::bigint << 49, ARRAY[264]))) s;
-SELECT cozi.histogram_pack('{0,0,7,0,1}'), cozi.histogram_unpack('{3586,516}'), cozi.histogram_pack('{0,0}'), cozi.histogram_unpack(NULL);
+FROM (SELECT cozi.histogram(ms) AS h FROM durations GROUP BY shape UNION ALL
+    VALUES ('{}'), (array_fill(9::bigint << 49, ARRAY[264]))) s;
+SELECT cozi.histogram_pack('{0,0,7,0,1}'), cozi.histogram_unpack('{3586,516}'),
+       cozi.histogram_pack('{0,0}'), cozi.histogram_unpack(NULL);
 SELECT cozi.histogram_pack(ARRAY[1::bigint << 54]);
 SELECT cozi.histogram_unpack('{1000}');
 
 -- few durations, none, NULL
 SELECT q, cozi.histogram_quantile(cozi.histogram(ms), q)
-FROM (VALUES (0.5::float8), (NULL), (4)) v (ms), unnest(ARRAY[0, 0.5, 0.51, 1]) q GROUP BY q ORDER BY q;
-SELECT cozi.histogram(ms), cozi.histogram_count(cozi.histogram(ms)) FROM (SELECT 1::float8 LIMIT 0) v (ms);
-SELECT cozi.histogram(NULL), cozi.histogram_quantile('{}', 0.5), cozi.histogram_quantile(NULL, 0.5), cozi.histogram_count('{}');
+FROM (VALUES (0.5::float8), (NULL), (4)) v (ms), unnest(ARRAY[0, 0.5, 0.51, 1]) q GROUP BY q
+ORDER BY q;
+SELECT cozi.histogram(ms), cozi.histogram_count(cozi.histogram(ms))
+FROM (SELECT 1::float8 LIMIT 0) v (ms);
+SELECT cozi.histogram(NULL), cozi.histogram_quantile('{}', 0.5), cozi.histogram_quantile(NULL, 0.5),
+       cozi.histogram_count('{}');
 SELECT * FROM cozi.histogram_buckets(NULL);
 SELECT * FROM cozi.histogram_buckets('{}');
 

@@ -26,7 +26,7 @@ INSERT INTO follows SELECT 1, g FROM generate_series(2, 6) g;
 INSERT INTO members VALUES (1, 3);
 INSERT INTO blocks VALUES (1, 2), (3, 1);
 SELECT cozi.register_edge('following', 'follows', 'a', 'b'), cozi.register_edge('member', 'members', 'a', 'b'), cozi.register_edge('blocked', 'blocks', 'a', 'b');
-CREATE TABLE post AS SELECT g AS id, 1 + g % 24 AS author, (array['public', 'followers', 'group', 'private'])[1 + (g / 24 + g) % 4] AS visibility, g % 5 AS grp FROM generate_series(1, 240) g;
+CREATE TABLE post AS SELECT g AS id, 1 + g % 24 AS author, (array['public', 'followers', 'group', 'private'])[1 + (g / 24 + g) % 4] AS visibility, CASE WHEN g % 24 = 0 THEN 3 ELSE g % 5 END AS grp FROM generate_series(1, 240) g;
 -- what each policy shows, in plain SQL; open has no policy, and its ids are those of own
 CREATE TABLE shows AS
 SELECT post.*, own, feed, own OR (visibility = 'public' OR visibility = 'followers' AND feed OR visibility = 'group' AND grp = 3) AND author NOT IN (2, 3) AS seen
@@ -300,7 +300,7 @@ BEGIN; SELECT cozi.login(:'one');
 SELECT conflict, tab, CASE WHEN conflict <> 'hidden, WHERE' OR tab = 'open' OR substr(v, 3)::int >= (array[20, 16, 12, 7, 1])[left(v, 2)::int - 14]
                            THEN probe(tab, NULL, '{}', NULL, replace(query, '@', tab)) ELSE 'refused' END AS handed
 FROM current_setting('server_version_num') v, unnest(array['own', 'feed', 'seen', 'kept', 'open']) tab, (VALUES
-    ('shown, WHERE', 'INSERT INTO @ SELECT id, author, visibility FROM @ WHERE author = 1 OR ''@'' = ''feed'' ON CONFLICT (id) DO UPDATE SET note = ''x'' WHERE leak(@.id)'),
+    ('shown, WHERE', 'INSERT INTO @ SELECT id, author, visibility, grp FROM @ WHERE author = 1 OR ''@'' = ''feed'' ON CONFLICT (id) DO UPDATE SET note = ''x'' WHERE leak(@.id)'),
     ('hidden, SET', 'INSERT INTO @ SELECT -g, CASE ''@'' WHEN ''feed'' THEN 4 ELSE 1 END, ''private'' FROM generate_series(1, 240) g ON CONFLICT (id) DO UPDATE SET note = leak(@.id)'),
     ('hidden, WHERE', 'INSERT INTO @ SELECT -g, CASE ''@'' WHEN ''feed'' THEN 4 ELSE 1 END, ''private'' FROM generate_series(1, 240) g ON CONFLICT (id) DO UPDATE SET note = ''x'' WHERE leak(@.id)')) c(conflict, query)
 ORDER BY conflict DESC, tab;

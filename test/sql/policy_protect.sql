@@ -34,7 +34,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON "my Post" TO rls_app;
 SELECT cozi.protect('"my Post"', 'nobody');
 SELECT cozi.protect('"my Post"', 'j');
 SELECT cozi.protect('"my Post"', 'the Author', grp => 'grp');
-SELECT cozi.protect('"my Post"', 'the Author', 'id');
+SELECT cozi.protect('"my Post"', 'the Author', 'j');
 SELECT cozi.protect('"my Post"', 'the Author', 'visibility', 'j');
 SELECT cozi.protect('pg_class', 'oid');
 SELECT cozi.protect(0, 'id');
@@ -44,7 +44,8 @@ SELECT cozi.protect('v', 'a');
 SELECT cozi.unprotect('"my Post"');
 CREATE POLICY mine ON "my Post" USING (true);
 CREATE POLICY "and Theirs" ON "my Post" FOR SELECT USING (true);
-SELECT cozi.protect('"my Post"', 'the Author');
+-- the owner's own policies stay, and are said
+SELECT count(*) FROM cozi.protect('"my Post"', 'the Author', dry_run => true);
 DROP POLICY mine ON "my Post";
 DROP POLICY "and Theirs" ON "my Post";
 CREATE POLICY restricts ON "my Post" AS RESTRICTIVE USING (id < 1000);
@@ -64,7 +65,9 @@ SELECT count(*) FILTER (WHERE polpermissive) AS permissive, bool_or(relrowsecuri
 SELECT cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true, dry_run => true);
 SELECT count(*) FILTER (WHERE polpermissive) AS permissive FROM pg_policy WHERE polrelid = '"my Post"'::regclass;
 SELECT cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true);
-SELECT cozi.protect('"my Post"', 'the Author');
+-- again: what was made is replaced, and what was before stays known
+SELECT count(*) FROM cozi.protect('"my Post"', 'the Author');
+SELECT count(*) FROM cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true);
 SELECT polname, polcmd, pg_get_expr(polqual, polrelid) AS qual, pg_get_expr(polwithcheck, polrelid) AS chk FROM pg_policy WHERE polrelid = '"my Post"'::regclass ORDER BY 1;
 -- forced: the owner sees what nobody sees
 SELECT array_agg(id ORDER BY id) FROM "my Post";

@@ -123,7 +123,7 @@ $$;
 SELECT state, message, regexp_replace(detail, '\d', '9', 'g') AS detail FROM regress_refusal('');
 SELECT state, message::jsonb - 'details' AS body, message::jsonb ->> 'details' ~ '^retry_after=3[56]\d\d\.\d{6}$' AS details,
        detail::jsonb -> 'status' AS status, detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
-       detail::jsonb #>> '{headers,RateLimit}' ~ '^"default";r=0;t=3[56]\d\d$' AS ratelimit,
+       detail::jsonb #>> '{headers,RateLimit}' ~ '^"1-per-3600s";r=0;t=3[56]\d\d$' AS ratelimit,
        (detail::jsonb #>> '{headers,Retry-After}')::int BETWEEN 3500 AND 3600 AS retry_after
 FROM regress_refusal('GET');
 DROP FUNCTION regress_refusal(text);

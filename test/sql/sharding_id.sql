@@ -9,7 +9,8 @@ SELECT date_trunc('milliseconds', clock_timestamp()) AS began \gset
 
 -- The layout: 41 bits of milliseconds, 12 bits of count, 10 bits of bucket.
 SELECT cozi.id_time(0), cozi.id_bucket(0);
-SELECT cozi.id_time((12345::bigint << 22) | (4095 << 10) | 1023), cozi.id_bucket((12345::bigint << 22) | (4095 << 10) | 1023);
+SELECT cozi.id_time((12345::bigint << 22) | (4095 << 10) | 1023),
+       cozi.id_bucket((12345::bigint << 22) | (4095 << 10) | 1023);
 SELECT cozi.id_time(9223372036854775807), cozi.id_bucket(9223372036854775807);
 
 -- An id is of now, of its bucket, and greater than the one before.
@@ -25,7 +26,8 @@ SELECT bool_and(id > 2::bigint ^ 53) AS beyond_javascript FROM made;
 -- The sequence holds the id without its bucket; nextval of others only counts on.
 SELECT last_value = (SELECT max(id) >> 10 FROM made) AS holds, is_called FROM s;
 SELECT nextval('s') > (SELECT max(id) >> 10 FROM made) AS nextval_goes_on;
-SELECT cozi.next_id('s') >> 10 > last_value AS next_id_goes_on, cozi.id_bucket(cozi.next_id('s')) AS default_bucket FROM s;
+SELECT cozi.next_id('s') >> 10 > last_value AS next_id_goes_on,
+       cozi.id_bucket(cozi.next_id('s')) AS default_bucket FROM s;
 
 -- Rolled back: not given again.
 BEGIN;
@@ -49,7 +51,8 @@ RESET ROLE;
 -- Every kind of sequence: temporary, unlogged, ahead of its first call.
 CREATE TEMP SEQUENCE t;
 CREATE UNLOGGED SEQUENCE u;
-SELECT cozi.next_id('t') < cozi.next_id('t') AS temporary, cozi.next_id('u') < cozi.next_id('u') AS unlogged;
+SELECT cozi.next_id('t') < cozi.next_id('t') AS temporary,
+       cozi.next_id('u') < cozi.next_id('u') AS unlogged;
 BEGIN READ ONLY;
 SELECT cozi.next_id('t') IS NOT NULL AS temporary_in_read_only;
 SELECT cozi.next_id('s');
@@ -60,10 +63,13 @@ ROLLBACK;
 -- the clock gains on the sequence, and nothing fails or repeats.
 CREATE SEQUENCE ahead;
 CREATE FUNCTION ahead_ms() RETURNS float8 LANGUAGE sql VOLATILE AS $$
-    SELECT extract(epoch FROM cozi.id_time(last_value << 10) - clock_timestamp()) * 1000 FROM ids.ahead
+    SELECT extract(epoch FROM cozi.id_time(last_value << 10) - clock_timestamp()) * 1000
+    FROM ids.ahead
 $$;
 CREATE FUNCTION set_ahead(ms bigint) RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT setval('ids.ahead', (extract(epoch FROM clock_timestamp() - '2024-01-01 00:00Z') * 1000 + ms)::bigint << 12)
+    SELECT setval('ids.ahead',
+               (extract(epoch FROM clock_timestamp() - '2024-01-01 00:00Z') * 1000 + ms)::bigint <<
+                   12)
 $$;
 -- How far ahead, and how long ago that was set: their sum does not depend on
 -- the speed of the machine.
@@ -79,7 +85,8 @@ SELECT clock_timestamp() AS set_at \gset
 SELECT set_ahead(3600000);
 SELECT ahead_ms() AS before \gset
 INSERT INTO drawn SELECT n, cozi.next_id('ahead') FROM generate_series(20001, 40000) n;
-SELECT ahead_ms() + passed_ms(:'set_at') >= 3600000 AS still_ahead, ahead_ms() < :before - 100 AS but_less;
+SELECT ahead_ms() + passed_ms(:'set_at') >= 3600000 AS still_ahead,
+       ahead_ms() < :before - 100 AS but_less;
 SELECT count(DISTINCT id) AS distinct_ids, count(*) FILTER (WHERE id <= before) AS wrong_order
 FROM (SELECT id, lag(id) OVER (ORDER BY n) AS before FROM drawn) d;
 

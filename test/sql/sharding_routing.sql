@@ -19,47 +19,59 @@ CREATE TABLE v_text (key text, hash64 numeric, m4 int, m16 int, m64 int, m1024 i
 \copy v_uuid FROM 'test/vectors/shard_uuid.csv' CSV HEADER
 \copy v_text FROM 'test/vectors/shard_text.csv' CSV HEADER
 SELECT 'int4' AS type, count(*) AS keys, count(*) FILTER (WHERE
-           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64), cozi.shard_of(key, 1024))
+           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64),
+           cozi.shard_of(key, 1024))
            IS DISTINCT FROM (m4, m16, m64, m1024)) AS wrong_shard,
-       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616, 18446744073709551616) IS DISTINCT FROM hash64) AS wrong_hash
+       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616,
+           18446744073709551616) IS DISTINCT FROM hash64) AS wrong_hash
 FROM v_int4
 UNION ALL
 SELECT 'int8', count(*), count(*) FILTER (WHERE
-           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64), cozi.shard_of(key, 1024))
+           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64),
+           cozi.shard_of(key, 1024))
            IS DISTINCT FROM (m4, m16, m64, m1024)),
-       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616, 18446744073709551616) IS DISTINCT FROM hash64)
+       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616,
+           18446744073709551616) IS DISTINCT FROM hash64)
 FROM v_int8
 UNION ALL
 SELECT 'uuid', count(*), count(*) FILTER (WHERE
-           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64), cozi.shard_of(key, 1024))
+           (cozi.shard_of(key, 4), cozi.shard_of(key, 16), cozi.shard_of(key, 64),
+           cozi.shard_of(key, 1024))
            IS DISTINCT FROM (m4, m16, m64, m1024)),
-       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616, 18446744073709551616) IS DISTINCT FROM hash64)
+       count(*) FILTER (WHERE mod(cozi.shard_hash(key) + 18446744073709551616,
+           18446744073709551616) IS DISTINCT FROM hash64)
 FROM v_uuid
 UNION ALL
 SELECT 'text', count(*), count(*) FILTER (WHERE
-           (cozi.shard_of_text(key, 4), cozi.shard_of_text(key, 16), cozi.shard_of_text(key, 64), cozi.shard_of_text(key, 1024))
+           (cozi.shard_of_text(key, 4), cozi.shard_of_text(key, 16), cozi.shard_of_text(key, 64),
+           cozi.shard_of_text(key, 1024))
            IS DISTINCT FROM (m4, m16, m64, m1024)),
-       count(*) FILTER (WHERE mod(cozi.shard_hash_text(key) + 18446744073709551616, 18446744073709551616) IS DISTINCT FROM hash64)
+       count(*) FILTER (WHERE mod(cozi.shard_hash_text(key) + 18446744073709551616,
+           18446744073709551616) IS DISTINCT FROM hash64)
 FROM v_text;
 
 -- A key column may be widened: every integer type gives the same answer.
 SELECT count(*) AS keys, count(*) FILTER (WHERE
-           cozi.shard_of(key::int, 1024) <> m1024 OR cozi.shard_hash(key::int) <> cozi.shard_hash(key)
+           cozi.shard_of(key::int, 1024) <> m1024
+           OR cozi.shard_hash(key::int) <> cozi.shard_hash(key)
            OR key BETWEEN -32768 AND 32767
-              AND (cozi.shard_of(key::smallint, 1024) <> m1024 OR cozi.shard_hash(key::smallint) <> cozi.shard_hash(key))) AS wrong
+              AND (cozi.shard_of(key::smallint, 1024) <> m1024
+                  OR cozi.shard_hash(key::smallint) <> cozi.shard_hash(key))) AS wrong
 FROM v_int8 WHERE key BETWEEN -2147483648 AND 2147483647;
 SELECT count(*) AS keys, count(*) FILTER (WHERE key BETWEEN -32768 AND 32767) AS smallints
 FROM v_int4 JOIN v_int8 USING (key, hash64, m4, m16, m64, m1024);
 
 -- Random keys, other ones in every run, against the partition each row lies in.
 -- Both ways of asking PostgreSQL: tableoid, and satisfies_hash_partition.
-CREATE PROCEDURE compare(typ text, routed text, random_key text, n int, moduli int[] = '{4,16,64,1024}')
+CREATE PROCEDURE compare(typ text, routed text, random_key text, n int,
+    moduli int[] = '{4,16,64,1024}')
 LANGUAGE plpgsql AS $$
 DECLARE
     m int;
     wrong record;
 BEGIN
-    EXECUTE format('CREATE TEMP TABLE keys AS SELECT %s AS key FROM generate_series(1, %s)', random_key, n);
+    EXECUTE format('CREATE TEMP TABLE keys AS SELECT %s AS key FROM generate_series(1, %s)',
+        random_key, n);
     FOREACH m IN ARRAY moduli LOOP
         EXECUTE format('CREATE TEMP TABLE parts (key %s) PARTITION BY HASH (key)', typ);
         IF typ = 'text' THEN ALTER TABLE parts ALTER key SET STORAGE PLAIN; END IF;
@@ -75,22 +87,28 @@ BEGIN
                        routed, 'parts'::regclass::oid)
             INTO wrong USING m;
         RAISE INFO '% at modulus %: all keys %, wrong by tableoid %, by satisfies_hash_partition %',
-            typ, m, wrong.keys = n, wrong.by_tableoid || coalesce(' such as ' || wrong.example, ''), wrong.by_function;
+            typ, m, wrong.keys = n, wrong.by_tableoid || coalesce(' such as ' || wrong.example, ''),
+            wrong.by_function;
         DROP TABLE parts;
         COMMIT;
     END LOOP;
     DROP TABLE keys;
 END
 $$;
-CALL compare('smallint', 'cozi.shard_of(key, $1)', '(random() * 65535 - 32768)::smallint', 65536, '{16}');
-CALL compare('int', 'cozi.shard_of(key, $1)', '(''x'' || left(md5(random()::text), 8))::bit(32)::int', :keys);
-CALL compare('bigint', 'cozi.shard_of(key, $1)', '(''x'' || md5(random()::text))::bit(64)::bigint', :keys);
+CALL compare('smallint', 'cozi.shard_of(key, $1)', '(random() * 65535 - 32768)::smallint', 65536,
+    '{16}');
+CALL compare('int', 'cozi.shard_of(key, $1)',
+    '(''x'' || left(md5(random()::text), 8))::bit(32)::int', :keys);
+CALL compare('bigint', 'cozi.shard_of(key, $1)', '(''x'' || md5(random()::text))::bit(64)::bigint',
+    :keys);
 CALL compare('uuid', 'cozi.shard_of(key, $1)', 'gen_random_uuid()', :keys);
 CALL compare('text', 'cozi.shard_of_text(key, $1)',
              'left(repeat(md5(random()::text) || chr(945 + (random() * 20)::int), 3), (random() * 99)::int)', :keys);
 
 -- The largest modulus there is, and the smallest.
-SELECT cozi.shard_of(42, 2147483647) AS largest, mod(mod(cozi.shard_hash(42) + 18446744073709551616, 18446744073709551616), 2147483647) AS by_hand,
+SELECT cozi.shard_of(42, 2147483647) AS largest,
+       mod(mod(cozi.shard_hash(42) + 18446744073709551616, 18446744073709551616),
+           2147483647) AS by_hand,
        cozi.shard_of(42, 1) AS smallest;
 
 -- Pruning: the planner finds the same shard, and reads no other.
@@ -114,16 +132,22 @@ RESET plan_cache_mode;
 CREATE FUNCTION planned(author bigint, OUT shards text[]) LANGUAGE plpgsql AS $$
 DECLARE plan json;
 BEGIN
-    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT * FROM routing.posts WHERE author_id = %L', author) INTO plan;
-    shards := ARRAY(SELECT m[1] FROM regexp_matches(plan::text, '"Relation Name": "([^"]*)"', 'g') m);
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT * FROM routing.posts WHERE author_id = %L',
+        author) INTO plan;
+    shards := ARRAY(SELECT m[1]
+        FROM regexp_matches(plan::text, '"Relation Name": "([^"]*)"', 'g') m);
 END
 $$;
-SELECT count(*) AS users, count(*) FILTER (WHERE planned(u) IS DISTINCT FROM ARRAY['posts_shard_' || cozi.shard_of(u, 4)]) AS wrong
+SELECT count(*) AS users,
+       count(*) FILTER (WHERE planned(u) IS DISTINCT FROM ARRAY['posts_shard_' || cozi.shard_of(u,
+           4)]) AS wrong
 FROM generate_series(-500, 499) u;
 
 -- NULL: ours has no answer, PostgreSQL's is remainder 0.
-SELECT cozi.shard_of(NULL::bigint, 4) AS key, cozi.shard_of(7, NULL) AS modulus, cozi.shard_of_text(NULL, 4) AS text,
-       cozi.shard_hash(NULL::uuid) AS hash, satisfies_hash_partition('posts'::regclass, 4, 0, NULL::bigint) AS postgres_says_0;
+SELECT cozi.shard_of(NULL::bigint, 4) AS key, cozi.shard_of(7, NULL) AS modulus,
+       cozi.shard_of_text(NULL, 4) AS text,
+       cozi.shard_hash(NULL::uuid) AS hash,
+       satisfies_hash_partition('posts'::regclass, 4, 0, NULL::bigint) AS postgres_says_0;
 
 -- Text is hashed as bytes: right for every character type and every
 -- deterministic collation, wrong by chance (15 of 16) for the others.
@@ -135,7 +159,8 @@ BEGIN
         EXECUTE format('CREATE TEMP TABLE t_%s PARTITION OF t FOR VALUES WITH (MODULUS 16, REMAINDER %s)', r, r);
     END LOOP;
     INSERT INTO t SELECT 'User Größe ' || i FROM generate_series(1, 10000) i;
-    SELECT count(*) INTO wrong FROM t WHERE tableoid::regclass::text <> 't_' || cozi.shard_of_text(key::text, 16);
+    SELECT count(*) INTO wrong FROM t
+    WHERE tableoid::regclass::text <> 't_' || cozi.shard_of_text(key::text, 16);
     DROP TABLE t;
     RETURN wrong;
 EXCEPTION WHEN undefined_object THEN
@@ -144,14 +169,18 @@ END
 $$;
 DO $$
 BEGIN
-    CREATE COLLATION ignore_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE COLLATION ignore_case (provider = icu, locale = 'und-u-ks-level2',
+        deterministic = false);
 EXCEPTION WHEN feature_not_supported THEN
     NULL;
 END
 $$;
-SELECT wrong_text('text') AS text, wrong_text('varchar') AS "varchar", wrong_text('char(20)') AS "char",
-       wrong_text('text COLLATE "C"') AS c, coalesce(wrong_text('text COLLATE "und-x-icu"'), 0) AS icu,
-       coalesce(wrong_text('text COLLATE ignore_case') BETWEEN 9000 AND 9800, true) AS nondeterministic_differs;
+SELECT wrong_text('text') AS text, wrong_text('varchar') AS "varchar",
+       wrong_text('char(20)') AS "char",
+       wrong_text('text COLLATE "C"') AS c,
+       coalesce(wrong_text('text COLLATE "und-x-icu"'), 0) AS icu,
+       coalesce(wrong_text('text COLLATE ignore_case') BETWEEN 9000 AND 9800,
+           true) AS nondeterministic_differs;
 
 -- Refused.
 SELECT cozi.shard_of(1::smallint, 0);

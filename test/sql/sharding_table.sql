@@ -13,7 +13,8 @@ SET ROLE regress_shard_owner;
 --
 -- create_shards
 --
-CREATE TABLE posts (id bigint, author_id bigint NOT NULL, body text, PRIMARY KEY (author_id, id)) PARTITION BY HASH (author_id);
+CREATE TABLE posts (id bigint, author_id bigint NOT NULL, body text, PRIMARY KEY (author_id, id))
+    PARTITION BY HASH (author_id);
 ALTER TABLE posts ENABLE ROW LEVEL SECURITY;
 ALTER DEFAULT PRIVILEGES IN SCHEMA shards GRANT ALL ON TABLES TO PUBLIC;
 SELECT cozi.create_shards('posts', 0);
@@ -30,7 +31,8 @@ FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
 WHERE i.inhparent = 'posts'::regclass ORDER BY 1;
 ALTER DEFAULT PRIVILEGES IN SCHEMA shards REVOKE ALL ON TABLES FROM PUBLIC;
 INSERT INTO posts SELECT i, i, 'post ' || i FROM generate_series(-500, 500) i;
-SELECT count(*) FROM posts WHERE tableoid <> format('posts_shard_%s', cozi.shard_of(author_id, 4))::regclass;
+SELECT count(*) FROM posts
+WHERE tableoid <> format('posts_shard_%s', cozi.shard_of(author_id, 4))::regclass;
 -- not hash partitioned
 CREATE TABLE listed (a int) PARTITION BY LIST (a);
 CREATE TABLE plain (a int NOT NULL);
@@ -104,7 +106,8 @@ CREATE VIEW bad_row AS SELECT b FROM bad b;
 CREATE TABLE history (was bad);
 CREATE FUNCTION newest() RETURNS bad LANGUAGE sql AS 'SELECT NULL::shards.bad';
 CREATE FUNCTION bad_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TRIGGER bad_rows AFTER INSERT ON bad REFERENCING NEW TABLE AS fresh FOR EACH ROW EXECUTE FUNCTION bad_trigger();
+CREATE TRIGGER bad_rows AFTER INSERT ON bad REFERENCING NEW TABLE AS fresh FOR EACH ROW
+    EXECUTE FUNCTION bad_trigger();
 CREATE TABLE child () INHERITS (bad);
 GRANT SELECT ON bad TO regress_shard_reader WITH GRANT OPTION;
 CREATE TABLE bad_shard_1 ();
@@ -136,7 +139,8 @@ END
 $$;
 SET ROLE regress_shard_owner;
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('bad', 'author_id', 4);
-SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'bad'::regclass AND contype <> 'n' ORDER BY 1;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = 'bad'::regclass AND contype <> 'n' ORDER BY 1;
 SELECT pg_get_indexdef('bad_lower'::regclass);
 CREATE TYPE typed AS (id int, author_id bigint);
 CREATE TABLE of_type OF typed;
@@ -166,16 +170,21 @@ SET ROLE regress_shard_owner;
 --
 -- dry_run says what shard_table does, and does nothing
 --
-CREATE TABLE talk (id bigserial, author_id int NOT NULL, body text, PRIMARY KEY (id, author_id)) WITH (fillfactor = 90);
+CREATE TABLE talk (id bigserial, author_id int NOT NULL, body text, PRIMARY KEY (id, author_id))
+    WITH (fillfactor = 90);
 CREATE INDEX talk_body ON talk (body);
 GRANT SELECT ON talk TO regress_shard_reader;
 INSERT INTO talk (author_id, body) SELECT i % 100, 'b' || i FROM generate_series(1, 5000) i;
-SELECT regexp_replace(regexp_replace(s, ' CONSTRAINT \w+ NOT NULL', ' NOT NULL', 'g'), '_' || 'talk'::regclass::oid || '|(_pkey|_body)_\d+', '\1_OID', 'g')
+SELECT regexp_replace(regexp_replace(s, ' CONSTRAINT \w+ NOT NULL', ' NOT NULL', 'g'),
+           '_' || 'talk'::regclass::oid || '|(_pkey|_body)_\d+', '\1_OID', 'g')
 FROM cozi.shard_table('talk', 'author_id', 2, dry_run => true) s;
 SELECT relkind FROM pg_class WHERE oid = 'talk'::regclass;
-CREATE TEMP TABLE planned AS SELECT n, s FROM cozi.shard_table('talk', 'author_id', 2, dry_run => true) WITH ORDINALITY x (s, n);
-CREATE TEMP TABLE ran AS SELECT n, s FROM cozi.shard_table('talk', 'author_id', 2) WITH ORDINALITY x (s, n);
-SELECT count(*) AS differs FROM planned p FULL JOIN ran r ON r.n = p.n - 1 WHERE p.n > 1 AND r.s IS DISTINCT FROM p.s;
+CREATE TEMP TABLE planned AS SELECT n, s
+    FROM cozi.shard_table('talk', 'author_id', 2, dry_run => true) WITH ORDINALITY x (s, n);
+CREATE TEMP TABLE ran AS SELECT n, s
+    FROM cozi.shard_table('talk', 'author_id', 2) WITH ORDINALITY x (s, n);
+SELECT count(*) AS differs FROM planned p FULL JOIN ran r ON r.n = p.n - 1
+WHERE p.n > 1 AND r.s IS DISTINCT FROM p.s;
 SELECT tableoid::regclass, count(*), sum(id) FROM talk GROUP BY 1 ORDER BY 1;
 -- the sequence goes on and still belongs to the column
 INSERT INTO talk (author_id) VALUES (1) RETURNING id;
@@ -185,11 +194,13 @@ SELECT pg_get_serial_sequence('talk', 'id');
 -- shard_report and shard_check
 --
 INSERT INTO talk (author_id) SELECT 42 FROM generate_series(1, 1000);
-SELECT shard, modulus, remainder, rows, counted, bytes > 0 AS bytes, round(share::numeric, 4) AS share, round(skew::numeric, 4) AS skew, heaviest_users
+SELECT shard, modulus, remainder, rows, counted, bytes > 0 AS bytes,
+       round(share::numeric, 4) AS share, round(skew::numeric, 4) AS skew, heaviest_users
 FROM cozi.shard_report('talk');
 SELECT shard, rows, counted, skew FROM cozi.shard_report('talk', exact => false);
 ANALYZE talk;
-SELECT shard, rows, counted, round(skew::numeric, 4) AS skew, heaviest_users -> 0 ->> 'user' AS heaviest FROM cozi.shard_report('talk', exact => false);
+SELECT shard, rows, counted, round(skew::numeric, 4) AS skew,
+       heaviest_users -> 0 ->> 'user' AS heaviest FROM cozi.shard_report('talk', exact => false);
 SELECT * FROM cozi.shard_check('talk');
 -- an empty one has no shares
 CREATE TABLE void (k uuid) PARTITION BY HASH (k);
@@ -201,19 +212,23 @@ SELECT * FROM cozi.shard_report('talk');
 -- a hash function that answers otherwise than it did leaves rows behind;
 -- an upgrade of a library does it, and a foreign shard is never asked at all
 RESET ROLE;
-CREATE FUNCTION fickle(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS 'SELECT $1::bigint';
-CREATE OPERATOR CLASS fickle_ops FOR TYPE int USING hash AS OPERATOR 1 pg_catalog.=, FUNCTION 2 fickle(int, bigint);
+CREATE FUNCTION fickle(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT
+    AS 'SELECT $1::bigint';
+CREATE OPERATOR CLASS fickle_ops FOR TYPE int USING hash AS OPERATOR 1 pg_catalog.=,
+    FUNCTION 2 fickle(int, bigint);
 CREATE TABLE near (author_id int, id int) PARTITION BY HASH (author_id fickle_ops);
 SELECT cozi.create_shards('near', 2);
 INSERT INTO near SELECT i, i FROM generate_series(1, 6) i;
 SELECT * FROM cozi.shard_check('near');
 CREATE OR REPLACE FUNCTION fickle(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT
     AS 'SELECT CASE WHEN $1 < 3 THEN $1 ELSE $1 + 1 END::bigint';
-SELECT shard, key, belongs_in, row_id IS NOT NULL AS found FROM cozi.shard_check('near') ORDER BY key;
+SELECT shard, key, belongs_in, row_id IS NOT NULL AS found FROM cozi.shard_check('near')
+ORDER BY key;
 CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 DROP TABLE near_shard_1;
-CREATE FOREIGN TABLE near_shard_1 PARTITION OF near FOR VALUES WITH (MODULUS 2, REMAINDER 1) SERVER nowhere;
+CREATE FOREIGN TABLE near_shard_1 PARTITION OF near FOR VALUES WITH (MODULUS 2, REMAINDER 1)
+    SERVER nowhere;
 SELECT cozi.unshard_table('near');
 DROP TABLE near;
 DROP FOREIGN DATA WRAPPER nowhere CASCADE;
@@ -230,8 +245,10 @@ BEGIN
     EXCEPTION WHEN insufficient_privilege THEN
         NULL;
     END;
-    INSERT INTO shards.seen SELECT current_user, rolcreaterole FROM pg_roles WHERE rolname = current_user;
-    PERFORM set_config('search_path', 'shards, pg_catalog', false), set_config('row_security', 'off', false),
+    INSERT INTO shards.seen SELECT current_user, rolcreaterole FROM pg_roles
+    WHERE rolname = current_user;
+    PERFORM set_config('search_path', 'shards, pg_catalog', false),
+        set_config('row_security', 'off', false),
             set_config('work_mem', '64kB', false), set_config('regress.spy', 'was here', false);
     RETURN true;
 END
@@ -247,21 +264,26 @@ RESET work_mem;
 RESET regress.spy;
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('trap', 'author_id', 2);
 SELECT DISTINCT * FROM seen;
-SELECT relname, relowner::regrole FROM pg_class WHERE relname ~ '^trap' AND relnamespace = 'shards'::regnamespace ORDER BY 1;
-SELECT current_user = session_user AS back, current_setting('search_path') AS path, current_setting('row_security') AS rls,
+SELECT relname, relowner::regrole FROM pg_class
+WHERE relname ~ '^trap' AND relnamespace = 'shards'::regnamespace ORDER BY 1;
+SELECT current_user = session_user AS back, current_setting('search_path') AS path,
+       current_setting('row_security') AS rls,
        current_setting('work_mem') AS work_mem, current_setting('regress.spy', true) AS planted;
 
 -- nor does the caller's search_path lend the extension's owner an operator
 SET ROLE regress_shard_owner;
 CREATE FUNCTION lurk(int, text) RETURNS text LANGUAGE plpgsql AS
-    $$BEGIN INSERT INTO shards.seen VALUES (current_user, true); RETURN $1::text OPERATOR(pg_catalog.||) $2; END$$;
+    $$BEGIN INSERT INTO shards.seen
+    VALUES (current_user, true); RETURN $1::text OPERATOR(pg_catalog.||) $2; END$$;
 CREATE OPERATOR || (LEFTARG = int, RIGHTARG = text, FUNCTION = lurk);
 CREATE FUNCTION lurk(int, int) RETURNS boolean LANGUAGE plpgsql AS
-    $$BEGIN INSERT INTO shards.seen VALUES (current_user, true); RETURN $1 OPERATOR(pg_catalog.>) $2; END$$;
+    $$BEGIN INSERT INTO shards.seen
+    VALUES (current_user, true); RETURN $1 OPERATOR(pg_catalog.>) $2; END$$;
 CREATE OPERATOR > (LEFTARG = int, RIGHTARG = int, FUNCTION = lurk);
 SET search_path = shards, pg_catalog;
 CREATE TABLE lured (author_id int NOT NULL);
-SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS sharded FROM cozi.shard_table('lured', 'author_id', 2);
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS sharded
+FROM cozi.shard_table('lured', 'author_id', 2);
 SELECT shard, rows FROM cozi.shard_report('lured');
 SELECT * FROM cozi.shard_check('lured');
 SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS unsharded FROM cozi.unshard_table('lured');
@@ -276,12 +298,18 @@ DROP OPERATOR shards.> (int, int);
 CREATE TABLE "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" (
     "%I" text COLLATE "C" PRIMARY KEY DEFAULT '%s'');', "a.b" int GENERATED ALWAYS AS IDENTITY);
 CREATE INDEX "%2$I" ON "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" (("%I" || '%1$s'));
-INSERT INTO "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" SELECT 'u' || i FROM generate_series(1, 100) i;
-SELECT count(*) > 0 AS sharded FROM cozi.shard_table('"O''Brien''s ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü''); DROP"', '%I', 3);
-SELECT tableoid::regclass, count(*) FROM "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" GROUP BY 1 ORDER BY 1;
-SELECT relname, octet_length(relname) FROM pg_class WHERE relname ~ '_shard_2$' AND relnamespace = 'shards'::regnamespace AND relname ~ '[%ö]' ORDER BY 1;
+INSERT INTO "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" SELECT 'u' || i
+FROM generate_series(1, 100) i;
+SELECT count(*) > 0 AS sharded
+FROM cozi.shard_table('"O''Brien''s ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü''); DROP"', '%I', 3);
+SELECT tableoid::regclass, count(*) FROM "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP"
+GROUP BY 1 ORDER BY 1;
+SELECT relname, octet_length(relname) FROM pg_class
+WHERE relname ~ '_shard_2$' AND relnamespace = 'shards'::regnamespace AND relname ~ '[%ö]'
+ORDER BY 1;
 INSERT INTO "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" DEFAULT VALUES RETURNING *;
-SELECT count(*) > 0 AS unsharded FROM cozi.unshard_table('"O''Brien''s ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü''); DROP"');
+SELECT count(*) > 0 AS unsharded
+FROM cozi.unshard_table('"O''Brien''s ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü''); DROP"');
 INSERT INTO "O'Brien's ""%s"" äöüäöüäöüäöüäöüäöüäöüäöüäöüäöü'); DROP" VALUES ('last') RETURNING *;
 
 --
@@ -297,7 +325,8 @@ DROP VIEW peek;
 REVOKE SELECT ON talk_shard_1 FROM regress_shard_reader;
 ALTER TABLE talk_shard_1 RESET (fillfactor), SET (fillfactor='90'), DROP CONSTRAINT lonely_check;
 SELECT count(*) > 0 AS unsharded FROM cozi.unshard_table('talk');
-SELECT relkind, reloptions, relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'talk'::regclass;
+SELECT relkind, reloptions, relrowsecurity, relforcerowsecurity FROM pg_class
+WHERE oid = 'talk'::regclass;
 RESET ROLE;
 SELECT count(*), sum(id) FROM talk;
 SET client_min_messages = warning;

@@ -33,7 +33,8 @@ my $dir = $node->basedir;
 sub block
 {
 	my ($language, $title) = @_;
-	$page =~ /^```$language\n(?:#|\/\/|--) \Q$title\E\n(.*?)^```$/ms or die "doc/rls.md has no block \"$title\"";
+	$page =~ /^```$language\n(?:#|\/\/|--) \Q$title\E\n(.*?)^```$/ms
+	  or die "doc/rls.md has no block \"$title\"";
 	return $1;
 }
 
@@ -49,7 +50,7 @@ for token in ('$ann', '$bob', '$bad', '$ann'):
     except Exception as error:
         print(getattr(error, 'sqlstate', None) or getattr(error, 'pgcode', None), str(error).splitlines()[0])
 END
-(my $direct = $python) =~ s/call\(token\)/posts_of(token)/;
+(my $direct = $python)       =~ s/call\(token\)/posts_of(token)/;
 (my $asynchronous = $python) =~ s/call\(token\)/asyncio.run(posts_of(token))/;
 my %client = (
 	'psycopg' => [ 'python3', 'python', $direct ],
@@ -73,7 +74,8 @@ sub run_client
 {
 	my ($title, $host, $port) = @_;
 	my ($command, $language, $driver) = @{ $client{$title} };
-	local %ENV = (%ENV, PGHOST => $host, PGPORT => $port, PGUSER => 'app', PGDATABASE => 'postgres');
+	local %ENV =
+	  (%ENV, PGHOST => $host, PGPORT => $port, PGUSER => 'app', PGDATABASE => 'postgres');
 	my $file = "$dir/client." . ($language eq 'js' ? 'js' : 'py');
 	unlink $file;
 	append_to_file($file, block($language, $title) . $driver);
@@ -107,9 +109,18 @@ pidfile = $pool_dir/pid
 ignore_startup_parameters = extra_float_digits,options
 END
 append_to_file("$pool_dir/users", qq("app" ""\n));
-sub fixed_user { my $ini = slurp_file("$pool_dir/ini"); $ini =~ s/dbname=postgres\n/dbname=postgres user=app\n/; unlink "$pool_dir/ini"; append_to_file("$pool_dir/ini", $ini); return; }
+
+sub fixed_user
+{
+	my $ini = slurp_file("$pool_dir/ini");
+	$ini =~ s/dbname=postgres\n/dbname=postgres user=app\n/;
+	unlink "$pool_dir/ini";
+	append_to_file("$pool_dir/ini", $ini);
+	return;
+}
 fixed_user();
-my $pooler = IPC::Run::start([ 'pgbouncer', "$pool_dir/ini" ], '<', \undef, '>', "$pool_dir/out", '2>', "$pool_dir/err");
+my $pooler = IPC::Run::start([ 'pgbouncer', "$pool_dir/ini" ],
+	'<', \undef, '>', "$pool_dir/out", '2>', "$pool_dir/err");
 for (1 .. 100)
 {
 	last if -S "$pool_dir/.s.PGSQL.$pool_port";
@@ -119,21 +130,33 @@ for (1 .. 100)
 my $expected = "[1, 3]\n[2]\n28000 invalid token\n[1, 3]";
 for my $title (sort keys %client)
 {
-	is(run_client($title, $node->host, $node->port), $expected, "$title: everybody's own posts, and an error for a bad token");
+	is(run_client($title, $node->host, $node->port),
+		$expected, "$title: everybody's own posts, and an error for a bad token");
 	is(run_client($title, $pool_dir, $pool_port), $expected, "$title: through the pooler");
 }
 
 # Two clients of the pooler in turn: what the first was is gone for the second.
 my %session;
+
 sub session
 {
 	my $name = shift;
 	my ($in, $out) = ('', '');
 	$session{$name} = { in => \$in, out => \$out };
-	$session{$name}{run} = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-d', "host=$pool_dir port=$pool_port user=app dbname=postgres" ],
-		'<', \$in, '>', \$out, '2>&1', IPC::Run::timeout(60));
+	$session{$name}{run} = IPC::Run::start(
+		[
+			'psql', '-X', '-q', '-A', '-t', '-d',
+			"host=$pool_dir port=$pool_port user=app dbname=postgres"
+		],
+		'<',
+		\$in,
+		'>',
+		\$out,
+		'2>&1',
+		IPC::Run::timeout(60));
 	return;
 }
+
 sub ask
 {
 	my ($name, $sql) = @_;
@@ -146,43 +169,70 @@ sub ask
 }
 session('first');
 session('second');
-my $who = "SELECT pg_backend_pid(), coalesce(cozi.uid_text(), 'nobody'), coalesce(cozi.claims()::text, 'none'), (SELECT count(*) FROM posts);";
+my $who =
+  "SELECT pg_backend_pid(), coalesce(cozi.uid_text(), 'nobody'), coalesce(cozi.claims()::text, 'none'), (SELECT count(*) FROM posts);";
 my ($pid) = ask('first', $who) =~ /^(\d+)\|nobody\|none\|0$/;
 ok($pid, 'nobody to begin with');
 is(ask('second', $who), "$pid|nobody|none|0", 'both have the same server process');
-like(ask('first', "BEGIN;\nSELECT cozi.login('$ann');\n$who"), qr/^ann\n$pid\|ann\|.*\|2$/, 'the first is logged in');
+like(ask('first', "BEGIN;\nSELECT cozi.login('$ann');\n$who"),
+	qr/^ann\n$pid\|ann\|.*\|2$/, 'the first is logged in');
 ask('first', 'COMMIT;');
-is(ask('second', $who), "$pid|nobody|none|0", 'the second is not, after its commit');
-like(ask('first', "BEGIN;\nSELECT cozi.login('$ann');\nSELECT 1/0;"), qr/division by zero/, 'the first fails');
+is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after a commit');
+like(
+	ask('first', "BEGIN;\nSELECT cozi.login('$ann');\nSELECT 1/0;"),
+	qr/division by zero/,
+	'a client fails in the middle of its transaction');
 ask('first', 'ROLLBACK;');
-is(ask('second', $who), "$pid|nobody|none|0", 'nor after its rollback');
-is(ask('first', "SELECT cozi.login('$ann');\n$who"), "ann\n$pid|nobody|none|0", 'nor is the first itself, in its next transaction');
-like(ask('first', "BEGIN;\nSELECT cozi.login('$ann');\nSAVEPOINT s;\nSELECT cozi.login('$bob');\nRELEASE s;\nCOMMIT;"), qr/ann\nbob/, 'savepoints');
-is(ask('second', $who), "$pid|nobody|none|0", 'nor after savepoints');
-like(ask('first', "SELECT cozi.login('$ann') \\; SELECT cozi.uid_text();"), qr/^ann\nann$/, 'one message, one round trip');
-is(ask('second', $who), "$pid|nobody|none|0", 'nor after that');
+is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after a rollback');
+is(ask('first', "SELECT cozi.login('$ann');\n$who"),
+	"ann\n$pid|nobody|none|0", 'a client has no identity in its own next transaction');
+like(
+	ask('first',
+		"BEGIN;\nSELECT cozi.login('$ann');\nSAVEPOINT s;\nSELECT cozi.login('$bob');\nRELEASE s;\nCOMMIT;"
+	),
+	qr/ann\nbob/,
+	'a client logs in within savepoints');
+is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after savepoints');
+like(ask('first', "SELECT cozi.login('$ann') \\; SELECT cozi.uid_text();"),
+	qr/^ann\nann$/, 'a client logs in and reads in one message');
+is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after a message of two statements');
 # a first client that leaves in the middle
 ask('first', "BEGIN;\nSELECT cozi.login('$ann');");
 $session{first}{run}->kill_kill;
 my $left = ask('second', $who);
-like($left, qr/^\d+\|nobody\|none\|0$/, 'nor when the first is gone without a word');
+like($left, qr/^\d+\|nobody\|none\|0$/, 'the next client has no identity after a client was killed');
 # what identity does not cover, as the page says
 session('third');
-ask('third', "BEGIN;\nSELECT cozi.login('$ann');\nDECLARE kept CURSOR WITH HOLD FOR SELECT id FROM posts;\nCOMMIT;");
-is(ask('second', 'FETCH ALL FROM kept;'), "1\n3", 'a WITH HOLD cursor is read by the next client, as the page warns');
+ask('third',
+	"BEGIN;\nSELECT cozi.login('$ann');\nDECLARE kept CURSOR WITH HOLD FOR SELECT id FROM posts;\nCOMMIT;"
+);
+is(ask('second', 'FETCH ALL FROM kept;'),
+	"1\n3", 'a WITH HOLD cursor is read by the next client, as the page warns');
 ask('second', 'CLOSE kept;');
 # forged in the pooled session, for the next one
-ask('third', "SET request.jwt.claims = '{\"sub\":\"ann\"}';\nSET cozi.identity = '{\"sub\":\"ann\"}';");
-like(ask('second', $who), qr/^\d+\|nobody\|none\|0$/, 'what one client sets makes no identity for the next');
+ask('third',
+	"SET request.jwt.claims = '{\"sub\":\"ann\"}';\nSET cozi.identity = '{\"sub\":\"ann\"}';");
+like(ask('second', $who),
+	qr/^\d+\|nobody\|none\|0$/, 'what one client sets makes no identity for the next');
 
 # A parameter does not show in pg_stat_activity; a literal does, as the page says.
-my $seen = "SELECT query FROM pg_stat_activity WHERE usename = 'app' AND query LIKE '%login%' AND pid <> pg_backend_pid()";
+my $seen =
+  "SELECT query FROM pg_stat_activity WHERE usename = 'app' AND query LIKE '%login%' AND pid <> pg_backend_pid()";
 ask('third', "BEGIN;\nSELECT cozi.login('$ann');");
 like($node->safe_psql('postgres', $seen), qr/\Q$ann\E/, 'a literal token is in pg_stat_activity');
 ask('third', 'COMMIT;');
-for my $s (values %session) { ${ $s->{in} } .= "\\q\n"; eval { $s->{run}->finish; }; }
+for my $s (values %session)
 {
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'app', PGDATABASE => 'postgres');
+	${ $s->{in} } .= "\\q\n";
+	eval { $s->{run}->finish; };
+}
+{
+	local %ENV = (
+		%ENV,
+		PGHOST => $node->host,
+		PGPORT => $node->port,
+		PGUSER => 'app',
+		PGDATABASE => 'postgres');
 	my ($out, $err) = ('', '');
 	unlink "$dir/seen.py";
 	append_to_file("$dir/seen.py", <<"END");
@@ -203,20 +253,35 @@ $node->safe_psql('postgres', 'CREATE SCHEMA api; CREATE ROLE anon; CREATE ROLE a
 $node->safe_psql('postgres', 'GRANT USAGE ON SCHEMA api TO authenticator');
 $node->safe_psql('postgres', 'GRANT authenticated TO authenticator');
 $node->safe_psql('postgres', $before_request);
+
 sub postgrest
 {
 	my ($headers, $claims) = @_;
 	my ($out, $err) = ('', '');
-	$node->psql('postgres', "BEGIN; SELECT set_config('request.headers', '$headers', true), set_config('request.jwt.claims', '$claims', true) \\g /dev/null\n"
+	$node->psql(
+		'postgres',
+		"BEGIN; SELECT set_config('request.headers', '$headers', true), set_config('request.jwt.claims', '$claims', true) \\g /dev/null\n"
 		  . "SELECT api.before_request() \\g /dev/null\nSELECT 'sees ' || coalesce(string_agg(id::text, ' ' ORDER BY id), 'nothing') FROM posts; COMMIT;",
-		stdout => \$out, stderr => \$err, on_error_stop => 0, extra_params => [ '-U', 'authenticator' ]);
+		stdout => \$out,
+		stderr => \$err,
+		on_error_stop => 0,
+		extra_params => [ '-U', 'authenticator' ]);
 	return "$out$err";
 }
-is(postgrest(qq({"authorization":"Bearer $ann"}), '{"sub":"ann","role":"app"}'), 'sees 1 3', 'a request of PostgREST with a token sees the rows of its user');
-is(postgrest('{"accept":"*/*"}', ''), 'sees nothing', 'a request of PostgREST without a token sees nothing');
-is(postgrest('{"accept":"*/*"}', '{"role":"anon"}'), 'sees nothing', 'a request of PostgREST with the token of a role sees nothing');
-like(postgrest('{"accept":"*/*"}', '{"sub":"ann","role":"app"}'), qr/invalid token/, 'claims of PostgREST without a token are refused');
-like(postgrest(qq({"authorization":"Bearer $bad"}), '{"sub":"ann","role":"app"}'), qr/invalid token/, 'a request of PostgREST with a token of another issuer is refused');
+is(postgrest(qq({"authorization":"Bearer $ann"}), '{"sub":"ann","role":"app"}'),
+	'sees 1 3', 'a request of PostgREST with a token sees the rows of its user');
+is(postgrest('{"accept":"*/*"}', ''),
+	'sees nothing', 'a request of PostgREST without a token sees nothing');
+is(postgrest('{"accept":"*/*"}', '{"role":"anon"}'),
+	'sees nothing', 'a request of PostgREST with the token of a role sees nothing');
+like(
+	postgrest('{"accept":"*/*"}', '{"sub":"ann","role":"app"}'),
+	qr/invalid token/,
+	'claims of PostgREST without a token are refused');
+like(
+	postgrest(qq({"authorization":"Bearer $bad"}), '{"sub":"ann","role":"app"}'),
+	qr/invalid token/,
+	'a request of PostgREST with a token of another issuer is refused');
 
 $pooler->signal('INT');
 $pooler->finish;

@@ -10,7 +10,8 @@ use Token;
 use Test::More;
 
 my $jar = '/usr/share/java/postgresql.jar';
-plan skip_all => 'no Java compiler or JDBC driver' if !-e $jar || system('command -v javac >/dev/null 2>&1') != 0;
+plan skip_all => 'no Java compiler or JDBC driver'
+  if !-e $jar || system('command -v javac >/dev/null 2>&1') != 0;
 
 my $node = PostgreSQL::Test::Cluster->new('jdbc');
 $node->init;
@@ -28,10 +29,12 @@ CREATE POLICY own ON posts USING (author = cozi.uid_text());
 GRANT SELECT ON posts TO app;
 END
 
-slurp_file('doc/rls.md') =~ /^```java\n\/\/ JDBC\n(.*?)^```$/ms or die 'doc/rls.md has no block "JDBC"';
+slurp_file('doc/rls.md') =~ /^```java\n\/\/ JDBC\n(.*?)^```$/ms
+  or die 'doc/rls.md has no block "JDBC"';
 my $block = $1;
 my $dir = $node->basedir;
-my ($ann, $bob, $bad) = (token('ann'), token('bob'), token('ann', '', 'another secret, of 32 bytes or more'));
+my ($ann, $bob, $bad) =
+  (token('ann'), token('bob'), token('ann', '', 'another secret, of 32 bytes or more'));
 append_to_file("$dir/Client.java", <<"END");
 import java.sql.*;
 import java.util.*;
@@ -69,7 +72,8 @@ pidfile = $dir/pool.pid
 ignore_startup_parameters = extra_float_digits
 END
 append_to_file("$dir/users", qq("app" ""\n));
-my $pooler = IPC::Run::start([ 'pgbouncer', "$dir/ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
+my $pooler =
+  IPC::Run::start([ 'pgbouncer', "$dir/ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
 for (1 .. 100)
 {
 	last if -e "$dir/pool.pid";
@@ -81,9 +85,17 @@ for ([ 'straight', $node->port, '' ], [ 'through the pooler', $pool_port, '&prep
 {
 	my ($title, $port, $option) = @$_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'java', '-cp', $jar, "$dir/Client.java", "jdbc:postgresql://127.0.0.1:$port/postgres?user=app$option" ],
-		'>', \$out, '2>', \$err);
-	is($out, $expected, "JDBC, $title: everybody's own posts, and an error for a bad token") or diag($err);
+	IPC::Run::run(
+		[
+			'java', '-cp', $jar, "$dir/Client.java",
+			"jdbc:postgresql://127.0.0.1:$port/postgres?user=app$option"
+		],
+		'>',
+		\$out,
+		'2>',
+		\$err);
+	is($out, $expected, "JDBC, $title: everybody's own posts, and an error for a bad token")
+	  or diag($err);
 }
 $pooler->kill_kill;
 $node->stop;

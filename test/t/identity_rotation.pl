@@ -48,7 +48,14 @@ BEGIN
 END $$;
 END
 
-my @values = map { "($_, '" . token('ann', '', sprintf('the secret of the rotation, number %05d', $_), qq({"alg":"HS256","kid":"$_"})) . "')" } 0 .. $keys;
+my @values = map {
+	"($_, '"
+	  . token(
+		'ann', '',
+		sprintf('the secret of the rotation, number %05d', $_),
+		qq({"alg":"HS256","kid":"$_"}))
+	  . "')"
+} 0 .. $keys;
 $node->safe_psql('postgres', 'INSERT INTO tokens VALUES ' . join(', ', @values));
 $node->safe_psql('postgres', <<'END');
 SELECT cozi.add_secret('the secret of the rotation, number 00000', '0');
@@ -58,7 +65,8 @@ INSERT INTO rotation VALUES (0, 1);
 END
 
 my @watchers = map {
-	IPC::Run::start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres'), '-c', 'CALL watch()' ], '<', \undef, '>&', $node->basedir . "/watch.$_")
+	IPC::Run::start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres'), '-c', 'CALL watch()' ],
+		'<', \undef, '>&', $node->basedir . "/watch.$_")
 } 1 .. 4;
 $node->safe_psql('postgres', <<"END");
 DO \$\$
@@ -82,12 +90,14 @@ END \$\$;
 END
 $_->finish for @watchers;
 my ($n, $login, $refusal, $retired, $good) = split /\|/,
-  $node->safe_psql('postgres', 'SELECT count(*), sum(right_login), sum(right_refusal), sum(retired_login), sum(good_refusal) FROM answers');
+  $node->safe_psql('postgres',
+	'SELECT count(*), sum(right_login), sum(right_refusal), sum(retired_login), sum(good_refusal) FROM answers'
+  );
 is($n, 4, 'four sessions watched');
-cmp_ok($login, '>', $keys, "and logged in, $login times");
-cmp_ok($refusal, '>', $keys, "and were refused, $refusal times");
-is($retired, 0, 'never with a key they knew to be retired');
-is($good, 0, 'never with one that was not');
+cmp_ok($login, '>', $keys, "the sessions logged in $login times");
+cmp_ok($refusal, '>', $keys, "the sessions were refused $refusal times");
+is($retired, 0, 'no session logged in with a key that it knew to be retired');
+is($good, 0, 'no session was refused with a key that was in use');
 
 $node->stop;
 done_testing();

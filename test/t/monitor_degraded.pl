@@ -25,7 +25,8 @@ sub preload
 sub views
 {
 	my ($db) = @_;
-	return split /\n/, $node->safe_psql($db, q{
+	return split /\n/, $node->safe_psql(
+		$db, q{
 		SELECT c.oid::regclass FROM pg_class c
 		JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
@@ -37,7 +38,10 @@ sub views
 sub all_answer
 {
 	my ($db, $case) = @_;
-	my $script = join '', map { my $role = $_; "SET ROLE $role;\n" . join '', map { "SELECT * FROM $_;\n" } @views } 'postgres', 'reader';
+	my $script = join '', map {
+		my $role = $_;
+		"SET ROLE $role;\n" . join '', map { "SELECT * FROM $_;\n" } @views
+	} 'postgres', 'reader';
 	$script .= q{
 		SELECT 'rows', count(*) > 0 FROM cozi.slow_queries;
 		SELECT 'source', state FROM cozi.monitor_status WHERE capability = 'pg_stat_statements';
@@ -51,7 +55,8 @@ sub all_answer
 my %cases = (
 	absent => '',
 	created => 'CREATE EXTENSION pg_stat_statements',
-	quoted => 'CREATE SCHEMA "Ext ""Ensions"; GRANT USAGE ON SCHEMA "Ext ""Ensions" TO pg_monitor; CREATE EXTENSION pg_stat_statements SCHEMA "Ext ""Ensions"',
+	quoted =>
+	  'CREATE SCHEMA "Ext ""Ensions"; GRANT USAGE ON SCHEMA "Ext ""Ensions" TO pg_monitor; CREATE EXTENSION pg_stat_statements SCHEMA "Ext ""Ensions"',
 	old => q{CREATE EXTENSION pg_stat_statements VERSION '1.4'},
 	older => q{CREATE EXTENSION pg_stat_statements VERSION '1.9'});
 for my $case (sort keys %cases)
@@ -69,18 +74,28 @@ for my $libraries ('', 'cozi', 'pg_stat_statements', 'pg_stat_statements,cozi')
 	for my $case (sort keys %cases)
 	{
 		my ($err, %found) = all_answer($case, "pg_stat_statements $case, preloaded '$libraries'");
-		is($found{rows}, $loaded && $case ne 'absent' ? 't' : 'f', "... rows where there is something to read");
+		is( $found{rows},
+			$loaded && $case ne 'absent' ? 't' : 'f',
+			"... rows where there is something to read");
 		if ($case eq 'absent')
 		{
-			like($err, qr/WARNING:  extension "pg_stat_statements" is not installed in database "absent"/, '... else a warning');
+			like(
+				$err,
+				qr/WARNING:  extension "pg_stat_statements" is not installed in database "absent"/,
+				'... else a warning');
 			like($err, qr/HINT:  Run: CREATE EXTENSION pg_stat_statements;/, '... with the remedy');
 		}
 		elsif (!$loaded)
 		{
 			my $list = $libraries ? "'$libraries', 'pg_stat_statements'" : "'pg_stat_statements'";
-			like($err, qr/HINT:  Run: ALTER SYSTEM SET shared_preload_libraries = $list; then restart the server\./, '... with the remedy');
+			like(
+				$err,
+				qr/HINT:  Run: ALTER SYSTEM SET shared_preload_libraries = $list; then restart the server\./,
+				'... with the remedy');
 		}
-		is($found{source}, $loaded && $case ne 'absent' ? 'ok' : 'missing', '... and a line in monitor_status');
+		is( $found{source},
+			$loaded && $case ne 'absent' ? 'ok' : 'missing',
+			'... and a line in monitor_status');
 		is($found{cozi}, $libraries =~ /cozi/ ? 'ok' : 'missing', '... and one for cozi');
 	}
 }
@@ -88,27 +103,39 @@ for my $libraries ('', 'cozi', 'pg_stat_statements', 'pg_stat_statements,cozi')
 # The remedy, word for word, is a remedy.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'");
 $node->restart;
-my $fix = $node->safe_psql('created', "SELECT substring(fix FROM '.*;') FROM cozi.monitor_status WHERE capability = 'pg_stat_statements'");
+my $fix = $node->safe_psql('created',
+	"SELECT substring(fix FROM '.*;') FROM cozi.monitor_status WHERE capability = 'pg_stat_statements'"
+);
 $node->safe_psql('created', $fix);
 $node->restart;
-is($node->safe_psql('created', 'SHOW shared_preload_libraries'), 'cozi, pg_stat_statements', 'the remedy keeps what was there');
+is( $node->safe_psql('created', 'SHOW shared_preload_libraries'),
+	'cozi, pg_stat_statements',
+	'the remedy keeps what was there');
 is($node->safe_psql('created', 'SELECT cozi.statements_state()'), 'ok', '... and mends');
 $node->safe_psql('created', 'ALTER SYSTEM RESET shared_preload_libraries');
 
 # A placeholder of the setting's name does not pass for the library.
 $node->restart;
-is($node->safe_psql('created', 'SET pg_stat_statements.max = 100; SELECT cozi.statements_state()'), 'not loaded', 'a placeholder does not pass for the library');
+is( $node->safe_psql('created', 'SET pg_stat_statements.max = 100; SELECT cozi.statements_state()'),
+	'not loaded',
+	'a placeholder does not pass for the library');
 
 # Nothing of ours stands in the way of ALTER EXTENSION or DROP.
 preload('pg_stat_statements');
-is(($node->psql('old', 'ALTER EXTENSION pg_stat_statements UPDATE'))[0], 0, 'ALTER EXTENSION UPDATE from 1.4 to the newest');
+is(($node->psql('old', 'ALTER EXTENSION pg_stat_statements UPDATE'))[0],
+	0, 'ALTER EXTENSION UPDATE from 1.4 to the newest');
 all_answer('old', 'updated');
-is($node->safe_psql('old', "SELECT state FROM cozi.monitor_status WHERE capability = 'pg_stat_statements version'"), 'ok', 'the version is the newest');
+is( $node->safe_psql(
+		'old',
+		"SELECT state FROM cozi.monitor_status WHERE capability = 'pg_stat_statements version'"),
+	'ok',
+	'the version is the newest');
 is(($node->psql('old', 'DROP EXTENSION pg_stat_statements'))[0], 0, 'DROP EXTENSION');
 all_answer('old', 'dropped');
 
 # In a session that has plans of the view cached, too.
-my $out = $node->safe_psql('older', q{
+my $out = $node->safe_psql(
+	'older', q{
 	PREPARE q AS SELECT count(*) > 0, count(stats_since) > 0 FROM cozi.slow_queries;
 	EXECUTE q;
 	ALTER EXTENSION pg_stat_statements UPDATE;

@@ -15,11 +15,17 @@ sub server
 	my ($name, $preload, @conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
-	$node->append_conf('postgresql.conf', join "\n",
-		"shared_preload_libraries = '$preload'", 'max_connections = 60', 'autovacuum = off', 'restart_after_crash = on',
-		"cozi.slow_plan_ms = -1", @conf, '');
+	$node->append_conf(
+		'postgresql.conf', join "\n",
+		"shared_preload_libraries = '$preload'",
+		'max_connections = 60',
+		'autovacuum = off',
+		'restart_after_crash = on',
+		"cozi.slow_plan_ms = -1",
+		@conf, '');
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements') if $preload =~ /pg_stat_statements/;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements')
+	  if $preload =~ /pg_stat_statements/;
 	$node->safe_psql('postgres', 'CREATE EXTENSION cozi');
 	return $node;
 }
@@ -29,61 +35,95 @@ sub latency_of_text
 {
 	my ($node, $columns, $like, $db) = @_;
 	$like =~ s/'/''/g;
-	return $node->safe_psql('postgres', "SELECT $columns FROM pg_stat_statements s
+	return $node->safe_psql(
+		'postgres', "SELECT $columns FROM pg_stat_statements s
 		JOIN cozi.latency() l USING (dbid, userid, queryid)
 		WHERE s.query LIKE '$like' AND s.toplevel");
 }
 
-my $node = server('latency', 'pg_stat_statements,cozi', 'cozi.max_statements = 1000', 'max_prepared_transactions = 2');
+my $node = server(
+	'latency', 'pg_stat_statements,cozi',
+	'cozi.max_statements = 1000', 'max_prepared_transactions = 2');
 my $q = sub { return $node->safe_psql('postgres', $_[0]); };
 my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
 
-# --- exact counts ---------------------------------------------------------
+# Exact counts
 
-$q->('CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i');
+$q->(
+	'CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i'
+);
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 my $script = $node->basedir . '/select.sql';
 append_to_file($script, "\\set id random(1, 1000)\nSELECT v FROM t WHERE id = :id;\n");
-$node->command_ok([ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-j', 2, '-t', 10000, '-f', $script, 'postgres' ],
+$node->command_ok(
+	[ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-j', 2, '-t', 10000, '-f', $script, 'postgres' ],
 	'8 sessions run 10,000 statements each');
-is(latency_of_text($node, 'l.calls, l.failed, s.calls', 'SELECT v FROM t%'), '80000|0|80000', 'they are exactly 80,000');
-is($q->('SELECT calls FROM cozi.transaction_latency() WHERE calls > 70000'), '80002',
-	'so are their transactions, beside the one that reset and the one that asked');
-is($q->("SELECT l.p50_ms > 0 AND l.p50_ms <= l.p95_ms AND l.p95_ms <= l.p99_ms AND l.p99_ms <= l.p999_ms AND l.p999_ms <= l.max_ms
+is(latency_of_text($node, 'l.calls, l.failed, s.calls', 'SELECT v FROM t%'),
+	'80000|0|80000', 'exactly 80,000 statements are counted');
+is($q->('SELECT calls FROM cozi.transaction_latency() WHERE calls > 70000'),
+	'80002', '80,000 transactions are counted, the one that reset and the one that asked');
+is( $q->(
+		"SELECT l.p50_ms > 0 AND l.p50_ms <= l.p95_ms AND l.p95_ms <= l.p99_ms AND l.p99_ms <= l.p999_ms AND l.p999_ms <= l.max_ms
 		AND abs(l.total_ms - s.total_exec_time) < s.calls * 0.001
-	FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT v FROM t%'"),
-	't', 'quantiles in order, the total that of pg_stat_statements');
+	FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT v FROM t%'"
+	),
+	't',
+	'quantiles in order, the total that of pg_stat_statements');
 
 # an insert race: a new statement in 8 sessions at once, many times over
 my $race = $node->basedir . '/race.sql';
 append_to_file($race, join '', map { 'SELECT ' . join(', ', (1) x $_) . ";\n" } 1 .. 60);
 $q->('SELECT cozi.latency_reset()');
-$node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 5, '-f', $race, 'postgres' ], '8 sessions race for 60 new slots');
-is($q->('SELECT count(*), count(DISTINCT queryid), sum(calls) FROM cozi.latency() WHERE calls > 10'), '60|60|2400', 'one slot each, nothing lost');
+$node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 5, '-f', $race, 'postgres' ],
+	'8 sessions race for 60 new slots');
+is( $q->(
+		'SELECT count(*), count(DISTINCT queryid), sum(calls) FROM cozi.latency() WHERE calls > 10'
+	),
+	'60|60|2400',
+	'one slot each, nothing lost');
 
-# --- true percentiles -----------------------------------------------------
+# True percentiles
 
 $q->('SELECT cozi.latency_reset()');
-my $sleeps = join '', map { $_ % 11 ? "SELECT pg_sleep(0.05);\n" : "SELECT pg_sleep(0.25);\n" } 1 .. 44;
+my $sleeps = join '',
+  map { $_ % 11 ? "SELECT pg_sleep(0.05);\n" : "SELECT pg_sleep(0.25);\n" } 1 .. 44;
 $q->($sleeps);
-is(latency_of_text($node, 'l.calls, l.p50_ms BETWEEN 44 AND 58, l.p95_ms BETWEEN 219 AND 290, l.max_ms BETWEEN 250 AND 400, abs(l.mean_ms / (3000 / 44.0) - 1) < 0.2', 'SELECT pg_sleep%'),
-	'44|t|t|t|t', '40 sleeps of 50 ms and 4 of 250 ms');
-is($q->('SELECT p50_ms BETWEEN 44 AND 60 FROM cozi.transaction_latency() WHERE calls > 44'), 't', 'as transactions too');
+is( latency_of_text(
+		$node,
+		'l.calls, l.p50_ms BETWEEN 44 AND 58, l.p95_ms BETWEEN 219 AND 290, l.max_ms BETWEEN 250 AND 400, abs(l.mean_ms / (3000 / 44.0) - 1) < 0.2',
+		'SELECT pg_sleep%'),
+	'44|t|t|t|t',
+	'40 sleeps of 50 ms and 4 of 250 ms');
+is($q->('SELECT p50_ms BETWEEN 44 AND 60 FROM cozi.transaction_latency() WHERE calls > 44'),
+	't', 'as transactions too');
 
-# --- failures -------------------------------------------------------------
+# Failures
 
 $q->('SELECT cozi.latency_reset()');
 $fails->("SET statement_timeout = '120ms'; SELECT pg_sleep(7)");
-is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000, p50_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'),
-	'1|1|1|t|t', 'a victim of statement_timeout counts with the time it took');
+is( $q->(
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000, p50_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+	),
+	'1|1|1|t|t',
+	'a victim of statement_timeout counts with the time it took');
 $q->('SELECT cozi.latency_reset()');
 $fails->("SET statement_timeout = '120ms'; DO 'BEGIN PERFORM pg_sleep(7); END'");
-is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'), '1|1|1|t', 'also a utility statement');
+is( $q->(
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+	),
+	'1|1|1|t',
+	'also a utility statement');
 $q->('SELECT cozi.latency_reset()');
-$q->("CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7); RETURN NULL; END';
-	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleepy()");
+$q->(
+	"CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7); RETURN NULL; END';
+	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleepy()"
+);
 $fails->("SET statement_timeout = '120ms'; INSERT INTO slow VALUES (1)");
-is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'), '1|1|1|t', 'also in a trigger at the end');
+is( $q->(
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+	),
+	'1|1|1|t',
+	'also in a trigger at the end');
 {
 	$q->('SELECT cozi.latency_reset()');
 	my $holder = $node->background_psql('postgres');
@@ -92,58 +132,87 @@ is($q->('SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.l
 	$fails->("SET lock_timeout = '120ms'; BEGIN; LOCK TABLE slow NOWAIT");
 	$holder->query_safe('COMMIT');
 	$holder->quit;
-	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '2|1', 'lock_timeout is a timeout, NOWAIT is not');
-	my $cancelled = IPC::Run::start([ 'psql', '-XAtqc', 'SELECT pg_sleep(60)', $node->connstr('postgres') ], '2>', '/dev/null', '>', '/dev/null');
-	$node->poll_query_until('postgres', "SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND wait_event = 'PgSleep'");
+	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'),
+		'2|1', 'lock_timeout is a timeout, NOWAIT is not');
+	my $cancelled =
+	  IPC::Run::start([ 'psql', '-XAtqc', 'SELECT pg_sleep(60)', $node->connstr('postgres') ],
+		'2>', '/dev/null', '>', '/dev/null');
+	$node->poll_query_until('postgres',
+		"SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND wait_event = 'PgSleep'"
+	);
 	$cancelled->finish;
-	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'), '3|2', 'a cancelled statement counts');
+	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'),
+		'3|2', 'a cancelled statement counts');
 }
 $q->('SELECT cozi.latency_reset()');
 $fails->('SELECT 1 / (id - 1) FROM t') for 1 .. 3;
 $q->("DO 'BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END'");
-is($q->("SELECT sum(count) FROM cozi.errors() WHERE sqlstate = '22012'"), '3', 'three divisions by zero are three, a caught one is none');
-is($q->("SELECT sum(calls), sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0"), '3|3|0', 'failed statements, none of them a timeout');
-$fails->('SELECT nonsense'), $fails->('SELEC'), $fails->('INSERT INTO t VALUES (1)'), $fails->('INSERT INTO t VALUES (2)');
-is($q->("SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors() WHERE dbid = (SELECT oid FROM pg_database WHERE datname = 'postgres')"),
-	'22012 3, 23505 2, 42601 1, 42703 1', 'errors by SQLSTATE');
+is($q->("SELECT sum(count) FROM cozi.errors() WHERE sqlstate = '22012'"),
+	'3', 'three divisions by zero are three, a caught one is none');
+is($q->("SELECT sum(calls), sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0"),
+	'3|3|0', 'failed statements, none of them a timeout');
+$fails->('SELECT nonsense'), $fails->('SELEC'), $fails->('INSERT INTO t VALUES (1)'),
+  $fails->('INSERT INTO t VALUES (2)');
+is( $q->(
+		"SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors() WHERE dbid = (SELECT oid FROM pg_database WHERE datname = 'postgres')"
+	),
+	'22012 3, 23505 2, 42601 1, 42703 1',
+	'errors by SQLSTATE');
 $node->psql('nowhere', 'SELECT 1');
-is($q->("SELECT count FROM cozi.errors() WHERE dbid IS NULL AND sqlstate = '3D000'"), '1', 'an error in no database');
+is($q->("SELECT count FROM cozi.errors() WHERE dbid IS NULL AND sqlstate = '3D000'"),
+	'1', 'an error in no database');
 $node->psql('postgres', 'SET log_min_messages = fatal; SELECT 1 / 0');
-is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '3', 'what the log hides is not counted');
+is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"),
+	'3', 'what the log hides is not counted');
 
 # a parallel worker's error is reported twice and happened once
-$q->('CREATE TABLE big AS SELECT i FROM generate_series(1, 100000) i; ALTER TABLE big SET (parallel_workers = 2)');
-my $parallel = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET debug_parallel_query = on; SET parallel_leader_participation = off; ";
+$q->(
+	'CREATE TABLE big AS SELECT i FROM generate_series(1, 100000) i; ALTER TABLE big SET (parallel_workers = 2)'
+);
+my $parallel =
+  "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET debug_parallel_query = on; SET parallel_leader_participation = off; ";
 $parallel =~ s/debug_parallel_query/force_parallel_mode/ if $node->pg_version < 16;
 $fails->("$parallel SELECT count(1 / (i - 77777)) FROM big");
-is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"), '4', 'an error in a parallel worker is one');
+is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"),
+	'4', 'an error in a parallel worker is one');
 $q->('SELECT cozi.latency_reset()');
 $q->("$parallel SELECT count(*) FROM big");
 is($q->("SELECT count(*) FROM cozi.latency() WHERE calls <> 1"), '0', 'a parallel query is one');
 
-# --- what counts once -----------------------------------------------------
+# What counts once
 
-$q->('CREATE FUNCTION nested(n int) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN FOR i IN 1 .. n LOOP PERFORM count(*) FROM t WHERE id = i; END LOOP; RETURN n; END$$');
-$q->("CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'DECLARE n int; BEGIN SELECT count(*) INTO n FROM t WHERE id < 3; RETURN n; END'");
+$q->(
+	'CREATE FUNCTION nested(n int) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN FOR i IN 1 .. n LOOP PERFORM count(*) FROM t WHERE id = i; END LOOP; RETURN n; END$$'
+);
+$q->(
+	"CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'DECLARE n int; BEGIN SELECT count(*) INTO n FROM t WHERE id < 3; RETURN n; END'"
+);
 $q->('SELECT cozi.latency_reset()');
 $q->('SELECT nested(10)');
-is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'nested statements are part of their caller: reset and call');
+is($q->('SELECT sum(calls) FROM cozi.latency()'),
+	'2', 'nested statements are part of their caller: reset and call');
 $q->('SELECT cozi.latency_reset()');
 $q->('SELECT v FROM t WHERE id = planned()');
-is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'so is what planning runs');
+is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'statements that planning runs are part of their caller');
 $q->('SELECT cozi.latency_reset()');
 $q->('PREPARE p AS SELECT v FROM t WHERE id = $1; EXECUTE p(1); EXECUTE p(2); EXECUTE p(3);');
-is($q->('SELECT string_agg(calls::text, $$,$$ ORDER BY calls) FROM cozi.latency()'), '1,3', 'EXECUTE counts as what it executes');
+is($q->('SELECT string_agg(calls::text, $$,$$ ORDER BY calls) FROM cozi.latency()'),
+	'1,3', 'EXECUTE counts as what it executes');
 $q->('SELECT cozi.latency_reset()');
-$q->("BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT; CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'");
-is($q->('SELECT sum(calls) FROM cozi.latency()'), '10', 'utility statements count, what they contain does not');
+$q->(
+	"BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT; CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'"
+);
+is($q->('SELECT sum(calls) FROM cozi.latency()'),
+	'10', 'utility statements count, what they contain does not');
 # calls of a script in one session, the reset before it not counted
 sub calls_of
 {
 	my ($sql) = @_;
 	$q->('SELECT cozi.latency_reset()');
 	$node->psql('postgres', $sql, on_error_stop => 0);
-	return $q->('SELECT sum(calls) - 1, sum(failed), (SELECT sum(calls) - 1 FROM cozi.transaction_latency()) FROM cozi.latency()');
+	return $q->(
+		'SELECT sum(calls) - 1, sum(failed), (SELECT sum(calls) - 1 FROM cozi.transaction_latency()) FROM cozi.latency()'
+	);
 }
 
 $q->(<<'END');
@@ -175,44 +244,82 @@ CREATE PROCEDURE breaks() LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; CO
 CREATE FUNCTION positive(i int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) > 0 FROM t WHERE i > 0); END';
 CREATE DOMAIN positive AS int CHECK (positive(VALUE));
 END
-is(calls_of('INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); BEGIN; INSERT INTO child VALUES (1); COMMIT; SELECT 1'), '6|0|4',
+is( calls_of(
+		'INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); BEGIN; INSERT INTO child VALUES (1); COMMIT; SELECT 1'
+	),
+	'6|0|4',
 	'deferred triggers and foreign keys run no statements');
-is(calls_of('INSERT INTO parent VALUES (7); SELECT 1'), '2|0|2', 'nor is what fails in them one');
-is(calls_of('SELECT * FROM part WHERE k = which()'), '1|0|1', 'nor what decides which partitions are read');
+is(calls_of('INSERT INTO parent VALUES (7); SELECT 1'), '2|0|2', 'a failing foreign key is part of its statement');
+is(calls_of('SELECT * FROM part WHERE k = which()'),
+	'1|0|1', 'a function that prunes partitions is part of its statement');
 for my $hold ('WITHOUT HOLD', 'WITH HOLD')
 {
-	is(calls_of("SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR $hold FOR SELECT * FROM t; FETCH 10 FROM c; COMMIT; SELECT 1"), '6|0|3', "a cursor $hold left open is none");
+	is( calls_of(
+			"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR $hold FOR SELECT * FROM t; FETCH 10 FROM c; COMMIT; SELECT 1"
+		),
+		'6|0|3',
+		"a cursor $hold left open is none");
 }
-is(calls_of("SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM t; COMMIT; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c"), '7|0|5', 'nor is one read after its transaction');
-is(calls_of('CALL commits(); SELECT 1'), '2|0|6', 'a procedure that commits is one, and some transactions');
+is( calls_of(
+		"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM t; COMMIT; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c"
+	),
+	'7|0|5',
+	'a cursor that is read after its transaction is one statement');
+is(calls_of('CALL commits(); SELECT 1'),
+	'2|0|6', 'a procedure that commits is one, and some transactions');
 is(calls_of('CALL breaks(); SELECT 1'), '2|1|3', 'also if it breaks after that');
-is(calls_of('BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT; SELECT 1'), '7|1|2', 'an error in a subtransaction');
+is( calls_of(
+		'BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT; SELECT 1'
+	),
+	'7|1|2',
+	'an error in a subtransaction');
 is(calls_of('PREPARE p AS SELECT 1; EXECUTE p; DISCARD ALL; SELECT 1'), '3|0|4', 'DISCARD ALL');
-is(calls_of('SET compute_query_id = off; SELECT 1; CREATE TABLE unseen (); SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'), '3|0|6', 'a statement without an identifier is not counted, its transaction is');
-is(calls_of('BEGIN; INSERT INTO t VALUES (2001, 1); PREPARE TRANSACTION $$a$$; COMMIT PREPARED $$a$$'), '4|0|2', 'a transaction in two phases');
-is(calls_of('VACUUM t; CREATE INDEX CONCURRENTLY ON t (v); SELECT 1'), '3|0|3', 'utility statements of several transactions');
-is(calls_of('BEGIN; SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)'), '2|0|1', 'a session that is terminated has no statement to end');
-is($q->("SELECT (SELECT failed FROM cozi.transaction_latency()), (SELECT count FROM cozi.errors() WHERE sqlstate = '57P01')"), '1|1', '... but a transaction, and an error');
+is( calls_of(
+		'SET compute_query_id = off; SELECT 1; CREATE TABLE unseen (); SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'
+	),
+	'3|0|6',
+	'a statement without an identifier is not counted, its transaction is');
+is( calls_of(
+		'BEGIN; INSERT INTO t VALUES (2001, 1); PREPARE TRANSACTION $$a$$; COMMIT PREPARED $$a$$'),
+	'4|0|2',
+	'a transaction in two phases');
+is(calls_of('VACUUM t; CREATE INDEX CONCURRENTLY ON t (v); SELECT 1'),
+	'3|0|3', 'utility statements of several transactions');
+is(calls_of('BEGIN; SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)'),
+	'2|0|1', 'a session that is terminated has no statement to end');
+is( $q->(
+		"SELECT (SELECT failed FROM cozi.transaction_latency()), (SELECT count FROM cozi.errors() WHERE sqlstate = '57P01')"
+	),
+	'1|1',
+	'... but a transaction, and an error');
 {
 	my $bind = $node->basedir . '/bind.sql';
 	append_to_file($bind, "\\set i 1\nSELECT :i::positive;\n");
 	$q->('SELECT cozi.latency_reset()');
-	$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 5, '-f', $bind, 'postgres' ], 'parameters of a domain with a check');
+	$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 5, '-f', $bind, 'postgres' ],
+		'parameters of a domain with a check');
 	is($q->('SELECT sum(calls) - 1 FROM cozi.latency()'), '5', 'whose statements are none');
 }
 {
 	# autovacuum evaluates the index's expression for each row it samples
-	$q->("CREATE FUNCTION looks(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM pg_am) + i; END';
+	$q->(
+		"CREATE FUNCTION looks(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM pg_am) + i; END';
 		CREATE TABLE looked (i int) WITH (autovacuum_analyze_threshold = 10); CREATE INDEX ON looked (looks(i));
-		INSERT INTO looked SELECT i FROM generate_series(1, 1000) i; SELECT cozi.latency_reset(); ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET autovacuum_naptime = '1s'; SELECT pg_reload_conf()");
-	ok($node->poll_query_until('postgres', "SELECT autoanalyze_count > 0 FROM pg_stat_user_tables WHERE relname = 'looked'"), 'autovacuum came by');
-	is($q->('SELECT count(*) FROM cozi.latency() WHERE calls >= 900'), '0', 'and was not counted');
+		INSERT INTO looked SELECT i FROM generate_series(1, 1000) i; SELECT cozi.latency_reset(); ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET autovacuum_naptime = '1s'; SELECT pg_reload_conf()"
+	);
+	ok( $node->poll_query_until(
+			'postgres',
+			"SELECT autoanalyze_count > 0 FROM pg_stat_user_tables WHERE relname = 'looked'"),
+		'autovacuum has analyzed the table');
+	is($q->('SELECT count(*) FROM cozi.latency() WHERE calls >= 900'), '0', 'the statements of autovacuum are not counted');
 	$q->('ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()');
 }
 SKIP:
 {
 	skip 'no triggers at login before 17', 1 if $node->pg_version < 17;
-	$q->("CREATE FUNCTION at_login() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END'; CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()");
+	$q->(
+		"CREATE FUNCTION at_login() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END'; CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()"
+	);
 	is(calls_of('SELECT 1'), '1|0|3', 'a trigger at login runs a transaction and no statement');
 	$q->('DROP EVENT TRIGGER at_login');
 }
@@ -220,134 +327,264 @@ $node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = off');
 $node->reload;
 $q->('SELECT cozi.latency_reset()');
 $q->('BEGIN; CREATE TABLE c2 (); SELECT 1; COMMIT');
-is($q->('SELECT sum(calls) FROM cozi.latency()'), '2', 'unless pg_stat_statements.track_utility is off');
+is($q->('SELECT sum(calls) FROM cozi.latency()'),
+	'2', 'unless pg_stat_statements.track_utility is off');
 $node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = on');
 $node->reload;
 
-# --- switches -------------------------------------------------------------
+# Switches
 
 $q->('SELECT cozi.latency_reset()');
-$q->('SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 7 AS untracked');
-$node->psql('postgres', 'SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 1/0');
-is($q->("SELECT (SELECT count(*) FROM cozi.errors()), (SELECT sum(calls) FROM cozi.transaction_latency())"), '0|4', 'switched off, nothing is counted: reset and the SETs before');
+$q->(
+	'SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 7 AS untracked'
+);
+$node->psql('postgres',
+	'SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 1/0');
+is( $q->(
+		"SELECT (SELECT count(*) FROM cozi.errors()), (SELECT sum(calls) FROM cozi.transaction_latency())"
+	),
+	'0|4',
+	'switched off, nothing is counted: reset and the SETs before');
 $q->('CREATE ROLE plain LOGIN');
-like($node->psql('postgres', 'SET ROLE plain; SET cozi.track_latency = off') ? 'refused' : 'allowed', qr/refused/, 'only for superusers');
+like(
+	$node->psql('postgres', 'SET ROLE plain; SET cozi.track_latency = off') ? 'refused' : 'allowed',
+	qr/refused/,
+	'only for superusers');
 
-# --- privileges -----------------------------------------------------------
+# Privileges
 
-$q->('CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; GRANT USAGE ON SCHEMA cozi TO plain; GRANT EXECUTE ON FUNCTION cozi.latency(boolean, boolean), cozi.plans(boolean), cozi.latency_of(oid, oid, bigint, float8) TO plain');
-is($q->("SET SESSION AUTHORIZATION plain; SELECT 42 AS mine; SELECT count(*) FILTER (WHERE queryid IS NOT NULL AND userid <> 'plain'::regrole), count(*) FILTER (WHERE userid <> 'plain'::regrole) > 0, count(queryid) FILTER (WHERE userid = 'plain'::regrole) > 0 FROM cozi.latency()"), "42\n0|t|t",
+$q->(
+	'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; GRANT USAGE ON SCHEMA cozi TO plain; GRANT EXECUTE ON FUNCTION cozi.latency(boolean, boolean), cozi.plans(boolean), cozi.latency_of(oid, oid, bigint, float8) TO plain'
+);
+is( $q->(
+		"SET SESSION AUTHORIZATION plain; SELECT 42 AS mine; SELECT count(*) FILTER (WHERE queryid IS NOT NULL AND userid <> 'plain'::regrole), count(*) FILTER (WHERE userid <> 'plain'::regrole) > 0, count(queryid) FILTER (WHERE userid = 'plain'::regrole) > 0 FROM cozi.latency()"
+	),
+	"42\n0|t|t",
 	'a plain role sees the query identifiers of its own statements only');
-is($q->("SET SESSION AUTHORIZATION watcher; SELECT count(*) FILTER (WHERE queryid IS NULL), count(*) > 3 FROM cozi.latency()"), '0|t', 'a member of pg_monitor sees all');
-like(($node->psql('postgres', 'SET SESSION AUTHORIZATION plain; SELECT * FROM cozi.errors()'))[2], qr/permission denied/, 'nothing is granted to PUBLIC');
+is( $q->(
+		"SET SESSION AUTHORIZATION watcher; SELECT count(*) FILTER (WHERE queryid IS NULL), count(*) > 3 FROM cozi.latency()"
+	),
+	'0|t',
+	'a member of pg_monitor sees all');
+like(
+	($node->psql('postgres', 'SET SESSION AUTHORIZATION plain; SELECT * FROM cozi.errors()'))[2],
+	qr/permission denied/,
+	'nothing is granted to PUBLIC');
 
-# --- a full table ---------------------------------------------------------
+# A full table
 
 $q->('SELECT cozi.latency_reset()');
 my $many = $node->basedir . '/many.sql';
 append_to_file($many, join '', map { 'SELECT ' . join(' + ', (1) x $_) . ";\n" } 2 .. 1300);
-$node->command_ok([ 'psql', '-qAtX', '-o', '/dev/null', '-d', $node->connstr('postgres'), '-f', $many ], '1,299 kinds of statements in 1,000 slots');
-is($q->('SELECT (SELECT sum(calls) FROM cozi.latency()) + statements_dropped = 1300, statements <= 1000, statements > 900, statements = (SELECT count(*) FROM cozi.latency()), max_statements FROM cozi.latency_stats()'),
-	't|t|t|t|1000', 'each is counted or counted as dropped');
+$node->command_ok(
+	[ 'psql', '-qAtX', '-o', '/dev/null', '-d', $node->connstr('postgres'), '-f', $many ],
+	'1,299 kinds of statements in 1,000 slots');
+is( $q->(
+		'SELECT (SELECT sum(calls) FROM cozi.latency()) + statements_dropped = 1300, statements <= 1000, statements > 900, statements = (SELECT count(*) FROM cozi.latency()), max_statements FROM cozi.latency_stats()'
+	),
+	't|t|t|t|1000',
+	'each is counted or counted as dropped');
 
-# --- plans ----------------------------------------------------------------
+# Plans
 
 $q->('SELECT cozi.latency_reset()');
-$q->("SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77; SELECT 1");
-my $plan = $q->('SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM cozi.latency() WHERE max_ms > 40), plan FROM cozi.plans()');
+$q->(
+	"SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77; SELECT 1"
+);
+my $plan = $q->(
+	'SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM cozi.latency() WHERE max_ms > 40), plan FROM cozi.plans()'
+);
 like($plan, qr/^t\|1\|t\|/, 'one slow execution, one plan');
-like($plan, qr/Index.*Scan.*t_pkey.*Index Cond: \(id = 77\).*Settings: enable_seqscan = 'off'/s, 'the plan and its settings');
+like(
+	$plan,
+	qr/Index.*Scan.*t_pkey.*Index Cond: \(id = 77\).*Settings: enable_seqscan = 'off'/s,
+	'the plan and its settings');
 unlike($plan, qr/actual|never executed/, 'without the times of its nodes');
-is($q->("SET SESSION AUTHORIZATION plain; SELECT queryid, query, plan FROM cozi.plans()"), '|<insufficient privilege>|', 'not for other roles');
-is($q->('SELECT datname, rolname, row_count, timed_out, query, plan LIKE $$%Index Cond%$$, reason FROM cozi.slow_plans'),
-	'postgres|postgres|1|f|SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77|t|', 'slow_plans names them');
-$fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '100ms'; SELECT pg_sleep(9) AS \"victim \xc3\xbc\"");
-is($q->('SELECT timed_out, ms BETWEEN 80 AND 1000, row_count, query, plan FROM cozi.slow_plans LIMIT 1'), "t|t||SELECT pg_sleep(9) AS \"victim \xfc\"|" =~ s/\xfc/\xc3\xbc/r, 'a victim of a timeout leaves its text');
+is( $q->("SET SESSION AUTHORIZATION plain; SELECT queryid, query, plan FROM cozi.plans()"),
+	'|<insufficient privilege>|',
+	'not for other roles');
+is( $q->(
+		'SELECT datname, rolname, row_count, timed_out, query, plan LIKE $$%Index Cond%$$, reason FROM cozi.slow_plans'
+	),
+	'postgres|postgres|1|f|SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77|t|',
+	'slow_plans names them');
+$fails->(
+	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '100ms'; SELECT pg_sleep(9) AS \"victim \xc3\xbc\""
+);
+is( $q->(
+		'SELECT timed_out, ms BETWEEN 80 AND 1000, row_count, query, plan FROM cozi.slow_plans LIMIT 1'
+	),
+	"t|t||SELECT pg_sleep(9) AS \"victim \xfc\"|" =~ s/\xfc/\xc3\xbc/r,
+	'a victim of a timeout leaves its text');
 $q->('SET cozi.slow_plan_ms = 0; ' . 'SELECT count(*) FROM t;' x 300);
-is($q->('SELECT count(*), max(number) - min(number) FROM cozi.plans()'), '128|127', 'the last 128 are kept');
-$q->('SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x' . ("\xc3\xbc" x 9000) . "'");
-is($q->('SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'), 't|t', 'a long plan is cut between characters');
+is($q->('SELECT count(*), max(number) - min(number) FROM cozi.plans()'),
+	'128|127', 'the last 128 are kept');
+$q->(   'SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x'
+	  . ("\xc3\xbc" x 9000)
+	  . "'");
+is( $q->(
+		'SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'
+	),
+	't|t',
+	'a long plan is cut between characters');
 
 # a text of another database, with a character that none is like
-$q->("CREATE DATABASE western TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C'; SELECT cozi.latency_reset()");
-$node->command_ok([ 'psql', '-XAtqc', "SET client_encoding = 'WIN1252'; SET cozi.slow_plan_ms = 0; SELECT '\xe9t\xe9 \x81 '", $node->connstr('western') ], 'a text that has no like in UTF-8');
-is($q->("SELECT query, plan FROM cozi.plans()"), "SELECT '\xc3\xa9t\xc3\xa9 |Result  (cost=0.00..0.01 rows=1 width=32)", 'is shown as far as it has one');
+$q->(
+	"CREATE DATABASE western TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C'; SELECT cozi.latency_reset()"
+);
+$node->command_ok(
+	[
+		'psql', '-XAtqc',
+		"SET client_encoding = 'WIN1252'; SET cozi.slow_plan_ms = 0; SELECT '\xe9t\xe9 \x81 '",
+		$node->connstr('western')
+	],
+	'a text that has no like in UTF-8');
+is( $q->("SELECT query, plan FROM cozi.plans()"),
+	"SELECT '\xc3\xa9t\xc3\xa9 |Result  (cost=0.00..0.01 rows=1 width=32)",
+	'is shown as far as it has one');
 
-# --- statements that never complete ---------------------------------------
+# Statements that never complete
 
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 $fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
-is($q->("SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"),
-	'1|t|1|SELECT pg_sleep(11)', 'a statement that never completes is listed, with its text');
+is( $q->(
+		"SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"
+	),
+	'1|t|1|SELECT pg_sleep(11)',
+	'a statement that never completes is listed, with its text');
 for my $view (qw(slow_queries slow_queries_by_total slow_queries_by_p99))
 {
-	is($q->("SELECT datname, rolname, calls, timeouts, mean_ms BETWEEN 100 AND 1000, p99_ms BETWEEN 100 AND 1000, max_ms >= mean_ms, share > 0.3 AND share <= 1, query FROM cozi.$view WHERE timeouts > 0 LIMIT 5"),
-		'postgres|postgres|1|1|t|t|t|t|SELECT pg_sleep(11)', "... also in $view");
+	is( $q->(
+			"SELECT datname, rolname, calls, timeouts, mean_ms BETWEEN 100 AND 1000, p99_ms BETWEEN 100 AND 1000, max_ms >= mean_ms, share > 0.3 AND share <= 1, query FROM cozi.$view WHERE timeouts > 0 LIMIT 5"
+		),
+		'postgres|postgres|1|1|t|t|t|t|SELECT pg_sleep(11)',
+		"... also in $view");
 }
-is($q->("SELECT count(*) FROM cozi.statements(timeouts => true) t WHERE NOT EXISTS (SELECT FROM pg_stat_statements s WHERE (s.dbid, s.userid, s.queryid) = (t.dbid, t.userid, t.queryid))"), '1', '... and nothing else is added');
-is($q->("GRANT SELECT ON cozi.slow_queries TO plain; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO plain; SET SESSION AUTHORIZATION plain; SELECT count(*) FROM cozi.slow_queries WHERE timeouts > 0 OR query LIKE '%(11)%'"), '0', '... nor shown to others');
-$q->("REVOKE ALL ON cozi.slow_queries FROM plain; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cozi FROM plain");
-is($q->("SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"), '0', 'every statement has its percentiles, in order');
+is( $q->(
+		"SELECT count(*) FROM cozi.statements(timeouts => true) t WHERE NOT EXISTS (SELECT FROM pg_stat_statements s WHERE (s.dbid, s.userid, s.queryid) = (t.dbid, t.userid, t.queryid))"
+	),
+	'1',
+	'... and nothing else is added');
+is( $q->(
+		"GRANT SELECT ON cozi.slow_queries TO plain; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO plain; SET SESSION AUTHORIZATION plain; SELECT count(*) FROM cozi.slow_queries WHERE timeouts > 0 OR query LIKE '%(11)%'"
+	),
+	'0',
+	'... nor shown to others');
+$q->(
+	"REVOKE ALL ON cozi.slow_queries FROM plain; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cozi FROM plain"
+);
+is( $q->(
+		"SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"
+	),
+	'0',
+	'every statement has its percentiles, in order');
 $q->('SELECT pg_sleep(0)');
-is($q->("SELECT calls, timeouts, query FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"), '1|1|SELECT pg_sleep($1)', 'once it completes pg_stat_statements has it, and it is there once');
+is( $q->(
+		"SELECT calls, timeouts, query FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"),
+	'1|1|SELECT pg_sleep($1)',
+	'a completed statement stands once in slow_queries, from pg_stat_statements');
 $q->('SELECT cozi.latency_reset()');
 $fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
 is($q->("SELECT count(*) FROM cozi.unfinished()"), '1', 'completed before a reset and never since');
-is($q->("SELECT count(*) FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"), '1', '... it is there once');
+is($q->("SELECT count(*) FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep%'"),
+	'1', '... it is there once');
 $q->('SELECT cozi.latency_reset()');
 $q->('SELECT 1;' x 998);
 $fails->("SELECT 'x' COLLATE nonsense");
 my $internal = $q->("SELECT round((rate * 1000)::numeric, 6), class, name FROM cozi.error_rate");
 is($internal, '1.000000|client|undefined_object', '999 statements and one error are 0.001');
-is($q->("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"), '0|ok', 'which is not the server\'s making');
+is($q->("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"),
+	'0|ok', 'an error of a client does not count in health');
 $fails->("SET statement_timeout = '20ms'; SELECT pg_sleep(1)");
-like($q->("SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014'; SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health WHERE metric = 'error_rate'"), qr/^server\|query_canceled\|1\nt\|t\z/, 'a timeout is');
-is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"), 't|ok', 'health knows the 95th percentile of transactions');
+like(
+	$q->(
+		"SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014'; SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health WHERE metric = 'error_rate'"
+	),
+	qr/^server\|query_canceled\|1\nt\|t\z/,
+	'a timeout is');
+is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"),
+	't|ok', 'health knows the 95th percentile of transactions');
 
-# --- a reset while others record ------------------------------------------
+# A reset while others record
 
 {
 	my $reset = $node->basedir . '/reset.sql';
 	append_to_file($reset, "SELECT cozi.latency_reset();\n");
 	# two roles: the halves of a key are cleared one after the other
-	my @runs = map { IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-T', ($long ? 60 : 4), '-f', $race, $node->connstr('postgres') . " user=$_" ], '>', '/dev/null', '2>', '/dev/null') } 'watcher', 'plain';
-	$node->command_ok([ 'pgbench', '-n', '-T', ($long ? 58 : 3), '-f', $reset, 'postgres' ], 'resets while new statements come');
+	my @runs = map {
+		IPC::Run::start(
+			[
+				'pgbench', '-n', '-c', 2, '-T', ($long ? 60 : 4),
+				'-f', $race, $node->connstr('postgres') . " user=$_"
+			],
+			'>',
+			'/dev/null',
+			'2>',
+			'/dev/null')
+	} 'watcher', 'plain';
+	$node->command_ok([ 'pgbench', '-n', '-T', ($long ? 58 : 3), '-f', $reset, 'postgres' ],
+		'resets while new statements come');
 	$_->finish for @runs;
-	is($q->('SELECT count(*) - count(DISTINCT (dbid, userid, queryid)), count(*) - max(statements) FROM cozi.latency(), cozi.latency_stats()'), '0|0', 'no statement has two slots');
+	is( $q->(
+			'SELECT count(*) - count(DISTINCT (dbid, userid, queryid)), count(*) - max(statements) FROM cozi.latency(), cozi.latency_stats()'
+		),
+		'0|0',
+		'no statement has two slots');
 	$q->('SELECT cozi.latency_reset()');
 }
 
-# --- killed backends leave nothing locked ---------------------------------
+# Killed backends leave nothing locked
 
 {
 	my $stop = time + ($long ? 60 : 3);
 	my $kills = 0;
-	my @bench = ('pgbench', '-n', '-c', 4, '-j', 2, '-t', 1000000, '-f', $race, $node->connstr('postgres'));
+	my @bench =
+	  ('pgbench', '-n', '-c', 4, '-j', 2, '-t', 1000000, '-f', $race, $node->connstr('postgres'));
 	while (time < $stop)
 	{
 		my $run = IPC::Run::start(\@bench, '>', '/dev/null', '2>', '/dev/null');
 		select(undef, undef, undef, 0.3);
-		$kills += $q->("SET cozi.slow_plan_ms = 0; SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT 1%' AND pid <> pg_backend_pid()");
+		$kills += $q->(
+			"SET cozi.slow_plan_ms = 0; SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT 1%' AND pid <> pg_backend_pid()"
+		);
 		$run->kill_kill(grace => 1);
 	}
 	cmp_ok($kills, '>=', 8, "$kills backends terminated");
-	is($q->("SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1; SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"), "1\nt\n", 'nothing is locked');
+	is( $q->(
+			"SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1; SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"
+		),
+		"1\nt\n",
+		'nothing is locked');
 }
 $node->stop;
 
-# --- not preloaded --------------------------------------------------------
+# Not preloaded
 
 my $bare = server('bare', '');
 for my $call ('latency()', 'transaction_latency()', 'errors()', 'plans()', 'latency_reset()')
 {
-	my (undef, undef, $err) = $bare->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM cozi.$call");
-	like($err, qr/ERROR:  55000: cozi must be loaded via "shared_preload_libraries"\nHINT:  Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server\./, "$call not preloaded");
+	my (undef, undef, $err) =
+	  $bare->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM cozi.$call");
+	like(
+		$err,
+		qr/ERROR:  55000: cozi must be loaded via "shared_preload_libraries"\nHINT:  Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server\./,
+		"$call not preloaded");
 }
-is($bare->safe_psql('postgres', "SELECT (SELECT count(*) FROM cozi.latency(true, true)), (SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)), (SELECT count(*) FROM cozi.transaction_latency(true, true)),
-	cozi.latency_of(1, 10, 1, 0.5), cozi.timeouts_of(1, 10, 1), cozi.transaction_time(1, 0.5)"), '0|0|0|0|||', 'a view may ask all the same');
-is($bare->safe_psql('postgres', 'SELECT sqlstate, count, reason FROM cozi.error_rate; SELECT query, plan, reason FROM cozi.slow_plans'),
-	"||cozi is not preloaded\n||cozi is not preloaded", 'the views say why there is nothing');
-is($bare->safe_psql('postgres', 'SELECT * FROM cozi.latency_stats()'), 'f' . '|' x 11, 'and is told');
+is( $bare->safe_psql(
+		'postgres',
+		"SELECT (SELECT count(*) FROM cozi.latency(true, true)), (SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)), (SELECT count(*) FROM cozi.transaction_latency(true, true)),
+	cozi.latency_of(1, 10, 1, 0.5), cozi.timeouts_of(1, 10, 1), cozi.transaction_time(1, 0.5)"),
+	'0|0|0|0|||',
+	'a view may ask all the same');
+is( $bare->safe_psql(
+		'postgres',
+		'SELECT sqlstate, count, reason FROM cozi.error_rate; SELECT query, plan, reason FROM cozi.slow_plans'
+	),
+	"||cozi is not preloaded\n||cozi is not preloaded",
+	'the views say why there is nothing');
+is( $bare->safe_psql('postgres', 'SELECT * FROM cozi.latency_stats()'),
+	'f' . '|' x 11,
+	'latency_stats() says that the library is not preloaded');
 $bare->stop;
 
 done_testing();

@@ -9,7 +9,10 @@ use Test::More;
 
 # a disk that is full while a file exists
 my $dir = PostgreSQL::Test::Utils::tempdir();
-system('cc', qw(-O1 -Wall -Wextra -Werror -shared -fPIC -o), "$dir/full_disk.so", 'test/t/monitor_full_disk.c', '-ldl') == 0
+system(
+	'cc', qw(-O1 -Wall -Wextra -Werror -shared -fPIC -o),
+	"$dir/full_disk.so", 'test/t/monitor_full_disk.c',
+	'-ldl') == 0
   or BAIL_OUT('monitor_full_disk.c does not compile');
 
 my $node = PostgreSQL::Test::Cluster->new('worker');
@@ -32,14 +35,21 @@ sub more
 {
 	my ($server, $n, $what) = @_;
 	my $now = $server->safe_psql('postgres', 'SELECT snapshots FROM cozi.latency_stats()');
-	ok($server->poll_query_until('postgres', "SELECT snapshots >= $now + $n FROM cozi.latency_stats()"), $what);
+	ok( $server->poll_query_until(
+			'postgres', "SELECT snapshots >= $now + $n FROM cozi.latency_stats()"),
+		$what);
 	return;
 }
 
 sub fails_more
 {
 	my ($server, $what) = @_;
-	ok($server->poll_query_until('postgres', 'SELECT snapshot_failures > ' . $server->safe_psql('postgres', 'SELECT snapshot_failures FROM cozi.latency_stats()') . ' FROM cozi.latency_stats()'), $what);
+	ok( $server->poll_query_until(
+			'postgres',
+			'SELECT snapshot_failures > '
+			  . $server->safe_psql('postgres', 'SELECT snapshot_failures FROM cozi.latency_stats()')
+			  . ' FROM cozi.latency_stats()'),
+		$what);
 	return;
 }
 
@@ -53,11 +63,13 @@ sub setting
 
 $q->('CREATE EXTENSION cozi; CREATE EXTENSION pg_stat_statements; CREATE DATABASE app');
 $node->safe_psql('app', 'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi');
-is($q->('SELECT snapshots, snapshot_failures FROM cozi.latency_stats()'), '0|0', 'no database named, nothing happens');
+is($q->('SELECT snapshots, snapshot_failures FROM cozi.latency_stats()'),
+	'0|0', 'no database named, nothing happens');
 
 setting($node, 'cozi.snapshot_database', 'app');
 more($node, 2, 'a snapshot each second');
-is($node->safe_psql('app', 'SELECT count(*) >= 2 FROM cozi.snapshots'), 't', 'they are in the tables');
+is($node->safe_psql('app', 'SELECT count(*) >= 2 FROM cozi.snapshots'),
+	't', 'they are in the tables');
 for my $i (1 .. 5)
 {
 	$q->("CREATE DATABASE copy$i TEMPLATE app; DROP DATABASE copy$i");
@@ -66,8 +78,11 @@ pass('nothing is connected between ticks: the database serves as a template');
 
 # what has no client of its own asks all the same
 $node->psql('postgres', 'SELECT 4711 AS walsender', replication => 'database');
-is($q->("SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$' AND s.toplevel ORDER BY 1"),
-	"SELECT \$1 AS walsender|t\nSELECT cozi.snapshot()|t", 'statements of a walsender and of a background worker count');
+is( $q->(
+		"SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$' AND s.toplevel ORDER BY 1"
+	),
+	"SELECT \$1 AS walsender|t\nSELECT cozi.snapshot()|t",
+	'statements of a walsender and of a background worker count');
 
 # the database goes away, and comes back
 $q->('DROP DATABASE app');
@@ -77,50 +92,85 @@ setting($node, 'cozi.snapshot_interval', '1');
 fails_more($node, 'there is no cozi in the new one');
 $node->safe_psql('app', 'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi');
 setting($node, 'cozi.snapshot_interval', '1');
-more($node, 1, 'it is back');
-like(slurp_file($node->logfile), qr/there is no extension "cozi" in database "app"/, 'and the log said why there was none');
+more($node, 1, 'snapshots are taken again once the extension is there');
+like(
+	slurp_file($node->logfile),
+	qr/there is no extension "cozi" in database "app"/,
+	'the log says why no snapshot was taken');
 
 # a full disk
 sub unaccounted
 {
 	setting($node, 'cozi.snapshot_interval', '0');
-	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi snapshot'") or die;
-	my $rows = $node->safe_psql('app', 'SELECT (SELECT count(*) FROM cozi.snapshots) - snapshots FROM cozi.latency_stats()');
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi snapshot'")
+	  or die;
+	my $rows = $node->safe_psql('app',
+		'SELECT (SELECT count(*) FROM cozi.snapshots) - snapshots FROM cozi.latency_stats()');
 	setting($node, 'cozi.snapshot_interval', '1');
 	return $rows;
 }
 my $rows = unaccounted();
 my $log = -s $node->logfile;
 append_to_file("$dir/full", '');
-my (undef, undef, $error) = $node->psql('app', "\\set VERBOSITY verbose\nCREATE TABLE no_room AS SELECT i FROM generate_series(1, 1000) i");
-like($error, qr{ERROR:  53100: could not (?:extend|write|allocate).* "base/.*: No space left on device}, 'the disk is full');
+my (undef, undef, $error) = $node->psql('app',
+	"\\set VERBOSITY verbose\nCREATE TABLE no_room AS SELECT i FROM generate_series(1, 1000) i");
+like(
+	$error,
+	qr{ERROR:  53100: could not (?:extend|write|allocate).* "base/.*: No space left on device},
+	'the disk is full');
 fails_more($node, 'no snapshot') for 1 .. 2;
-is($q->("SELECT class, name, count >= 3 FROM cozi.error_rate WHERE datname = 'app' AND sqlstate = '53100'"), 'server|disk_full|t', '... which are errors of the server');
+is( $q->(
+		"SELECT class, name, count >= 3 FROM cozi.error_rate WHERE datname = 'app' AND sqlstate = '53100'"
+	),
+	'server|disk_full|t',
+	'... which are errors of the server');
 my $said = substr slurp_file($node->logfile), $log;
-like($said, qr/ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 2 s\n.*ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 4 s\n/s, '... and the log says when the next one comes');
+like(
+	$said,
+	qr/ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 2 s\n.*ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 4 s\n/s,
+	'... and the log says when the next one comes');
 unlink "$dir/full";
 more($node, 1, 'there is room again, and it goes on by itself');
 more($node, 2, '... every second');
 is(unaccounted(), $rows, '... nothing is kept of the ones that failed');
-is($node->safe_psql('app', 'SELECT count(*) FROM ((SELECT snapshot FROM cozi.snapshot_databases UNION SELECT snapshot FROM cozi.snapshot_statements
-		UNION SELECT snapshot FROM cozi.snapshot_latencies UNION SELECT snapshot FROM cozi.snapshot_errors) EXCEPT SELECT snapshot FROM cozi.snapshots) half'), '0', '... not a row');
-is($node->safe_psql('app', 'SELECT count(*) FROM cozi.snapshots s WHERE NOT EXISTS (SELECT FROM cozi.snapshot_statements r WHERE r.snapshot = s.snapshot)'), '0', '... and the others are whole');
+is( $node->safe_psql(
+		'app',
+		'SELECT count(*) FROM ((SELECT snapshot FROM cozi.snapshot_databases UNION SELECT snapshot FROM cozi.snapshot_statements
+		UNION SELECT snapshot FROM cozi.snapshot_latencies UNION SELECT snapshot FROM cozi.snapshot_errors) EXCEPT SELECT snapshot FROM cozi.snapshots) half'
+	),
+	'0',
+	'... not a row');
+is( $node->safe_psql(
+		'app',
+		'SELECT count(*) FROM cozi.snapshots s WHERE NOT EXISTS (SELECT FROM cozi.snapshot_statements r WHERE r.snapshot = s.snapshot)'
+	),
+	'0',
+	'... and the others are whole');
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal/, '... in the same server');
 
 # who replaces the function runs it as its owner, not as a superuser
-$node->safe_psql('app', "CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant; CREATE TABLE who (name text); GRANT ALL ON who TO tenant;
+$node->safe_psql(
+	'app',
+	"CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant; CREATE TABLE who (name text); GRANT ALL ON who TO tenant;
 	ALTER FUNCTION cozi.snapshot(interval) OWNER TO tenant");
-$node->safe_psql('app', "SET ROLE tenant; CREATE OR REPLACE FUNCTION cozi.snapshot(retention interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS 'INSERT INTO public.who VALUES (current_user); SELECT 1::bigint'");
+$node->safe_psql('app',
+	"SET ROLE tenant; CREATE OR REPLACE FUNCTION cozi.snapshot(retention interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS 'INSERT INTO public.who VALUES (current_user); SELECT 1::bigint'"
+);
 more($node, 1, 'a replaced function');
 is($node->safe_psql('app', 'SELECT DISTINCT name FROM who'), 'tenant', 'runs as its owner');
-$node->safe_psql('app', 'DROP EXTENSION cozi; REVOKE CREATE ON SCHEMA cozi FROM tenant; CREATE EXTENSION cozi');
+$node->safe_psql('app',
+	'DROP EXTENSION cozi; REVOKE CREATE ON SCHEMA cozi FROM tenant; CREATE EXTENSION cozi');
 setting($node, 'cozi.snapshot_interval', '1');
-more($node, 1, 'and back');
+more($node, 1, 'snapshots are taken again by the extension\'s own function');
 
 # a crash and a restart
 $node->restart;
 more($node, 1, 'after a restart');
-unlike(slurp_file($node->logfile), qr/FATAL:  terminating background worker "cozi snapshot launcher"/, 'which the launcher leaves quietly');
+unlike(
+	slurp_file($node->logfile),
+	qr/FATAL:  terminating background worker "cozi snapshot launcher"/,
+	'the launcher ends at a restart without a FATAL');
 
 # a standby takes none, until it is promoted
 $node->backup('b');
@@ -128,8 +178,16 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
-is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cozi snapshot%'"), '0', 'nothing runs on a standby');
-is($standby->safe_psql('app', 'SELECT cozi.latency_reason() IS NULL, (SELECT sum(calls) >= 0 FROM cozi.latency())'), 't|t', 'where latencies are measured all the same');
+is( $standby->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cozi snapshot%'"),
+	'0',
+	'nothing runs on a standby');
+is( $standby->safe_psql(
+		'app', 'SELECT cozi.latency_reason() IS NULL, (SELECT sum(calls) >= 0 FROM cozi.latency())'
+	),
+	't|t',
+	'where latencies are measured all the same');
 $node->stop;
 $standby->promote;
 more($standby, 1, 'the promoted standby goes on');
@@ -137,7 +195,8 @@ setting($standby, 'cozi.snapshot_interval', '0');
 sleep 1;
 my $off = $standby->safe_psql('postgres', 'SELECT snapshots FROM cozi.latency_stats()');
 sleep 2;
-is($standby->safe_psql('postgres', 'SELECT snapshots FROM cozi.latency_stats()'), $off, 'an interval of 0 takes none');
+is($standby->safe_psql('postgres', 'SELECT snapshots FROM cozi.latency_stats()'),
+	$off, 'an interval of 0 takes none');
 $standby->stop;
 
 done_testing();

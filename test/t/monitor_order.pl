@@ -11,16 +11,25 @@ sub permutations
 {
 	my ($done, @rest) = @_;
 	return $done unless @rest;
-	return map { my $i = $_; permutations([ @$done, $rest[$i] ], grep { $_ ne $rest[$i] } @rest) } 0 .. $#rest;
+	return map {
+		my $i = $_;
+		permutations([ @$done, $rest[$i] ], grep { $_ ne $rest[$i] } @rest)
+	} 0 .. $#rest;
 }
 
-my @orders = ('cozi', map { join ',', @$_ } permutations([], qw(pg_stat_statements auto_explain cozi)));
+my @orders =
+  ('cozi', map { join ',', @$_ } permutations([], qw(pg_stat_statements auto_explain cozi)));
 # of the two that hide a utility statement's query identifier the last one sees
 # it: pg_stat_monitor asks to be listed behind pg_stat_statements
 my @with_monitor = (
-	'pg_stat_monitor,cozi', 'cozi,pg_stat_monitor', 'pg_stat_monitor,auto_explain,cozi', 'auto_explain,cozi,pg_stat_monitor',
-	'pg_stat_statements,pg_stat_monitor,auto_explain,cozi', 'pg_stat_statements,cozi,pg_stat_monitor,auto_explain',
-	'cozi,pg_stat_statements,auto_explain,pg_stat_monitor', 'pg_stat_statements,auto_explain,pg_stat_monitor,cozi',
+	'pg_stat_monitor,cozi',
+	'cozi,pg_stat_monitor',
+	'pg_stat_monitor,auto_explain,cozi',
+	'auto_explain,cozi,pg_stat_monitor',
+	'pg_stat_statements,pg_stat_monitor,auto_explain,cozi',
+	'pg_stat_statements,cozi,pg_stat_monitor,auto_explain',
+	'cozi,pg_stat_statements,auto_explain,pg_stat_monitor',
+	'pg_stat_statements,auto_explain,pg_stat_monitor,cozi',
 	'pg_stat_monitor,cozi,pg_stat_statements');
 
 my $node = PostgreSQL::Test::Cluster->new('order');
@@ -62,7 +71,7 @@ my @run = (
 	[ 'SELECT count(*) FROM t', 1, 0 ],
 	[ 'CREATE TABLE v ()', 1, 0 ],
 	[ 'PREPARE p AS SELECT min(i) FROM t', 0, 0 ],
-	[ 'EXECUTE p', 0, 0 ],    # which counts as what it executes
+	[ 'EXECUTE p', 0, 0 ],              # which counts as what it executes
 	[ 'ROLLBACK', 1, 0 ],
 	[ 'SELECT nested(3)', 1, 0 ],
 	[ 'DO $$BEGIN PERFORM count(*) FROM t; END$$', 1, 0 ],
@@ -75,7 +84,7 @@ my @run = (
 	[ 'SELECT pg_sleep(60)', 0, 1 ],
 	[ 'SELECT max(i) FROM t', 1, 0 ]);
 my $script = join '', map { "$_->[0];\n" } @run;
-my $completed = 1;                          # EXECUTE p's SELECT
+my $completed = 1;                      # EXECUTE p's SELECT
 my $failed = 0;
 $completed += $_->[1], $failed += $_->[2] for @run;
 
@@ -95,42 +104,73 @@ sub try_order
 	$node->psql('postgres', $script, on_error_stop => 0);
 
 	# the reset counts: it ends after itself
-	is($q->('SELECT sum(calls) - sum(failed) - 1, sum(failed), sum(timeouts) FROM cozi.latency()'), "$completed|$failed|1", "$preload: each statement once");
-	is($q->("SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors()"),
-		'22012 2, 42P01 1, 42P07 1, 57014 1', "$preload: each error once");
-	is($q->("SELECT query || CASE WHEN timed_out THEN ' timed out' ELSE '' END FROM cozi.slow_plans WHERE query ~ '(FROM t|pg_sleep.60.)\$' AND (timed_out OR plan ~ '^Aggregate') ORDER BY number"),
-		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i) FROM t\nSELECT pg_sleep(60) timed out\nSELECT max(i) FROM t", "$preload: plans of what ended, the text of what timed out");
-	like($q->("SELECT plan FROM cozi.plans() WHERE query = 'SELECT count(*) FROM big'"), qr/Gather.*Workers Planned: 2/s, "$preload: a parallel plan");
+	is( $q->('SELECT sum(calls) - sum(failed) - 1, sum(failed), sum(timeouts) FROM cozi.latency()'),
+		"$completed|$failed|1", "$preload: each statement once");
+	is( $q->(
+			"SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors()"
+		),
+		'22012 2, 42P01 1, 42P07 1, 57014 1',
+		"$preload: each error once");
+	is( $q->(
+			"SELECT query || CASE WHEN timed_out THEN ' timed out' ELSE '' END FROM cozi.slow_plans WHERE query ~ '(FROM t|pg_sleep.60.)\$' AND (timed_out OR plan ~ '^Aggregate') ORDER BY number"
+		),
+		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i) FROM t\nSELECT pg_sleep(60) timed out\nSELECT max(i) FROM t",
+		"$preload: plans of what ended, the text of what timed out");
+	like(
+		$q->("SELECT plan FROM cozi.plans() WHERE query = 'SELECT count(*) FROM big'"),
+		qr/Gather.*Workers Planned: 2/s,
+		"$preload: a parallel plan");
 	if ($statements)
 	{
-		is($q->("SELECT s.query, s.calls, l.calls, l.failed FROM pg_stat_statements s FULL JOIN cozi.latency() l USING (dbid, userid, queryid)
-			WHERE coalesce(s.toplevel, true) AND coalesce(s.calls, 0) IS DISTINCT FROM l.calls - l.failed AND s.query !~ '_reset'"), '', "$preload: pg_stat_statements counts the same");
-		is($q->("SELECT s.rows, s.shared_blks_hit + s.shared_blks_read > 40, abs(l.total_ms - s.total_exec_time) < 0.002
-			FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query = 'SELECT count(*) FROM t' AND s.toplevel"),
-			'1|t|t', "$preload: and keeps its figures");
+		is( $q->(
+				"SELECT s.query, s.calls, l.calls, l.failed FROM pg_stat_statements s FULL JOIN cozi.latency() l USING (dbid, userid, queryid)
+			WHERE coalesce(s.toplevel, true) AND coalesce(s.calls, 0) IS DISTINCT FROM l.calls - l.failed AND s.query !~ '_reset'"
+			),
+			'',
+			"$preload: pg_stat_statements counts the same");
+		is( $q->(
+				"SELECT s.rows, s.shared_blks_hit + s.shared_blks_read > 40, abs(l.total_ms - s.total_exec_time) < 0.002
+			FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query = 'SELECT count(*) FROM t' AND s.toplevel"
+			),
+			'1|t|t',
+			"$preload: and keeps its figures");
 	}
 	if ($monitor)
 	{
 		my $utility = $preload =~ /pg_stat_monitor.*pg_stat_statements/ ? '' : '|CREATE|DO';
-		is($q->("SELECT string_agg(query || ' ' || calls, ', ' ORDER BY query) FROM (SELECT trim(trailing ';' from query) AS query, sum(calls) AS calls FROM pg_stat_monitor
+		is( $q->(
+				"SELECT string_agg(query || ' ' || calls, ', ' ORDER BY query) FROM (SELECT trim(trailing ';' from query) AS query, sum(calls) AS calls FROM pg_stat_monitor
 			WHERE toplevel AND elevel = 0 AND query ~ '^(SELECT (count|nested|max)$utility)' GROUP BY 1) m"),
-			($utility && 'CREATE TABLE v () 1, DO $$BEGIN PERFORM count(*) FROM t; END$$ 1, ') . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1, SELECT nested($1) 1',
+			($utility && 'CREATE TABLE v () 1, DO $$BEGIN PERFORM count(*) FROM t; END$$ 1, ')
+			  . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1, SELECT nested($1) 1',
 			"$preload: pg_stat_monitor counts its calls");
-		is($q->("SELECT string_agg(sqlcode || ' ' || calls, ', ' ORDER BY sqlcode) FROM (SELECT sqlcode, sum(calls) AS calls FROM pg_stat_monitor WHERE elevel > 0 GROUP BY 1) m"),
-			'22012 2, 42P01 1, 42P07 1, 57014 1', "$preload: and its errors");
+		is( $q->(
+				"SELECT string_agg(sqlcode || ' ' || calls, ', ' ORDER BY sqlcode) FROM (SELECT sqlcode, sum(calls) AS calls FROM pg_stat_monitor WHERE elevel > 0 GROUP BY 1) m"
+			),
+			'22012 2, 42P01 1, 42P07 1, 57014 1',
+			"$preload: and its errors");
 	}
 	my $said = substr slurp_file($node->logfile), $log;
 	if ($preload =~ /auto_explain/)
 	{
-		my @explained = $said =~ /duration: [^\n]* plan:\s+Query Text: (SELECT (?:count|max)\(\w?\*?\) FROM (?:t|big));/g;
-		is(join(', ', @explained), 'SELECT count(*) FROM t, SELECT count(*) FROM big, SELECT max(i) FROM t', "$preload: auto_explain speaks");
+		my @explained = $said =~
+		  /duration: [^\n]* plan:\s+Query Text: (SELECT (?:count|max)\(\w?\*?\) FROM (?:t|big));/g;
+		is( join(', ', @explained),
+			'SELECT count(*) FROM t, SELECT count(*) FROM big, SELECT max(i) FROM t',
+			"$preload: auto_explain speaks");
 	}
 	unless ($statements)
 	{
-		$q->('SELECT cozi.latency_reset(); SET pg_stat_statements.track_utility = off; CREATE TABLE w (); DROP TABLE w');
-		is($q->('SELECT sum(calls) FROM cozi.latency()'), '4', "$preload: what is no setting switches nothing off");
+		$q->(
+			'SELECT cozi.latency_reset(); SET pg_stat_statements.track_utility = off; CREATE TABLE w (); DROP TABLE w'
+		);
+		is($q->('SELECT sum(calls) FROM cozi.latency()'),
+			'4', "$preload: what is no setting switches nothing off");
 	}
-	unlike($said, qr/PANIC|TRAP|terminated by signal|WARNING|InstrEndLoop/, "$preload: the log is calm");
+	unlike(
+		$said,
+		qr/PANIC|TRAP|terminated by signal|WARNING|InstrEndLoop/,
+		"$preload: the log is calm");
 	return;
 }
 

@@ -29,9 +29,11 @@ my $file = "$dir/cozi.stat";
 # All that is kept of 44 statements, an error and a plan.
 sub figures
 {
-	return $q->("SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, s.stats_since, s.reset_reason, s.plans, p.plan,
+	return $q->(
+		"SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, s.stats_since, s.reset_reason, s.plans, p.plan,
 			(SELECT count FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT sum(calls) >= 44 FROM cozi.transaction_latency())
-		FROM cozi.latency() l, cozi.latency_stats() s, cozi.plans() p WHERE l.calls = 44 AND p.query LIKE '%kept%'");
+		FROM cozi.latency() l, cozi.latency_stats() s, cozi.plans() p WHERE l.calls = 44 AND p.query LIKE '%kept%'"
+	);
 }
 
 sub fill
@@ -52,9 +54,16 @@ sub is_reset
 {
 	my ($why, $what) = @_;
 	is(reason(), $why, $what);
-	is($q->("SELECT (SELECT count(*) FROM cozi.latency() WHERE calls = 44), (SELECT count(*) FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT count(*) FROM cozi.plans())"),
-		'0|0|0', '... nothing of before is left');
-	is($q->('SELECT stats_since >= pg_postmaster_start_time() - interval \'5 s\' FROM cozi.latency_stats()'), 't', '... and it says since when');
+	is( $q->(
+			"SELECT (SELECT count(*) FROM cozi.latency() WHERE calls = 44), (SELECT count(*) FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT count(*) FROM cozi.plans())"
+		),
+		'0|0|0',
+		'... nothing of before is left');
+	is( $q->(
+			'SELECT stats_since >= pg_postmaster_start_time() - interval \'5 s\' FROM cozi.latency_stats()'
+		),
+		't',
+		'... and it says since when');
 	ok(!-e $file, '... and there is no file');
 	return;
 }
@@ -77,7 +86,7 @@ sub start_again
 	die 'the server does not start';
 }
 
-# --- shut down --------------------------------------------------------------
+# Shut down
 
 my $before = fill();
 for my $mode ('fast', 'smart')
@@ -89,7 +98,8 @@ for my $mode ('fast', 'smart')
 	ok(!-e $file, '... and takes the file away');
 }
 $node->stop;
-IPC::Run::run([ 'postgres', '--single', '-D', $node->data_dir, 'postgres' ], '<', \"CHECKPOINT\n", '>', '/dev/null', '2>', '/dev/null');
+IPC::Run::run([ 'postgres', '--single', '-D', $node->data_dir, 'postgres' ],
+	'<', \"CHECKPOINT\n", '>', '/dev/null', '2>', '/dev/null');
 $node->start;
 is(figures(), $before, 'a single-user session in between changes nothing');
 
@@ -103,7 +113,7 @@ move("$hba.good", $hba);
 $node->start;
 is(figures(), $before, '... forgets nothing');
 
-# --- not shut down ----------------------------------------------------------
+# Not shut down
 
 $node->stop;
 copy($file, "$file.old");
@@ -111,27 +121,27 @@ $node->start;
 $node->stop('immediate');
 ok(!-e $file, 'an immediate shutdown leaves no file');
 $node->start;
-is_reset('crash', 'and resets');
+is_reset('crash', 'an immediate shutdown resets');
 
 fill();
 $node->kill9;
 start_again();
-is_reset('crash', 'so does the end of the postmaster');
+is_reset('crash', 'the end of the postmaster resets');
 
 fill();
 $node->kill9;
 copy("$file.old", $file);
 start_again();
-is_reset('crash', 'also where a file of before is found');
+is_reset('crash', 'a crash resets although an older file is found');
 
 fill();
 my $victim = $node->background_psql('postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
-is_reset('crash', 'so does a crash of a session');
+is_reset('crash', 'a crash of a session resets');
 
-# --- the file ---------------------------------------------------------------
+# The file
 
 $before = fill();
 for my $size (2000, 500)
@@ -139,13 +149,17 @@ for my $size (2000, 500)
 	$node->adjust_conf('postgresql.conf', 'cozi.max_statements', $size);
 	$node->restart;
 	is(figures(), $before, "cozi.max_statements = $size keeps everything");
-	is($q->('SELECT max_statements, statements_dropped FROM cozi.latency_stats()'), "$size|0", '... in its room');
+	is($q->('SELECT max_statements, statements_dropped FROM cozi.latency_stats()'),
+		"$size|0", '... in its room');
 }
 $node->adjust_conf('postgresql.conf', 'cozi.max_statements', 100);
 $q->(join '', map { 'SELECT ' . join(', ', (1) x $_) . ';' } 1 .. 200);
 $node->restart;
-is($q->('SELECT statements + statements_dropped >= 200, statements <= 100, reset_reason, (SELECT count(*) FROM cozi.plans()) FROM cozi.latency_stats()'),
-	't|t|reset|1', 'what finds no room in a smaller one is counted as dropped');
+is( $q->(
+		'SELECT statements + statements_dropped >= 200, statements <= 100, reset_reason, (SELECT count(*) FROM cozi.plans()) FROM cozi.latency_stats()'
+	),
+	't|t|reset|1',
+	'what finds no room in a smaller one is counted as dropped');
 $node->adjust_conf('postgresql.conf', 'cozi.max_statements', 1000);
 $node->restart;
 
@@ -182,17 +196,23 @@ for my $damage (sort keys %damage)
 	my $offset = -s $node->logfile;
 	$damage{$damage}->();
 	$node->start;
-	like(log_since($offset), qr/LOG:  ignoring file "pg_stat\/cozi\.stat": it is damaged, of an earlier shutdown or of another version/, "a file $damage is not believed");
+	like(
+		log_since($offset),
+		qr/LOG:  ignoring file "pg_stat\/cozi\.stat": it is damaged, of an earlier shutdown or of another version/,
+		"a file $damage is not believed");
 	is_reset('version', '... and it says so');
 }
 
-# --- a directory that cannot be written -----------------------------------
+# A directory that cannot be written
 
 $before = fill();
 my $offset = -s $node->logfile;
 chmod 0500, $dir;
 $node->stop;
-like(log_since($offset), qr/LOG:  could not write file "pg_stat\/cozi\.stat\.tmp": Permission denied/, 'what cannot be saved is said');
+like(
+	log_since($offset),
+	qr/LOG:  could not write file "pg_stat\/cozi\.stat\.tmp": Permission denied/,
+	'what cannot be saved is said');
 $node->start;
 is_reset('start', '... and missed');
 chmod 0700, $dir;
@@ -203,7 +223,10 @@ $offset = -s $node->logfile;
 chmod 0500, $dir;
 $node->start;
 is(figures(), $before, 'a file that cannot be removed is read');
-like(log_since($offset), qr/LOG:  could not remove file "pg_stat\/cozi\.stat": Permission denied/, '... and complained about');
+like(
+	log_since($offset),
+	qr/LOG:  could not remove file "pg_stat\/cozi\.stat": Permission denied/,
+	'... and complained about');
 $q->('SELECT pg_sleep(0.001)');
 $node->stop;
 $node->start;
@@ -218,7 +241,10 @@ SKIP:
 	symlink '/dev/full', "$file.tmp";
 	$offset = -s $node->logfile;
 	$node->stop;
-	like(log_since($offset), qr/could not write file "pg_stat\/cozi\.stat\.tmp": No space left on device/, 'a full disk at the end');
+	like(
+		log_since($offset),
+		qr/could not write file "pg_stat\/cozi\.stat\.tmp": No space left on device/,
+		'a full disk at the end');
 	ok(!-l "$file.tmp", '... leaves nothing half');
 	$node->start;
 	is_reset('start', '... and nothing');

@@ -8,40 +8,55 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off");
+$primary->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off");
 $primary->start;
-$primary->safe_psql('postgres', 'CREATE EXTENSION cozi; CREATE EXTENSION pg_stat_statements; CREATE TABLE t (a text);
+$primary->safe_psql(
+	'postgres',
+	'CREATE EXTENSION cozi; CREATE EXTENSION pg_stat_statements; CREATE TABLE t (a text);
 	SELECT cozi.snapshot(); SELECT pg_create_physical_replication_slot(\'kept\', true)');
 $primary->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'b', has_streaming => 1);
-$standby->append_conf('postgresql.conf', "hot_standby_feedback = on\nwal_receiver_status_interval = 1s");
+$standby->append_conf('postgresql.conf',
+	"hot_standby_feedback = on\nwal_receiver_status_interval = 1s");
 $standby->start;
 $primary->wait_for_catchup($standby);
 
 sub primary { return $primary->safe_psql('postgres', $_[0]) }
 sub standby { return $standby->safe_psql('postgres', $_[0]) }
 
-my @views = split /\n/, primary(q{SELECT c.oid::regclass FROM pg_class c
-	WHERE c.relnamespace = 'cozi'::regnamespace AND c.relkind = 'v' AND has_table_privilege('pg_monitor', c.oid, 'SELECT') ORDER BY 1});
+my @views = split /\n/, primary(
+	q{SELECT c.oid::regclass FROM pg_class c
+	WHERE c.relnamespace = 'cozi'::regnamespace AND c.relkind = 'v' AND has_table_privilege('pg_monitor', c.oid, 'SELECT') ORDER BY 1}
+);
 for my $node ($primary, $standby)
 {
-	my ($rc, $out, $err) = $node->psql('postgres', join('', map { "SELECT * FROM $_;\n" } @views), on_error_stop => 0);
+	my ($rc, $out, $err) =
+	  $node->psql('postgres', join('', map { "SELECT * FROM $_;\n" } @views), on_error_stop => 0);
 	is($err, '', @views . ' views answer on the ' . $node->name);
 }
-isnt(standby('SELECT count(*) FROM cozi.slow_queries'), '0', 'a standby has slow queries of its own');
+isnt(standby('SELECT count(*) FROM cozi.slow_queries'),
+	'0', 'a standby has slow queries of its own');
 my $since = standby('SELECT stats_since FROM cozi.latency_stats()');
 $standby->restart;
-is(standby('SELECT stats_since FROM cozi.latency_stats()'), $since, '... and keeps them over a restart');
+is(standby('SELECT stats_since FROM cozi.latency_stats()'),
+	$since, '... and keeps them over a restart');
 
 # idle: nothing is behind, however long ago the last transaction was
 primary('CREATE TABLE before_idle ()');
 $primary->wait_for_catchup($standby);
 sleep 2;
-is(primary("SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'standby'"), '0|0|streaming', 'idle: the primary sees no lag');
-is(standby("SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"), '0|0|streaming', 'idle: the standby sees no lag');
-is(standby("SELECT value, state FROM cozi.health WHERE metric = 'replication_lag'"), '0|ok', 'idle: health is ok');
-cmp_ok(standby('SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())'), '>', 1.9, '... where the usual formula says it is behind');
+is(primary("SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'standby'"),
+	'0|0|streaming', 'idle: the primary sees no lag');
+is( standby(
+		"SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"),
+	'0|0|streaming',
+	'idle: the standby sees no lag');
+is(standby("SELECT value, state FROM cozi.health WHERE metric = 'replication_lag'"),
+	'0|ok', 'idle: health is ok');
+cmp_ok(standby('SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())'),
+	'>', 1.9, '... where the usual formula says it is behind');
 
 # replay paused, 16 MB written
 standby('SELECT pg_wal_replay_pause()');
@@ -50,40 +65,70 @@ primary('INSERT INTO t SELECT repeat(md5(g::text), 30) FROM generate_series(1, 1
 my $lsn = primary('SELECT pg_current_wal_lsn()');
 $standby->poll_query_until('postgres', "SELECT pg_last_wal_receive_lsn() >= '$lsn'");
 sleep 2;
-my $bytes = primary("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication");
+my $bytes =
+  primary("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication");
 cmp_ok($bytes, '>', 12 * 1024 * 1024, "paused: $bytes bytes are behind");
 # exactly: asked again where the server wrote WAL of its own between the two readings
-ok($primary->poll_query_until('postgres', q{
+ok( $primary->poll_query_until(
+		'postgres', q{
 	SELECT l.replay_bytes = pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn) AND l.sent_bytes = 0 AND l.state = 'streaming'
-	FROM cozi.replication_lag l, pg_stat_replication r WHERE l.kind = 'standby'}), 'paused: the primary sees the bytes');
+	FROM cozi.replication_lag l, pg_stat_replication r WHERE l.kind = 'standby'}),
+	'paused: the primary sees the bytes');
 my $got = standby("SELECT replay_bytes FROM cozi.replication_lag WHERE kind = 'this server'");
 cmp_ok(abs($got - $bytes), '<', 65536, "paused: so does the standby ($got)");
-is(standby("SELECT lag_s BETWEEN 1.9 AND 60, state FROM cozi.replication_lag WHERE kind = 'this server'"), 't|paused', 'paused: the standby knows for how long');
+is( standby(
+		"SELECT lag_s BETWEEN 1.9 AND 60, state FROM cozi.replication_lag WHERE kind = 'this server'"
+	),
+	't|paused',
+	'paused: the standby knows for how long');
 primary("UPDATE cozi.targets SET target = 1, warn = 0.5 WHERE metric = 'replication_lag'");
-like(primary("SELECT detail FROM cozi.health WHERE metric = 'replication_lag'"), qr/^1\d MB behind/, 'paused: health on the primary tells the bytes');
-is(primary("SELECT retained_bytes > 12 * 1024 * 1024, state FROM cozi.replication_lag WHERE kind = 'slot' AND name = 'kept'"), 't|inactive', 'a slot tells what it retains');
+like(
+	primary("SELECT detail FROM cozi.health WHERE metric = 'replication_lag'"),
+	qr/^1\d MB behind/,
+	'paused: health on the primary tells the bytes');
+is( primary(
+		"SELECT retained_bytes > 12 * 1024 * 1024, state FROM cozi.replication_lag WHERE kind = 'slot' AND name = 'kept'"
+	),
+	't|inactive',
+	'a slot tells what it retains');
 
 standby('SELECT pg_wal_replay_resume()');
 $primary->wait_for_catchup($standby);
-$primary->poll_query_until('postgres', "SELECT lag_s = 0 FROM cozi.replication_lag WHERE kind = 'standby'");
-is(standby("SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"), '0|0|streaming', 'resumed: 0 again');
+$primary->poll_query_until('postgres',
+	"SELECT lag_s = 0 FROM cozi.replication_lag WHERE kind = 'standby'");
+is( standby(
+		"SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"),
+	'0|0|streaming',
+	'resumed: 0 again');
 
 # the primary's snapshots are there, and of no use
-isnt(standby('SELECT count(*) FROM cozi.snapshot_statements'), '0', "the primary's snapshots are replicated");
-is(standby("SELECT cozi.snapshot_at('infinity') IS NULL, cozi.stats_epoch() IS NULL"), 't|t', '... but not compared with');
-unlike(standby("SELECT source FROM cozi.health WHERE metric = 'query_time'"), qr/snapshots/, '... nor by health');
+isnt(standby('SELECT count(*) FROM cozi.snapshot_statements'),
+	'0', "the primary's snapshots are replicated");
+is(standby("SELECT cozi.snapshot_at('infinity') IS NULL, cozi.stats_epoch() IS NULL"),
+	't|t', '... but not compared with');
+unlike(standby("SELECT source FROM cozi.health WHERE metric = 'query_time'"),
+	qr/snapshots/, '... nor by health');
 my ($rc, $out, $err) = $standby->psql('postgres', 'SELECT cozi.snapshot()');
-like($err, qr/ERROR:  a standby cannot keep snapshots\nHINT:  Take them on the primary\./, 'snapshot() on a standby says where to take them');
+like(
+	$err,
+	qr/ERROR:  a standby cannot keep snapshots\nHINT:  Take them on the primary\./,
+	'snapshot() on a standby says where to take them');
 
 # the connection is lost: not 0, and not an error
 $primary->stop('fast');
 $standby->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)');
-is(standby("SELECT lag_s > 0, state FROM cozi.replication_lag"), 't|not streaming', 'without its primary a standby is not 0 behind');
+is( standby("SELECT lag_s > 0, state FROM cozi.replication_lag"),
+	't|not streaming',
+	'without its primary a standby is not 0 behind');
 
 # promoted: a new timeline, a new epoch
 $standby->promote;
 standby('SELECT cozi.snapshot()');
-is(standby("SELECT count(DISTINCT epoch), cozi.snapshot_at('-infinity') = max(snapshot) FROM cozi.snapshots"), '2|t', 'promoted: only its own snapshots are compared');
+is( standby(
+		"SELECT count(DISTINCT epoch), cozi.snapshot_at('-infinity') = max(snapshot) FROM cozi.snapshots"
+	),
+	'2|t',
+	'promoted: only its own snapshots are compared');
 my $failed = join '', map { ($standby->psql('postgres', "SELECT * FROM $_"))[2] } @views;
 is($failed, '', 'promoted: every view answers');
 $standby->stop;

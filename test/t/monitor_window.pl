@@ -13,27 +13,38 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('window');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off\nmax_connections = 20\nrestart_after_crash = on");
+$node->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off\nmax_connections = 20\nrestart_after_crash = on"
+);
 $node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi; CREATE ROLE watcher LOGIN IN ROLE pg_monitor');
+$node->safe_psql('postgres',
+	'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi; CREATE ROLE watcher LOGIN IN ROLE pg_monitor'
+);
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-sub snapshot { sql('SELECT cozi.snapshot()'); return sql('SELECT max(taken_at) FROM cozi.snapshots') }
+sub snapshot
+{
+	sql('SELECT cozi.snapshot()');
+	return sql('SELECT max(taken_at) FROM cozi.snapshots');
+}
 
 # one session, each statement a transaction of its own
 sub pause { my ($n, $seconds) = @_; return sql("SELECT pg_sleep($seconds);\n" x $n) }
 
-my $key = "(SELECT dbid, userid, queryid FROM pg_stat_statements WHERE query LIKE 'SELECT pg\\_sleep%') k";
+my $key =
+  "(SELECT dbid, userid, queryid FROM pg_stat_statements WHERE query LIKE 'SELECT pg\\_sleep%') k";
 
 # what the window of these arguments holds of the sleeps
 sub window
 {
 	my ($columns, $arguments) = @_;
-	return sql("SELECT $columns FROM (SELECT cozi.latency_window(k.dbid, k.userid, k.queryid, $arguments) AS h FROM $key) w");
+	return sql(
+		"SELECT $columns FROM (SELECT cozi.latency_window(k.dbid, k.userid, k.queryid, $arguments) AS h FROM $key) w"
+	);
 }
 
-# --- between snapshots --------------------------------------------------------
+# Between snapshots
 
 sql('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 pause(10, 0.15);
@@ -43,69 +54,111 @@ my $count = 'cozi.histogram_count(h)';
 my $p95 = 'round(cozi.histogram_quantile(h, 0.95))';
 is(window($count, "'$first'"), '40', 'the 40 sleeps since the snapshot, not the 10 before it');
 is(window("$p95 BETWEEN 18 AND 40", "'$first'"), 't', 'their 95th percentile is about 20 ms');
-is(sql("SELECT cozi.latency_of(k.dbid, k.userid, k.queryid, 0.95) > 130 FROM $key"), 't', '... where that of all is above 130');
+is(sql("SELECT cozi.latency_of(k.dbid, k.userid, k.queryid, 0.95) > 130 FROM $key"),
+	't', '... where that of all is above 130');
 my $now = "interval '1 us'";
-is(sql("SELECT value BETWEEN 18 AND 40, source, period > '0.8 s' FROM cozi.recent_transaction_time($now, 0.95)"), 't|snapshots|t', 'transactions likewise');
-is(sql("SELECT cozi.transaction_time(oid, 0.95) > 130 FROM pg_database WHERE datname = 'postgres'"), 't', '... where that of all is above 130');
-sql("UPDATE cozi.targets SET period = '1 us', target = 100, warn = 100 WHERE metric = 'api_response'");
-is(sql("SELECT value BETWEEN 18 AND 40, state, source, period > '0.8 s' FROM cozi.health WHERE metric = 'api_response'"), 't|ok|snapshots|t', 'health: of the window');
+is( sql("SELECT value BETWEEN 18 AND 40, source, period > '0.8 s' FROM cozi.recent_transaction_time($now, 0.95)"
+	),
+	't|snapshots|t',
+	'transactions likewise');
+is( sql("SELECT cozi.transaction_time(oid, 0.95) > 130 FROM pg_database WHERE datname = 'postgres'"
+	),
+	't',
+	'... where that of all is above 130');
+sql("UPDATE cozi.targets SET period = '1 us', target = 100, warn = 100 WHERE metric = 'api_response'"
+);
+is( sql("SELECT value BETWEEN 18 AND 40, state, source, period > '0.8 s' FROM cozi.health WHERE metric = 'api_response'"
+	),
+	't|ok|snapshots|t',
+	'health: of the window');
 sql("UPDATE cozi.targets SET period = '1 h' WHERE metric = 'api_response'");
-is(sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health WHERE metric = 'api_response'"), 't|breach|transaction times since their reset|t', '... or of all, and says so');
+is( sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health WHERE metric = 'api_response'"
+	),
+	't|breach|transaction times since their reset|t',
+	'... or of all, and says so');
 
 my $second = snapshot();
 pause(5, 0.1);
-is(window("$count, $p95 BETWEEN 18 AND 40", "'$first', '$second'"), '40|t', 'a window that has ended');
-is(window("$count, $p95 BETWEEN 90 AND 125", "'$second'"), '5|t', 'and the one since');
-is(window($count, "'$first'"), '45', 'both');
-is(sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls FROM cozi.statement_deltas('$first') WHERE calls = 45"), 't', 'as pg_stat_statements counts them');
-is($node->safe_psql('postgres', "SELECT count(*) > 0 FROM cozi.statement_deltas('$first') WHERE cozi.latency_window(dbid, userid, queryid, '$first') IS NOT NULL", extra_params => [ '-U', 'watcher' ]), 't', 'a member of pg_monitor may ask');
+is(window("$count, $p95 BETWEEN 18 AND 40", "'$first', '$second'"),
+	'40|t', 'a window that has ended has its own counts');
+is(window("$count, $p95 BETWEEN 90 AND 125", "'$second'"), '5|t', 'a window up to now has its own counts');
+is(window($count, "'$first'"), '45', 'a window over two snapshots has the counts of both');
+is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls FROM cozi.statement_deltas('$first') WHERE calls = 45"
+	),
+	't',
+	'as pg_stat_statements counts them');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) > 0 FROM cozi.statement_deltas('$first') WHERE cozi.latency_window(dbid, userid, queryid, '$first') IS NOT NULL",
+		extra_params => [ '-U', 'watcher' ]),
+	't',
+	'a member of pg_monitor may ask');
 
-# --- what is written ----------------------------------------------------------
+# What is written
 
 snapshot() for 1 .. 3;
-is(sql("SELECT count(*) FROM cozi.snapshot_latencies JOIN $key USING (dbid, userid, queryid)"), '3', 'a histogram is written where it changed');
-is(sql("SELECT count(*) > 5, max(pg_column_size(packed)) < 300 FROM cozi.snapshot_latencies"), 't|t', '... without its empty buckets');
-sql("UPDATE cozi.snapshots SET taken_at = taken_at - interval '2 h' WHERE snapshot < (SELECT max(snapshot) - 1 FROM cozi.snapshots)");
+is(sql("SELECT count(*) FROM cozi.snapshot_latencies JOIN $key USING (dbid, userid, queryid)"),
+	'3', 'a histogram is written where it changed');
+is(sql("SELECT count(*) > 5, max(pg_column_size(packed)) < 300 FROM cozi.snapshot_latencies"),
+	't|t', '... without its empty buckets');
+sql("UPDATE cozi.snapshots SET taken_at = taken_at - interval '2 h' WHERE snapshot < (SELECT max(snapshot) - 1 FROM cozi.snapshots)"
+);
 my $left = sql("SELECT cozi.snapshot('1 h')");
 is(sql("SELECT count(*) FROM cozi.snapshots"), '3', 'retention');
-is(sql("SELECT count(*) FROM cozi.snapshot_latencies JOIN $key USING (dbid, userid, queryid)"), '1', '... leaves the row that still holds');
+is(sql("SELECT count(*) FROM cozi.snapshot_latencies JOIN $key USING (dbid, userid, queryid)"),
+	'1', '... leaves the row that still holds');
 pause(3, 0.01);
 is(window($count, q('-infinity')), '3', '... and windows are still right');
 
 # two at once do not write less under a higher number
 my $writers = $node->basedir . '/snapshot.sql';
 append_to_file($writers, "SELECT cozi.snapshot();\nSELECT pg_sleep(0.001);\n");
-$node->command_ok([ 'pgbench', '-n', '-c', 4, '-j', 2, '-t', 10, '-f', $writers, 'postgres' ], 'snapshots by four sessions at once');
-is(sql("SELECT count(*), count(*) FILTER (WHERE less) FROM
+$node->command_ok([ 'pgbench', '-n', '-c', 4, '-j', 2, '-t', 10, '-f', $writers, 'postgres' ],
+	'snapshots by four sessions at once');
+is( sql("SELECT count(*), count(*) FILTER (WHERE less) FROM
 	(SELECT cozi.histogram_count(cozi.histogram_unpack(packed)) < lag(cozi.histogram_count(cozi.histogram_unpack(packed))) OVER (PARTITION BY dbid, userid, queryid ORDER BY snapshot) AS less
-	FROM cozi.snapshot_latencies) l") =~ s/^[1-9][0-9]+/many/r, 'many|0', 'never less than before');
+	FROM cozi.snapshot_latencies) l") =~ s/^[1-9][0-9]+/many/r,
+	'many|0',
+	'never less than before');
 
-# --- errors -------------------------------------------------------------------
+# Errors
 
 $node->psql('postgres', "SET statement_timeout = '5ms'; SELECT pg_sleep(1)") for 1 .. 3;
-$node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
+$node->psql('postgres', 'SELECT 1 / 0')                                      for 1 .. 2;
 snapshot();
 $node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
 sql("SELECT 1;\n" x 500);
-is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"), '0|snapshots', 'timeouts before the window are not in it');
+is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
+	'0|snapshots', 'timeouts before the window are not in it');
 $node->psql('postgres', "SET statement_timeout = '5ms'; SELECT pg_sleep(1)");
 # completed in the window: the one that took the snapshot, 1 to read the snapshots, 500, the ratio, SET: 504; errors: 3
-is(sql("SELECT round(1 / value) FROM cozi.recent_error_ratio($now)"), '507', 'one of 507 failed by the server');
+is(sql("SELECT round(1 / value) FROM cozi.recent_error_ratio($now)"),
+	'507', 'one of 507 failed by the server');
 sql("UPDATE cozi.targets SET period = '1 us' WHERE metric = 'error_rate'");
-is(sql("SELECT value BETWEEN 0.19 AND 0.2, state, source FROM cozi.health WHERE metric = 'error_rate'"), 't|breach|snapshots', 'health says so in percent');
+is( sql("SELECT value BETWEEN 0.19 AND 0.2, state, source FROM cozi.health WHERE metric = 'error_rate'"
+	),
+	't|breach|snapshots',
+	'health says so in percent');
 snapshot();
-is(sql("SELECT value, state, source FROM cozi.health WHERE metric = 'error_rate'"), '0|ok|snapshots', '... until the next window');
-is(sql("SELECT count(*) FROM cozi.snapshot_errors WHERE sqlstate = '22012'"), '2', 'a count is written where it changed');
+is(sql("SELECT value, state, source FROM cozi.health WHERE metric = 'error_rate'"),
+	'0|ok|snapshots', '... until the next window');
+is(sql("SELECT count(*) FROM cozi.snapshot_errors WHERE sqlstate = '22012'"),
+	'2', 'a count is written where it changed');
 
-# --- resets in between ---------------------------------------------------------
+# Resets in between
 
 my $before = snapshot();
 sql('SELECT cozi.latency_reset()');
 pause(7, 0.03);
-is(window("$count, $p95 BETWEEN 27 AND 60", "'$before'"), '7|t', 'counters reset within the window: all of them is within it');
-is(sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$before' FROM cozi.recent_transaction_time($now, 0.95)"),
-	't|transaction times since their reset|t', 'transactions since the reset, and it says so');
-is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"), '0|error counters since their reset', 'errors since the reset');
+is(window("$count, $p95 BETWEEN 27 AND 60", "'$before'"),
+	'7|t', 'counters reset within the window: all of them is within it');
+is( sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$before' FROM cozi.recent_transaction_time($now, 0.95)"
+	),
+	't|transaction times since their reset|t',
+	'transactions since the reset, and it says so');
+is( sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
+	'0|error counters since their reset',
+	'errors since the reset');
 my $after = snapshot();
 pause(2, 0.03);
 is(window($count, "'$after'"), '2', 'the next window begins after it');
@@ -114,7 +167,8 @@ is(window($count, "'$before', '$after'"), '7', 'the one before ends with it');
 $node->restart;
 pause(1, 0.03);
 is(window($count, "'$after'"), '3', 'a clean restart ends no window');
-is(sql("SELECT source FROM cozi.recent_transaction_time($now, 0.95)"), 'snapshots', '... of transactions neither');
+is(sql("SELECT source FROM cozi.recent_transaction_time($now, 0.95)"),
+	'snapshots', '... of transactions neither');
 
 snapshot();
 $after = sql('SELECT max(taken_at) FROM cozi.snapshots');
@@ -123,31 +177,43 @@ kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
 pause(4, 0.03);
-is(sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.95)"),
-	't|transaction times since their reset|t', 'a crash is a reset, and says so');
+is( sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.95)"
+	),
+	't|transaction times since their reset|t',
+	'a crash is a reset, and says so');
 is(window($count, "'$after'"), '', '... of pg_stat_statements, too: no snapshot to compare with');
 is(sql("SELECT cozi.snapshot('0')") ne '', 1, 'the last snapshot alone');
-is(sql("SELECT count(DISTINCT latency_since) FROM (SELECT latency_since FROM cozi.snapshot_latencies UNION ALL SELECT latency_since FROM cozi.snapshot_errors) l"), '1', 'leaves nothing of counters that are no more');
+is( sql("SELECT count(DISTINCT latency_since) FROM (SELECT latency_since FROM cozi.snapshot_latencies UNION ALL SELECT latency_since FROM cozi.snapshot_errors) l"
+	),
+	'1',
+	'leaves nothing of counters that are no more');
 
-# --- loaded, not loaded, loaded again ------------------------------------------
+# Loaded, not loaded, loaded again
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements'");
 $node->restart;
 my $rows = sql('SELECT count(*) FROM cozi.snapshot_latencies');
 my $unloaded = snapshot();
 is(sql('SELECT count(*) FROM cozi.snapshot_latencies'), $rows, 'not preloaded, nothing is written');
-is(sql('SELECT completed FROM cozi.snapshot_databases ORDER BY snapshot DESC LIMIT 1'), '', '... and unknown is NULL');
+is(sql('SELECT completed FROM cozi.snapshot_databases ORDER BY snapshot DESC LIMIT 1'),
+	'', '... and unknown is NULL');
 is(window($count, "'$unloaded'"), '', '... and a window');
-is(sql("SELECT metric, value, source, state FROM cozi.health WHERE metric IN ('api_response', 'error_rate') ORDER BY 1"),
-	"api_response||transaction times since their reset|unknown\nerror_rate||error counters since their reset|unknown", '... and health');
+is( sql("SELECT metric, value, source, state FROM cozi.health WHERE metric IN ('api_response', 'error_rate') ORDER BY 1"
+	),
+	"api_response||transaction times since their reset|unknown\nerror_rate||error counters since their reset|unknown",
+	'... and health');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'");
 $node->restart;
 pause(1, 0.01);
-is(window($count, "'$unloaded'"), '1', 'loaded again, it counts anew: all of it is within the window');
-is(sql('SELECT reset_reason FROM cozi.latency_stats()'), 'version', '... as what was saved lacks what came after');
+is(window($count, "'$unloaded'"),
+	'1', 'loaded again, it counts anew: all of it is within the window');
+is(sql('SELECT reset_reason FROM cozi.latency_stats()'),
+	'version', '... as what was saved lacks what came after');
 my $unknown = snapshot();
-sql('UPDATE cozi.snapshots SET latency_since = NULL WHERE snapshot = (SELECT max(snapshot) FROM cozi.snapshots)');
-is(window($count, "'$unknown'"), '', 'what counted before the window, unknown at its start, is not known');
+sql('UPDATE cozi.snapshots SET latency_since = NULL WHERE snapshot = (SELECT max(snapshot) FROM cozi.snapshots)'
+);
+is(window($count, "'$unknown'"),
+	'', 'what counted before the window, unknown at its start, is not known');
 
 $node->stop;
 done_testing();

@@ -78,7 +78,8 @@ END
 my ($out, $err) = run_command([ 'pgbench', '-n', '-c', 33, '-j', 2, '-t', 1, '-f', "$dir/script", '-d', $node->connstr('postgres') ]);
 like($out, qr{number of transactions actually processed: 33/33}, '32 callers and a collector ran') or diag("$out\n$err");
 
-my ($admitted, $refused) = split /\|/, $node->safe_psql('postgres', 'SELECT sum(admitted), sum(refused) FROM callers');
+my ($admitted, $refused) = split /\|/, $node->safe_psql('postgres',
+	'SELECT sum(admitted), sum(refused) FROM callers');
 note("$admitted admitted, $refused refused in $seconds s");
 is($node->safe_psql('postgres', 'SELECT count(*) || \' \' || max(number) || \' \' || sum(cost) FROM admissions'), "$admitted $admitted $admitted",
 	'no admission was lost: callers and log count the same');
@@ -100,20 +101,24 @@ is($node->safe_psql('postgres', q(
 	0, 'no call was refused while the window had room');
 cmp_ok($admitted, '>', 100, 'the budget came back');
 
-# ---- gcra on one key: every call leaves its debt, and the even rate is kept ----
+# gcra on one key: every call leaves its debt, and the even rate is kept
 $node->safe_psql('postgres', q(CREATE UNLOGGED TABLE passed (n bigint)));
 sub hammer
 {
 	my ($limit) = @_;
-	append_to_file("$dir/$$.sql", "INSERT INTO passed SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('hot' || repeat('', i), $limit, 1, 'gcra');\n");
-	my $began = $node->safe_psql('postgres', 'TRUNCATE passed; SELECT extract(epoch FROM limiter_clock())');
+	append_to_file("$dir/$$.sql",
+		"INSERT INTO passed SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('hot' || repeat('', i), $limit, 1, 'gcra');\n");
+	my $began = $node->safe_psql('postgres',
+		'TRUNCATE passed; SELECT extract(epoch FROM limiter_clock())');
 	run_command([ 'pgbench', '-n', '-c', 16, '-j', 2, '-T', 3, '-f', "$dir/$$.sql", '-d', $node->connstr('postgres') ]);
 	unlink "$dir/$$.sql";
-	return split /\|/, $node->safe_psql('postgres', "SELECT extract(epoch FROM limiter_clock()) - $began, (SELECT sum(n) FROM passed)");
+	return split /\|/, $node->safe_psql('postgres',
+		"SELECT extract(epoch FROM limiter_clock()) - $began, (SELECT sum(n) FROM passed)");
 }
 my $unlimited = q(2147483647, '36500 days');      # one call is paid off in 1.47 s
 my ($span, $passed) = hammer($unlimited);
-my $owed = $node->safe_psql('postgres', "SELECT 2147483647 - remaining FROM cozi.rate_limit_peek('hot', $unlimited, 1, 'gcra')");
+my $owed = $node->safe_psql('postgres',
+	"SELECT 2147483647 - remaining FROM cozi.rate_limit_peek('hot', $unlimited, 1, 'gcra')");
 note("gcra: $passed admitted in $span s, $owed owed");
 cmp_ok($passed, '>=', 16 * 2000, 'gcra: every client called');
 cmp_ok($owed, '<=', $passed, 'gcra: none counted twice');
@@ -123,12 +128,14 @@ note("gcra: $passed admitted in at most $span s");
 cmp_ok($passed, '<=', 100 + 100 * $span, 'gcra: no more than a burst and the even rate');
 cmp_ok($passed, '>=', 100 + 100 * 2, 'gcra: and no less');
 
-# ---- a flood of keys: memory is flat, and denied keys stay denied ----
+# a flood of keys: memory is flat, and denied keys stay denied
 for my $alg (qw(exact gcra))
 {
 	$node->restart;
-	$node->safe_psql('postgres', "SELECT cozi.rate_limit('denied' || i, 5, '1 hour', 5, '$alg') FROM generate_series(1, 2000) i");
-	$node->safe_psql('postgres', "SELECT cozi.rate_limit('partly' || i, 5, '1 hour', 2, '$alg') FROM generate_series(1, 2000) i");
+	$node->safe_psql('postgres',
+		"SELECT cozi.rate_limit('denied' || i, 5, '1 hour', 5, '$alg') FROM generate_series(1, 2000) i");
+	$node->safe_psql('postgres',
+		"SELECT cozi.rate_limit('partly' || i, 5, '1 hour', 2, '$alg') FROM generate_series(1, 2000) i");
 	my $before = $node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats');
 	my ($admits, $rss) = split /\|/, $node->safe_psql('postgres', qq(
 		SELECT count(*) FROM generate_series(1, 1000) i WHERE cozi.rate_limit('warm' || i, 5, '1 hour', 1, '$alg') \\g /dev/null
@@ -139,15 +146,18 @@ for my $alg (qw(exact gcra))
 	is($admits, $flood, "$alg flood: each new key passes");
 	cmp_ok($rss, '<', 4096, "$alg flood: the backend's own memory is flat ($rss kB)");
 	my ($bytes, $evictions, $slots, $used) =
-	  split /\|/, $node->safe_psql('postgres', 'SELECT bytes, evictions, slots, used FROM cozi.rate_limit_stats');
+	  split /\|/, $node->safe_psql('postgres',
+		'SELECT bytes, evictions, slots, used FROM cozi.rate_limit_stats');
 	is($bytes, $before, "$alg flood: the table's memory is what it was");
 	cmp_ok($used, '<=', $slots, "$alg flood: $used of $slots slots used");
 	my $held = $alg eq 'gcra' ? 'gcra_keys' : 'log_keys';
 	cmp_ok($evictions, '>=', $flood - $slots, "$alg flood: $evictions evictions counted");
 	cmp_ok(abs($evictions + $node->safe_psql('postgres', "SELECT $held FROM cozi.rate_limit_stats") - ($flood + 5000 + ($alg eq 'exact'))), '<=', 1,
 		"$alg flood: every key is held or was counted out");
-	my $freed = $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('denied' || i, 5, '1 hour', 1, '$alg')");
-	my $lost = $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 2000) i, LATERAL cozi.rate_limit_peek('partly' || i, 5, '1 hour', 1, '$alg') p WHERE p.remaining = 5");
+	my $freed = $node->safe_psql('postgres',
+		"SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('denied' || i, 5, '1 hour', 1, '$alg')");
+	my $lost = $node->safe_psql('postgres',
+		"SELECT count(*) FROM generate_series(1, 2000) i, LATERAL cozi.rate_limit_peek('partly' || i, 5, '1 hour', 1, '$alg') p WHERE p.remaining = 5");
 	note(sprintf '%s: %d keys flooded %d slots; denied keys freed %.2f %%, keys that owed 2 of 5 forgotten %.2f %%', $alg, $flood, $slots, $freed / 20, $lost / 20);
 	is($freed, 0, "$alg flood: no denied key is let through");
 	is($lost, 0, "$alg flood: nor was any forgotten that owed more than the flood");

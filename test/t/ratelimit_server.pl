@@ -20,6 +20,14 @@ sub calls
 	return join '', map { $node->safe_psql('postgres', "SELECT cozi.rate_limit('$key', $max, '1 hour')") } 1 .. $n;
 }
 
+# The query of n calls on a named limit, answered as "ttf".
+sub named
+{
+	my ($n, $limit, $key) = @_;
+	return "SELECT string_agg(left(cozi.use_rate_limit('$limit', '$key' || repeat('', i))::text, 1), '')"
+	  . " FROM generate_series(1, $n) i";
+}
+
 # How often a pattern is in a text.
 sub occurrences
 {
@@ -51,7 +59,7 @@ sub busy
 	return @busy;
 }
 
-sub mode { return $_[0]->safe_psql('postgres', 'SELECT mode FROM cozi.rate_limit_stats'); }
+sub mode { return $_[0]->safe_psql('postgres', 'SELECT mode FROM cozi.rate_limit_stats WHERE name IS NULL'); }
 
 sub new_node
 {
@@ -65,7 +73,7 @@ sub new_node
 	return $node;
 }
 
-# ---- one server, preloaded and not ----
+# one server, preloaded and not
 for my $mode (sort keys %preload)
 {
 	my $node = new_node("one_$mode", $preload{$mode});
@@ -80,14 +88,17 @@ for my $mode (sort keys %preload)
 	is($node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT cozi.rate_limit('sp', 1, '1 hour'); ROLLBACK TO s; SELECT cozi.rate_limit('sp', 1, '1 hour'); COMMIT"),
 		"t\nf", "$mode: so does an aborted savepoint");
 	$node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pc', 3, '1 hour'); PREPARE TRANSACTION 'a'; SELECT cozi.rate_limit('2pc', 3, '1 hour'); ROLLBACK PREPARED 'a'");
-	is(calls($node, 2, '2pc', 3), 'tf', "$mode: and a prepared transaction, before and after its end");
+	is(calls($node, 2, '2pc', 3), 'tf',
+		"$mode: and a prepared transaction, before and after its end");
 	is($node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pcx', 3, '1 hour'); PREPARE TRANSACTION 'b'; COMMIT PREPARED 'b'; SELECT remaining FROM cozi.rate_limit_peek('2pcx', 3, '1 hour')"),
 		"t\n2", "$mode: a committed one counts once");
 
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION cozi');
-	is($node->safe_psql('other', "SELECT cozi.rate_limit('sessions', 3, '1 hour')"), 't', "$mode: another database has budgets of its own");
-	is($node->safe_psql('other', "SELECT cozi.rate_limit_reset('ro')"), 'f', "$mode: and cannot reset these");
+	is($node->safe_psql('other', "SELECT cozi.rate_limit('sessions', 3, '1 hour')"), 't',
+		"$mode: another database has budgets of its own");
+	is($node->safe_psql('other', "SELECT cozi.rate_limit_reset('ro')"), 'f',
+		"$mode: and cannot reset these");
 
 	# a session can set neither: not now, and not before the library is loaded
 	$node->safe_psql('postgres', 'CREATE ROLE someone LOGIN; GRANT USAGE ON SCHEMA cozi TO someone; GRANT EXECUTE ON FUNCTION cozi.rate_limit TO someone');
@@ -131,10 +142,11 @@ for my $mode (sort keys %preload)
 	$node->stop;
 }
 
-# ---- a standby counts for itself, and goes on counting when promoted ----
+# a standby counts for itself, and goes on counting when promoted
 for my $mode (sort keys %preload)
 {
 	my $primary = new_node("primary_$mode", $preload{$mode});
+	$primary->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour', memory => '64kB')");
 	$primary->backup('base');
 	my $standby = PostgreSQL::Test::Cluster->new("standby_$mode");
 	$standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -142,26 +154,49 @@ for my $mode (sort keys %preload)
 	$primary->wait_for_catchup($standby);
 
 	is(calls($primary, 2, 'key', 2), 'tt', "$mode: the primary admits two");
-	is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't', "$mode: this is a standby");
+	is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't',
+		"$mode: this is a standby");
 	is(calls($standby, 3, 'key', 2), 'ttf', "$mode: the standby counts, for itself");
-	is($standby->safe_psql('postgres', "SELECT cozi.rate_limit('g', 1, '1 hour', 1, 'gcra'), cozi.rate_limit('g', 1, '1 hour', 1, 'gcra')"), 't|f', "$mode: gcra too");
+	is($standby->safe_psql('postgres', "SELECT cozi.rate_limit('g', 1, '1 hour', 1, 'gcra'), cozi.rate_limit('g', 1, '1 hour', 1, 'gcra')"), 't|f',
+		"$mode: gcra too");
 	is(mode($standby), $mode, "$mode: its table");
 	my ($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.enforce_rate_limit('key', 2, '1 hour')");
 	like($err, qr/rate limit exceeded/, "$mode: enforced on the standby");
+
+	# named limits: the definition is replicated, the memory is the standby's own
+	is($primary->safe_psql('postgres', named(4, 'login', 'bob')), 'tttf',
+		"$mode: the primary refuses the fourth call on a named limit");
+	is($standby->safe_psql('postgres', named(4, 'login', 'bob')), 'tttf',
+		"$mode: a standby counts calls on a named limit for itself");
+	$primary->safe_psql('postgres', "SELECT cozi.alter_rate_limit('login', 5); SELECT cozi.create_rate_limit('late', 1, '1 hour')");
+	$primary->wait_for_catchup($standby);
+	is($standby->safe_psql('postgres', named(3, 'login', 'bob') . '; ' . named(2, 'late', 'bob')), "ttf\ntf",
+		"$mode: a standby follows a limit that the primary has altered, and one that it has created");
+	($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.create_rate_limit('own', 1, '1 hour')");
+	like($err, qr/cannot execute .* in a read-only transaction|cannot execute .* during recovery/,
+		"$mode: a standby creates no limit");
+	$primary->safe_psql('postgres', "SELECT cozi.drop_rate_limit('late')");
+	$primary->wait_for_catchup($standby);
+	($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.use_rate_limit('late', 'bob')");
+	like($err, qr/rate limit "late" does not exist/,
+		"$mode: a limit that the primary has dropped is gone on the standby");
 	$standby->promote;
+	is($standby->safe_psql('postgres', named(1, 'login', 'bob')), 'f',
+		"$mode: a promoted standby keeps what it counted on a named limit");
 	is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 'f', "$mode: promoted");
 	is(calls($standby, 1, 'key', 2), 'f', "$mode: it keeps what it counted as a standby");
 	is(calls($standby, 2, 'new', 1), 'tf', "$mode: and counts on");
 	$_->stop for $standby, $primary;
 }
 
-# ---- without memory, by the setting ----
+# without memory, by the setting
 {
 	my $node = new_node('memory', "''");
 	$node->append_conf('postgresql.conf', "cozi.rate_limit_memory = '256GB'\n");
 	$node->reload;
 	my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.rate_limit('k', 1, '1 hour')");
-	like($err, qr/rate limiter has no shared memory: could not .*\nHINT:.*cozi.rate_limit_memory/s, 'no memory: an error, with a hint');
+	like($err, qr/rate limiter has no shared memory: could not .*\nHINT:.*cozi.rate_limit_memory/s,
+		'no memory: an error, with a hint');
 	($rc, $out, $err) = $node->psql('postgres', q(
 		SET cozi.rate_limit_on_error = 'allow';
 		SELECT cozi.rate_limit('k', 1, '1 hour'), cozi.rate_limit('k', 1, '1 hour');
@@ -185,11 +220,14 @@ for my $mode (sort keys %preload)
 	$node->reload;
 	$node->poll_query_until('postgres', "SELECT current_setting('cozi.rate_limit_memory', true) = '1MB'");
 	is(calls($node, 2, 'k', 1), 'tf', 'a smaller table is had without a restart');
-	is($node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats'), 1024 * 1024, 'of the size asked for');
+	is($node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats'), 1024 * 1024,
+		'of the size asked for');
 	my $max = $node->safe_psql('postgres', 'SELECT log_max_calls FROM cozi.rate_limit_stats');
-	is($node->safe_psql('postgres', "SELECT cozi.rate_limit('big', $max, '1 hour', $max), cozi.rate_limit('big', $max, '1 hour')"), 't|f', "exact up to $max calls");
+	is($node->safe_psql('postgres', "SELECT cozi.rate_limit('big', $max, '1 hour', $max), cozi.rate_limit('big', $max, '1 hour')"), 't|f',
+		"exact up to $max calls");
 	($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.rate_limit('big', $max + 1, '1 hour')");
-	like($err, qr/must not exceed $max for algorithm "exact".*HINT:  Use algorithm "gcra"/s, 'and a hint beyond');
+	like($err, qr/must not exceed $max for algorithm "exact".*HINT:  Use algorithm "gcra"/s,
+		'and a hint beyond');
 	unlike(slurp_file($node->logfile), qr/leak|TRAP|PANIC/, 'nothing leaked');
 
 	# ---- a library of another layout refuses to read this table ----
@@ -205,22 +243,70 @@ void _PG_init(void) { cozi_shmem_init(); cozi_ratelimit_init(); }
 END
 	my $include = qx("$ENV{PG_CONFIG}" --includedir-server);
 	chomp $include;
-	system('cc', '-shared', '-fPIC', '-DCOZI_LIMITER_LAYOUT=999', '-D_GNU_SOURCE', "-I$include", '-Isrc', '-o', "$dir/cozi_next.so",
-		"$dir/stub.c", qw(src/base/shmem.c src/ratelimit/limiter.c src/ratelimit/arg.c src/ratelimit/table.c)) == 0 or BAIL_OUT('cozi_next.so does not compile');
+	system('cc', '-shared', '-fPIC', '-DCOZI_LIMITER_LAYOUT=999', '-D_GNU_SOURCE', "-I$include",
+		'-Isrc', '-o', "$dir/cozi_next.so",
+		"$dir/stub.c", glob('src/base/*.c src/ratelimit/*.c')) == 0
+	  or BAIL_OUT('cozi_next.so does not compile');
 	chmod 0755, $dir;
 	$node->safe_psql('postgres', "CREATE FUNCTION next_rate_limit(key text, max_calls int, per interval, cost int = 1, algorithm text = 'exact')
 		RETURNS boolean LANGUAGE c VOLATILE AS '$dir/cozi_next.so', 'cozi_rate_limit'");
 	($rc, $out, $err) = $node->psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour')");
-	like($err, qr/was made by another version of cozi.*999.*HINT:  Restart the server\./s, 'another layout is refused');
+	like($err, qr/was made by another version of cozi.*999.*HINT:  Restart the server\./s,
+		'another layout is refused');
 	is($node->safe_psql('postgres', "SET cozi.rate_limit_on_error = 'allow'; SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|t',
 		'or handled by the setting');
 	is(calls($node, 1, 'k', 1), 'f', 'and this table is untouched');
 	$node->restart;
-	is($node->safe_psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|f', 'a restart heals it');
+	is($node->safe_psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|f',
+		'a restart heals it');
 	$node->stop;
 }
 
-# ---- PgBouncer, transaction pooling: one server connection serves many clients ----
+# Definitions survive a dump and a restart, and so does the promise of memory.
+{
+	my $node = new_node('named', "'cozi'");
+	$node->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour', memory => '64kB');
+		SELECT cozi.create_rate_limit('try', 1, '1 hour', 'gcra', shadow => true)");
+	my $dump = $node->basedir . '/named.sql';
+	$node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ],
+		'a database with named limits is dumped');
+	$node->safe_psql('postgres', 'CREATE DATABASE other');
+	$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', 'other', '-f', $dump ],
+		'the dump is restored');
+	is($node->safe_psql('other', 'SELECT name, max_calls, per, algorithm, memory, shadow FROM cozi.rate_limit_config ORDER BY name'),
+		"login|3|01:00:00|exact|65536|f\ntry|1|01:00:00|gcra||t", 'named limits come back from a dump as they were');
+	is($node->safe_psql('postgres', named(4, 'login', 'bob')) . $node->safe_psql('other', named(4, 'login', 'bob')),
+		'tttftttf', 'two databases with a limit of one name count apart');
+	$node->restart;
+	is($node->safe_psql('other', named(4, 'login', 'bob')), 'tttf',
+		'a named limit begins anew after a restart');
+	is($node->safe_psql('other', 'SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name IS NULL'), 65536,
+		'the first call after a restart has reserved the memory of its limit');
+
+	# A database that was dropped leaves its memory to the next that needs it.
+	$node->safe_psql('other', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB')");
+	my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB')");
+	like($err, qr/rate limit "large" needs 5120 kB, and \d+ kB are left/,
+		'memory that another database has reserved is not given twice');
+	$node->safe_psql('postgres', 'DROP DATABASE other');
+	is($node->safe_psql('postgres', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB'); " . named(2, 'large', 'bob')),
+		"\ntf", 'the memory of a database that was dropped is found again');
+
+	# A smaller server says so with the first call, by the setting.
+	$node->append_conf('postgresql.conf', "cozi.rate_limit_memory = '2MB'\n");
+	$node->restart;
+	($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT cozi.use_rate_limit('large', 'bob')");
+	like($err, qr/53200: rate limit "large" needs 5120 kB/,
+		'a limit whose memory cannot be had is an error');
+	($rc, $out, $err) = $node->psql('postgres', "SET cozi.rate_limit_on_error = 'allow'; " . named(2, 'large', 'bob') .
+		"; SET cozi.rate_limit_on_error = 'deny'; " . named(2, 'large', 'bob'));
+	is($out, "tt\nff", 'a limit whose memory cannot be had answers as the setting says');
+	is($node->safe_psql('postgres', named(4, 'login', 'bob')), 'tttf',
+		'a limit whose memory can be had is not disturbed');
+	$node->stop;
+}
+
+# PgBouncer, transaction pooling: one server connection serves many clients
 {
 	my $node = new_node('bouncer', "''");
 	my $dir = PostgreSQL::Test::Utils::tempdir_short();

@@ -11,7 +11,7 @@ my $dir = File::Temp->newdir;
 
 # What follows each client: read the vectors, print one line a file.
 my %client = (
-	python => ['python3', <<'END'],
+	python => [ 'python3', <<'END'],
 import csv, sys
 cast = {'int4': int, 'int8': int, 'uuid': uuid.UUID, 'text': str}
 for typ in cast:
@@ -20,7 +20,7 @@ for typ in cast:
              if shard_hash(key) != int(r['hash64']) or any(shard_of(key, m) != int(r[f'm{m}']) for m in (4, 16, 64, 1024))]
     print(typ, len(rows), len(wrong), *wrong[:3])
 END
-	js => ['node', <<'END']);
+	js => [ 'node', <<'END']);
 const cast = { int4: BigInt, int8: BigInt, uuid: uuidBytes, text: s => s };
 for (const type in cast) {
   const rows = require('fs').readFileSync(`test/vectors/shard_${type}.csv`, 'utf8').trimEnd().split('\n').slice(1)
@@ -42,7 +42,8 @@ for my $language (sort keys %client)
 	open(my $h, '>:raw', $file) or die $!;
 	print $h $blocks[0], $driver;
 	close $h;
-	is(qx($command $file 2>&1), "int4 500 0\nint8 500 0\nuuid 500 0\ntext 500 0\n",
+	is( qx($command $file 2>&1),
+		"int4 500 0\nint8 500 0\nuuid 500 0\ntext 500 0\n",
 		"$language agrees with all 2,000 vectors");
 }
 

@@ -17,7 +17,10 @@ ok($faketime, 'libfaketime is installed') or BAIL_OUT('install libfaketime');
 my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
 sub set_clock { open(my $f, '>', $clock) or die $!; print $f "$_[0]\n"; close $f; return; }
 set_clock('+0');
-my %faked = (LD_PRELOAD => $faketime, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1,
+my %faked = (
+	LD_PRELOAD => $faketime,
+	FAKETIME_TIMESTAMP_FILE => $clock,
+	FAKETIME_NO_CACHE => 1,
 	FAKETIME_DONT_FAKE_MONOTONIC => 1);
 sub start_faked { my $node = shift; local %ENV = (%ENV, %faked); $node->start; return; }
 
@@ -25,7 +28,8 @@ my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 40\nmax_wal_size = '4GB'");
 start_faked($node);
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION cozi;
 	CREATE SEQUENCE s;
 	CREATE TABLE ids (phase int, session int, pos int, id bigint);
@@ -44,8 +48,17 @@ sub draw
 	my ($phase, $n, $meanwhile) = @_;
 	my @running = map {
 		my $out = '';
-		start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL draw($phase, $_, $n)" ],
-			'<', \undef, '>', \$out, '2>', \$out);
+		start(
+			[
+				'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c',
+				"CALL draw($phase, $_, $n)"
+			],
+			'<',
+			\undef,
+			'>',
+			\$out,
+			'2>',
+			\$out);
 	} 1 .. $sessions;
 	$meanwhile->() if $meanwhile;
 	finish($_) for @running;
@@ -58,67 +71,93 @@ is(draw(1, $third), $sessions * $third, 'eight sessions draw at once');
 
 # The server is lost in the middle.  It comes up with its clock behind, so that
 # nothing but the sequence's own WAL keeps the next ids from repeating.
-my $before = draw(2, $third, sub {
-	$node->poll_query_until('postgres', "SELECT count(*) > $sessions * $third / 4 FROM ids WHERE phase = 2");
-	$node->stop('immediate');
-	set_clock('-5');
-	start_faked($node);
-});
+my $before = draw(
+	2, $third,
+	sub {
+		$node->poll_query_until('postgres',
+			"SELECT count(*) > $sessions * $third / 4 FROM ids WHERE phase = 2");
+		$node->stop('immediate');
+		set_clock('-5');
+		start_faked($node);
+	});
 ok($before > 0 && $before < $sessions * $third, 'an immediate stop came between');
-cmp_ok($node->safe_psql('postgres', "SELECT extract(epoch FROM clock_timestamp())"), '<', time - 3, 'the clock is behind');
+cmp_ok($node->safe_psql('postgres', "SELECT extract(epoch FROM clock_timestamp())"),
+	'<', time - 3, 'the clock is behind');
 is(draw(3, $third), $sessions * $third, 'after the restart, the clock five seconds behind');
 
 # An hour back, in the middle of a session's life: ids go on, a few a millisecond.
 my $few = $each / 100;
-is(draw(4, $few, sub { usleep(50_000); set_clock('-1h') }), $sessions * $few, 'the clock steps back by an hour');
-is(draw(5, $few), $sessions * $few, 'and stays there');
-cmp_ok($node->safe_psql('postgres', q{SELECT extract(epoch FROM cozi.id_time(max(id)) - clock_timestamp()) FROM ids}),
-	'>', 3600 - (time - $began) - 1, 'ids go on from where they were, ahead of that clock');
+is( draw(4, $few, sub { usleep(50_000); set_clock('-1h') }),
+	$sessions * $few,
+	'ids are unique while the clock steps back by an hour');
+is(draw(5, $few), $sessions * $few, 'ids are unique while the clock stays an hour behind');
+cmp_ok(
+	$node->safe_psql(
+		'postgres',
+		q{SELECT extract(epoch FROM cozi.id_time(max(id)) - clock_timestamp()) FROM ids}),
+	'>',
+	3600 - (time - $began) - 1,
+	'ids go on from where they were, ahead of that clock');
 set_clock('+0');
 my $right = time;
 is(draw(6, $third), $sessions * $third, 'the clock is right again');
-is($node->safe_psql('postgres', qq{
-	SELECT cozi.id_time(max(id)) BETWEEN to_timestamp($right) AND clock_timestamp() + interval '10 s' FROM ids}),
-	't', 'the time in the ids is right again');
+is( $node->safe_psql(
+		'postgres', qq{
+	SELECT cozi.id_time(max(id)) BETWEEN to_timestamp($right) AND clock_timestamp() + interval '10 s' FROM ids}
+	),
+	't',
+	'the time in the ids is right again');
 
 my $verdict = q{
 	SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id <= before_in_session),
 	       count(*) FILTER (WHERE cozi.id_bucket(id) <> session)
 	FROM (SELECT *, lag(id) OVER (PARTITION BY session ORDER BY phase, pos) AS before_in_session FROM ids) i};
-is($node->safe_psql('postgres', $verdict), '0|0|0', 'no duplicate, no order violation in a session, no wrong bucket');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM
-		(SELECT phase, min(id) AS lo, lag(max(id)) OVER (ORDER BY phase) AS hi FROM ids GROUP BY phase) p WHERE lo <= hi}),
-	'0', 'every later phase is greater than the one before');
+is($node->safe_psql('postgres', $verdict),
+	'0|0|0', 'no duplicate, no order violation in a session, no wrong bucket');
+is( $node->safe_psql(
+		'postgres', q{SELECT count(*) FROM
+		(SELECT phase, min(id) AS lo, lag(max(id)) OVER (ORDER BY phase) AS hi FROM ids GROUP BY phase) p WHERE lo <= hi}
+	),
+	'0',
+	'every later phase is greater than the one before');
 
 # Values logged before a checkpoint are not known to the replay that begins
 # with it: the first id after one has to be logged again.
 set_clock('-1h');
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	INSERT INTO ids VALUES (7, 1, 1, cozi.next_id('s', 1));
 	CHECKPOINT;
 	INSERT INTO ids SELECT 7, 1, n, cozi.next_id('s', 1) FROM generate_series(2, 10) n});
 $node->stop('immediate');
 start_faked($node);
-is($node->safe_psql('postgres', q{SELECT cozi.next_id('s') > max(id) FROM ids}), 't', 'a restart after a checkpoint repeats nothing');
+is($node->safe_psql('postgres', q{SELECT cozi.next_id('s') > max(id) FROM ids}),
+	't', 'a restart after a checkpoint repeats nothing');
 set_clock('+0');
 
 # Nor does every call write WAL of its own.
-is($node->safe_psql('postgres', q{
+is( $node->safe_psql(
+		'postgres', q{
 	CREATE SEQUENCE w;
 	SELECT cozi.next_id('w');
 	CHECKPOINT;
 	SELECT pg_current_wal_insert_lsn() AS lsn \gset
 	SELECT count(cozi.next_id('w')) FROM generate_series(1, 100000);
 	SELECT pg_current_wal_insert_lsn() - :'lsn' < 100000;
-}) =~ /^100000\nt$/m ? 1 : 0, 1, 'WAL is written for many values at once');
+}) =~ /^100000\nt$/m ? 1 : 0,
+	1,
+	'WAL is written for many values at once');
 
 # A uuid of one session rises although the clock falls.
-is($node->safe_psql('postgres', qq{
+is( $node->safe_psql(
+		'postgres', qq{
 	SELECT cozi.uuid7(5) AS a \\gset
 	\\! echo -1h >$clock
 	SELECT cozi.uuid7(4) AS b \\gset
 	\\! echo +0 >$clock
-	SELECT :'a'::uuid < :'b'::uuid AND :'b'::uuid < cozi.uuid7(0)}), 't', 'uuid7 rises in a session whose clock steps back');
+	SELECT :'a'::uuid < :'b'::uuid AND :'b'::uuid < cozi.uuid7(0)}),
+	't',
+	'uuid7 rises in a session whose clock steps back');
 
 # A standby makes no ids; promoted with a slow clock, it goes on above the primary's.
 $node->backup('b');
@@ -127,12 +166,14 @@ $standby->init_from_backup($node, 'b', has_streaming => 1);
 start_faked($standby);
 $node->safe_psql('postgres', "CALL draw(8, 1, 1000)");
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
-my ($status, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT cozi.next_id('s')");
+my ($status, $out, $err) =
+  $standby->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT cozi.next_id('s')");
 is($err, 'psql:<stdin>:2: ERROR:  25006', 'a standby is read-only');
 set_clock('-1h');
 $node->stop('immediate');
 $standby->promote;
-is($standby->safe_psql('postgres', "SELECT cozi.next_id('s') > max(id) FROM ids"), 't', 'promoted with a slow clock, it repeats nothing');
+is($standby->safe_psql('postgres', "SELECT cozi.next_id('s') > max(id) FROM ids"),
+	't', 'promoted with a slow clock, it repeats nothing');
 $standby->stop('immediate');
 
 done_testing();

@@ -10,9 +10,11 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "wal_level = logical\nmax_prepared_transactions = 0\nfsync = off\n");
+$node->append_conf('postgresql.conf',
+	"wal_level = logical\nmax_prepared_transactions = 0\nfsync = off\n");
 $node->start;
-my $major = $node->safe_psql('postgres', "SELECT current_setting('server_version_num')::int / 10000");
+my $major =
+  $node->safe_psql('postgres', "SELECT current_setting('server_version_num')::int / 10000");
 my $space = $node->basedir . '/fast';
 mkdir $space;
 
@@ -133,19 +135,28 @@ RESET ROLE;
 CREATE PUBLICATION pub FOR TABLE app.posts (author_id, id, body) WHERE (author_id > 3) WITH (publish_via_partition_root = true);
 ALTER PUBLICATION pub OWNER TO alice;
 SQL
-$make .= "ALTER TABLE app.posts ADD CONSTRAINT posts_body_there NOT NULL body NOT VALID;\nCOMMENT ON CONSTRAINT posts_body_there ON app.posts IS 'not null';\n" if $major >= 18;
-$make .= "ALTER TABLE app.posts ADD COLUMN doubled int GENERATED ALWAYS AS (shared_no * 2) VIRTUAL;\n" if $major >= 18;
+$make .=
+  "ALTER TABLE app.posts ADD CONSTRAINT posts_body_there NOT NULL body NOT VALID;\nCOMMENT ON CONSTRAINT posts_body_there ON app.posts IS 'not null';\n"
+  if $major >= 18;
+$make .=
+  "ALTER TABLE app.posts ADD COLUMN doubled int GENERATED ALWAYS AS (shared_no * 2) VIRTUAL;\n"
+  if $major >= 18;
 $node->safe_psql('postgres', $make);
 
 # A dump, as a hash from "type name" to its text.
 sub dump_of
 {
 	my $text = $node->basedir . '/dump.sql';
-	$node->run_log([ 'pg_dump', '-s', '-f', $text, '-h', $node->host, '-p', $node->port, '-N', 'cozi', 'postgres' ]) or die;
+	$node->run_log(
+		[
+			'pg_dump', '-s', '-f', $text, '-h', $node->host,
+			'-p', $node->port, '-N', 'cozi', 'postgres'
+		]) or die;
 	my %object;
 	my $sql = slurp_file($text);
 	$sql =~ s/^\\(un)?restrict .*\n//mg;
-	while ($sql =~ /^-- Name: (.*?); Type: (.*?); Schema: (.*?); Owner:.*?\n--\n(.*?)(?=^--\n-- |\z)/msg)
+	while ($sql =~
+		/^-- Name: (.*?); Type: (.*?); Schema: (.*?); Owner:.*?\n--\n(.*?)(?=^--\n-- |\z)/msg)
 	{
 		my ($name, $type, $body) = ($1, $2, $4);
 		$body =~ s/^SET .*\n//mg;
@@ -167,23 +178,31 @@ sub plain_looking
 	return $text;
 }
 
-my $data = "SELECT count(*), md5(string_agg(md5(p::text), '' ORDER BY author_id, id)) FROM app.posts p";
-my $numbers = "SELECT s.last_value, t.last_value, u.last_value FROM app.posts_numbers s, app.posts_serial_no_seq t, app.posts_by_default_seq u";
+my $data =
+  "SELECT count(*), md5(string_agg(md5(p::text), '' ORDER BY author_id, id)) FROM app.posts p";
+my $numbers =
+  "SELECT s.last_value, t.last_value, u.last_value FROM app.posts_numbers s, app.posts_serial_no_seq t, app.posts_by_default_seq u";
 my ($before_sql, $before) = dump_of();
 my $rows = $node->safe_psql('postgres', $data);
 my $next = $node->safe_psql('postgres', $numbers);
-cmp_ok(scalar(grep { /posts|votes|busy/ } keys %$before), '>', 60, 'the table has one of everything');
+cmp_ok(scalar(grep { /posts|votes|busy/ } keys %$before),
+	'>', 60, 'the table has one of everything');
 
-my $inserts = "SELECT count(*) FROM pg_logical_slot_get_binary_changes('watch', NULL, NULL, 'proto_version', '1', 'publication_names', 'pub')
+my $inserts =
+  "SELECT count(*) FROM pg_logical_slot_get_binary_changes('watch', NULL, NULL, 'proto_version', '1', 'publication_names', 'pub')
 	WHERE get_byte(data, 0) = ascii('I')";
 $node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('watch', 'pgoutput')");
 
-my ($code, $out, $err) = $node->psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.shard_table('app.posts', 'author_id', 4)");
+my ($code, $out, $err) = $node->psql('postgres',
+	"SET ROLE alice; SELECT count(*) FROM cozi.shard_table('app.posts', 'author_id', 4)");
 is($code, 0, 'an owner shards the table') or diag($err);
-like($err, qr/locks app\.posts in ACCESS EXCLUSIVE mode .* of disk .* takes about \d+ s/, 'lock, disk and time are stated');
+like(
+	$err,
+	qr/locks app\.posts in ACCESS EXCLUSIVE mode .* of disk .* takes about \d+ s/,
+	'lock, disk and time are stated');
 like($err, qr/copied 20000 of 20000 rows/, 'progress is shown while rows are copied');
-cmp_ok(scalar(() = $err =~ /copied \d+ of 20000 rows/g), '>', 1, 'in several steps');
-like($err, qr/posts_shard_3: \d+ rows/, 'and for each shard');
+cmp_ok(scalar(() = $err =~ /copied \d+ of 20000 rows/g), '>', 1, 'progress is shown in several steps');
+like($err, qr/posts_shard_3: \d+ rows/, 'progress is shown for each shard');
 
 my (undef, $sharded) = dump_of();
 my @lost = sort grep { !exists $sharded->{$_} } keys %$before;
@@ -200,20 +219,29 @@ for my $object (sort keys %$before)
 is($equal, scalar(keys %$before), 'every object is what it was');
 is($node->safe_psql('postgres', $data), $rows, 'every row is what it was');
 is($node->safe_psql('postgres', $numbers), $next, 'the sequences go on where they were');
-is($node->safe_psql('postgres', "SELECT count(*) FROM app.posts WHERE tableoid <> ('app.posts_shard_' || cozi.shard_of(author_id, 4))::regclass"),
-	0, 'every row is in the shard that shard_of says');
-is($node->safe_psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.shard_check('app.posts')"), 0, 'and that shard_check says');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM app.posts WHERE tableoid <> ('app.posts_shard_' || cozi.shard_of(author_id, 4))::regclass"
+	),
+	0,
+	'every row is in the shard that shard_of says');
+is( $node->safe_psql(
+		'postgres', "SET ROLE alice; SELECT count(*) FROM cozi.shard_check('app.posts')"),
+	0,
+	'shard_check finds no row in a wrong shard');
 
 # Subscribers are told nothing of it, and go on with the table.
 is($node->safe_psql('postgres', $inserts), 0, 'none of the copying is published');
 $node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (2, 'published')");
-is($node->safe_psql('postgres', $inserts), 0, 'nor what the row filter hides');
+is($node->safe_psql('postgres', $inserts), 0, 'rows that the row filter hides are not published');
 $node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (4, 'published')");
-is($node->safe_psql('postgres', $inserts), 1, 'but what it lets through is');
-$node->safe_psql('postgres', "DELETE FROM app.posts WHERE body = 'published'; SELECT pg_drop_replication_slot('watch')");
+is($node->safe_psql('postgres', $inserts), 1, 'rows that the row filter lets through are published');
+$node->safe_psql('postgres',
+	"DELETE FROM app.posts WHERE body = 'published'; SELECT pg_drop_replication_slot('watch')");
 
 # What moved into the shards.
-is($node->safe_psql('postgres', <<'SQL'), <<'EXPECTED' =~ s/\n\z//r, 'the shards are stored, clustered, identified and guarded as the table was');
+is( $node->safe_psql('postgres',
+		<<'SQL'), <<'EXPECTED' =~ s/\n\z//r, 'the shards are stored, clustered, identified and guarded as the table was');
 SELECT c.relname, c.reloptions, t.reloptions, s.spcname, c.relreplident, ri.relname, cl.relname, c.relrowsecurity, c.relforcerowsecurity,
        (SELECT count(*) FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) AS grants,
        a.attstattarget, array_remove(a.attoptions, (SELECT o FROM unnest(a.attoptions) o WHERE o LIKE 'pg\_attver=%')), b.attstorage, b.attcompression
@@ -228,48 +256,88 @@ SQL
 posts_shard_0|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i|posts unique %_shard_0|posts_pkey_shard_0|t|t|0|500|{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
 posts_shard_3|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i|posts unique %_shard_3|posts_pkey_shard_3|t|t|0|500|{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
 EXPECTED
-is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT reltablespace) FROM pg_class WHERE relname ~ '^posts_(pkey|title)_shard'"), '8|1', 'indexes are in their tablespace');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*), count(DISTINCT reltablespace) FROM pg_class WHERE relname ~ '^posts_(pkey|title)_shard'"
+	),
+	'8|1',
+	'indexes are in their tablespace');
 
 # Behaviour: what fired fires, what slept sleeps, who saw nothing sees nothing.
-($code, $out, $err) = $node->psql('postgres', "INSERT INTO app.posts (author_id, score, body) VALUES (1, 6, 'x') RETURNING id");
+($code, $out, $err) = $node->psql('postgres',
+	"INSERT INTO app.posts (author_id, score, body) VALUES (1, 6, 'x') RETURNING id");
 is($code, 0, 'a row is inserted');
 like($err, qr/before_row posts_shard_\d.*after_statement posts/s, 'triggers fire');
 unlike($err, qr/off |checked /, 'disabled ones do not');
-is($node->safe_psql('postgres', "SET ROLE reader; SELECT count(*), min(author_id), max(author_id) FROM app.posts"),
-	$node->safe_psql('postgres', "SELECT count(*), 7, 8 FROM app.posts WHERE author_id IN (7, 8)"), 'policies hold');
+is( $node->safe_psql(
+		'postgres',
+		"SET ROLE reader; SELECT count(*), min(author_id), max(author_id) FROM app.posts"),
+	$node->safe_psql('postgres', "SELECT count(*), 7, 8 FROM app.posts WHERE author_id IN (7, 8)"),
+	'policies hold');
 for my $shard (0 .. 3)
 {
-	($code, undef, $err) = $node->psql('postgres', "SET ROLE reader; SELECT count(*) FROM app.posts_shard_$shard");
+	($code, undef, $err) =
+	  $node->psql('postgres', "SET ROLE reader; SELECT count(*) FROM app.posts_shard_$shard");
 	like($err, qr/permission denied/, "default privileges open no way round them: shard $shard");
 }
-is($node->safe_psql('postgres', 'SELECT app.posts_of(1) = (SELECT count(*) FROM app.posts WHERE author_id = 1), (SELECT count(*) FROM app.busier) = (SELECT count(*) FROM app.posts WHERE score > 20)'),
-	't|t', 'views and functions read the new table');
+is( $node->safe_psql(
+		'postgres',
+		'SELECT app.posts_of(1) = (SELECT count(*) FROM app.posts WHERE author_id = 1), (SELECT count(*) FROM app.busier) = (SELECT count(*) FROM app.posts WHERE score > 20)'
+	),
+	't|t',
+	'views and functions read the new table');
 ($code, undef, $err) = $node->psql('postgres', "INSERT INTO app.votes VALUES (1, 2)");
 like($err, qr/violates foreign key constraint "votes_post"/, 'foreign keys hold');
 $node->safe_psql('postgres', "DELETE FROM app.posts WHERE author_id = 1 AND body = 'x'");
 
-($code, $out, $err) = $node->psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.unshard_table('app.posts')");
+($code, $out, $err) =
+  $node->psql('postgres', "SET ROLE alice; SELECT count(*) FROM cozi.unshard_table('app.posts')");
 is($code, 0, 'the owner undoes it') or diag($err);
 my ($after_sql, $after) = dump_of();
 is($after_sql, $before_sql, 'the dump is what it was, to the letter');
 is($node->safe_psql('postgres', $data), $rows, 'every row is what it was again');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname ~ '_shard_|posts.*_\\d+\$' AND relnamespace = 'app'::regnamespace"), 0, 'nothing is left over');
-is($node->safe_psql('postgres', "SELECT spcname, reloptions FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = 'app.posts'::regclass"),
-	'fast|{fillfactor=70,autovacuum_enabled=false}', 'and it is stored as it was');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM pg_class WHERE relname ~ '_shard_|posts.*_\\d+\$' AND relnamespace = 'app'::regnamespace"
+	),
+	0,
+	'nothing is left over');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT spcname, reloptions FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = 'app.posts'::regclass"
+	),
+	'fast|{fillfactor=70,autovacuum_enabled=false}',
+	'the table is stored as it was before');
 
 # The statements of dry_run do what shard_table does.
-$node->safe_psql('postgres', "CREATE TABLE app.script (id bigint GENERATED ALWAYS AS IDENTITY, author_id int NOT NULL); ALTER TABLE app.script OWNER TO alice;
+$node->safe_psql(
+	'postgres',
+	"CREATE TABLE app.script (id bigint GENERATED ALWAYS AS IDENTITY, author_id int NOT NULL); ALTER TABLE app.script OWNER TO alice;
 	INSERT INTO app.script (author_id) SELECT generate_series(1, 100)");
-$node->safe_psql('postgres', "SET ROLE alice;\nBEGIN;\nSELECT * FROM cozi.shard_table('app.script', 'author_id', 4, dry_run => true) \\gexec\nCOMMIT;");
-is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT tableoid), max(id) FROM app.script"), '100|4|100', 'the statements of dry_run run by themselves');
+$node->safe_psql('postgres',
+	"SET ROLE alice;\nBEGIN;\nSELECT * FROM cozi.shard_table('app.script', 'author_id', 4, dry_run => true) \\gexec\nCOMMIT;"
+);
+is( $node->safe_psql(
+		'postgres', "SELECT count(*), count(DISTINCT tableoid), max(id) FROM app.script"),
+	'100|4|100',
+	'the statements of dry_run run by themselves');
 
 # An interrupt leaves everything as it was.
 my $big = $ENV{COZI_LONG} ? 5_000_000 : 300_000;
-$node->safe_psql('postgres', "CREATE TABLE app.big (id bigint, author_id bigint NOT NULL, PRIMARY KEY (author_id, id));
-	ALTER TABLE app.big OWNER TO alice; INSERT INTO app.big SELECT i, i FROM generate_series(1, $big) i");
-($code, undef, $err) = $node->psql('postgres', "SET statement_timeout = '100ms'; SELECT cozi.shard_table('app.big', 'author_id', 8)");
-like($err, qr/canceling statement due to statement timeout/, 'it is interrupted');
-is($node->safe_psql('postgres', "SELECT relkind, count(*) FROM pg_class, app.big WHERE pg_class.oid = 'app.big'::regclass GROUP BY 1"), "r|$big", 'and nothing happened');
+$node->safe_psql(
+	'postgres',
+	"CREATE TABLE app.big (id bigint, author_id bigint NOT NULL, PRIMARY KEY (author_id, id));
+	ALTER TABLE app.big OWNER TO alice; INSERT INTO app.big SELECT i, i FROM generate_series(1, $big) i"
+);
+($code, undef, $err) = $node->psql('postgres',
+	"SET statement_timeout = '100ms'; SELECT cozi.shard_table('app.big', 'author_id', 8)");
+like($err, qr/canceling statement due to statement timeout/, 'shard_table is interrupted by statement_timeout');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT relkind, count(*) FROM pg_class, app.big WHERE pg_class.oid = 'app.big'::regclass GROUP BY 1"
+	),
+	"r|$big",
+	'an interrupted shard_table changes nothing');
 
 # An event trigger that meddles is found out, and nothing happened either.
 $node->safe_psql('postgres', <<'SQL');
@@ -285,15 +353,28 @@ ALTER TABLE app.small OWNER TO alice;
 CREATE EVENT TRIGGER meddler ON ddl_command_end EXECUTE FUNCTION meddle();
 SQL
 ($code, undef, $err) = $node->psql('postgres', "SELECT cozi.shard_table('app.small', 'a', 2)");
-like($err, qr/table "small" would not be what it was\nDETAIL:.*COMMENT ON TABLE app.small IS 'mine'/, 'a meddling event trigger is found out');
-is($node->safe_psql('postgres', "SELECT relkind FROM pg_class WHERE oid = 'app.small'::regclass"), 'r', 'and nothing happened');
+like(
+	$err,
+	qr/table "small" would not be what it was\nDETAIL:.*COMMENT ON TABLE app.small IS 'mine'/,
+	'an event trigger that changes the new table is found');
+is( $node->safe_psql('postgres', "SELECT relkind FROM pg_class WHERE oid = 'app.small'::regclass"),
+	'r',
+	'a refused shard_table changes nothing');
 $node->safe_psql('postgres', 'DROP EVENT TRIGGER meddler');
 
 # Publications: the shards of a published table would appear to subscribers.
-$node->safe_psql('postgres', "CREATE PUBLICATION leafy FOR TABLE app.small; CREATE PUBLICATION everything FOR ALL TABLES; CREATE PUBLICATION schemed FOR TABLES IN SCHEMA app");
+$node->safe_psql('postgres',
+	"CREATE PUBLICATION leafy FOR TABLE app.small; CREATE PUBLICATION everything FOR ALL TABLES; CREATE PUBLICATION schemed FOR TABLES IN SCHEMA app"
+);
 ($code, undef, $err) = $node->psql('postgres', "SELECT cozi.shard_table('app.small', 'a', 2)");
-like($err, qr/publication "everything" publishes it with all tables\npublication "leafy" is not its owner's\npublication "leafy" would publish its shards\npublication "schemed" publishes it with its schema/, 'publications that would change are refused');
-like($err, qr/ALTER PUBLICATION leafy SET \(publish_via_partition_root = true\);/, 'with what mends them');
+like(
+	$err,
+	qr/publication "everything" publishes it with all tables\npublication "leafy" is not its owner's\npublication "leafy" would publish its shards\npublication "schemed" publishes it with its schema/,
+	'publications that would change are refused');
+like(
+	$err,
+	qr/ALTER PUBLICATION leafy SET \(publish_via_partition_root = true\);/,
+	'with what mends them');
 
 $node->stop;
 done_testing();
