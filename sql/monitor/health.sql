@@ -59,8 +59,11 @@ BEGIN ATOMIC
     SELECT 4, 'error_rate', 100 * e.value, e.period, e.events, e.source,
            CASE WHEN e.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
-                ELSE format('%s of %s statements failed by the server''s fault; see cozi.error_rate',
-                            coalesce(e.failed, 0), e.events) END
+                ELSE format('%s of %s statements failed by the server''s fault%s; see cozi.error_rate',
+                            coalesce(e.failed, 0), e.events,
+                            CASE WHEN e.refused > 0
+                                 THEN format(', %s of them connections refused', e.refused) END)
+                END
     FROM cozi.recent_error_ratio(cozi.target_period('error_rate')) e;
 END;
 COMMENT ON FUNCTION health_statements() IS
