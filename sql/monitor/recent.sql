@@ -59,7 +59,7 @@ COMMENT ON FUNCTION recent_query_time(interval) IS
 
 -- What pg_stat_database counted of this database since a snapshot of that long
 -- ago, or since its reset.
-CREATE OR REPLACE FUNCTION recent_database(span interval,
+CREATE OR REPLACE FUNCTION _recent_database(span interval,
     OUT hit bigint, OUT read bigint, OUT deadlocks bigint, OUT temp_bytes bigint,
     OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -73,7 +73,7 @@ BEGIN ATOMIC
            CASE w.less WHEN 1 THEN 'snapshots' ELSE 'pg_stat_database since its reset' END
     FROM pg_catalog.pg_stat_database d
     CROSS JOIN pg_catalog.pg_stat_bgwriter g
-    LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(recent_database.span)
+    LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(_recent_database.span)
     LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.datid
     CROSS JOIN LATERAL (
         SELECT CASE WHEN b.snapshot IS NULL OR d.stats_reset IS DISTINCT FROM b.stats_reset
@@ -82,7 +82,7 @@ BEGIN ATOMIC
                     THEN 0 ELSE 1 END AS less) w
     WHERE d.datname = current_database();
 END;
-COMMENT ON FUNCTION recent_database(interval) IS
+COMMENT ON FUNCTION _recent_database(interval) IS
 'Returns what pg_stat_database counted of this database since that long ago, or since its reset';
 
 CREATE OR REPLACE FUNCTION recent_cache_hit(span interval,
@@ -90,7 +90,7 @@ CREATE OR REPLACE FUNCTION recent_cache_hit(span interval,
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT 100 * d.hit / nullif(d.hit + d.read, 0)::float8, d.period, d.source, d.hit + d.read
-    FROM cozi.recent_database(recent_cache_hit.span) d;
+    FROM cozi._recent_database(recent_cache_hit.span) d;
 END;
 COMMENT ON FUNCTION recent_cache_hit(interval) IS
 'Returns this database''s cache hit ratio in percent since that long ago, or since the reset, and of '

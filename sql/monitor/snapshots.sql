@@ -105,7 +105,7 @@ RETURN CASE WHEN NOT pg_is_in_recovery()
 COMMENT ON FUNCTION stats_epoch() IS 'names the life of the server''s counters; NULL on a standby';
 
 -- What changed since the snapshot before.
-CREATE OR REPLACE FUNCTION snapshot_changes(this bigint, since timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION _snapshot_changes(this bigint, since timestamptz) RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     INSERT INTO cozi.snapshot_statements
@@ -129,7 +129,7 @@ BEGIN ATOMIC
     WHERE s.toplevel IS NOT FALSE AND s.queryid IS NOT NULL
       AND (b.calls, b.total_exec_time) IS DISTINCT FROM (s.calls, s.total_exec_time);
     INSERT INTO cozi.snapshot_latencies
-    SELECT this, snapshot_changes.since, l.*
+    SELECT this, _snapshot_changes.since, l.*
     FROM (SELECT s.dbid, coalesce(s.userid, 0), CASE WHEN s.userid IS NULL THEN -1 ELSE s.queryid END,
                  cozi.histogram_pack(s.histogram) AS packed, s.stats_since
           FROM cozi.latency(true, true) s WHERE s.dbid IS NOT NULL
@@ -140,19 +140,19 @@ BEGIN ATOMIC
     WHERE l.packed IS DISTINCT FROM
           (SELECT b.packed FROM cozi.snapshot_latencies b
            WHERE (b.dbid, b.userid, b.queryid) = (l.dbid, l.userid, l.queryid)
-             AND b.latency_since = snapshot_changes.since
+             AND b.latency_since = _snapshot_changes.since
            ORDER BY b.snapshot DESC LIMIT 1);
     INSERT INTO cozi.snapshot_errors
-    SELECT this, snapshot_changes.since, e.*
+    SELECT this, _snapshot_changes.since, e.*
     FROM (SELECT coalesce(dbid, 0), sqlstate, count, origin FROM cozi.errors(true))
          e(dbid, sqlstate, count, origin)
     WHERE e.count IS DISTINCT FROM
           (SELECT b.count FROM cozi.snapshot_errors b
            WHERE (b.dbid, b.sqlstate, b.origin) = (e.dbid, e.sqlstate, e.origin)
-             AND b.latency_since = snapshot_changes.since
+             AND b.latency_since = _snapshot_changes.since
            ORDER BY b.snapshot DESC LIMIT 1);
 END;
-COMMENT ON FUNCTION snapshot_changes(bigint, timestamptz) IS
+COMMENT ON FUNCTION _snapshot_changes(bigint, timestamptz) IS
 'Writes down what changed since the snapshot before; called by snapshot() alone';
 
 -- Drop some snapshots.  Of each key the last row not after a snapshot that is
@@ -207,7 +207,7 @@ COMMENT ON FUNCTION drop_snapshots(bigint[]) IS
 
 -- As its owner: a role that schedules it need not be allowed to write, nor to
 -- see the statements of others.
-CREATE OR REPLACE FUNCTION take_snapshot() RETURNS bigint
+CREATE OR REPLACE FUNCTION _take_snapshot() RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -234,7 +234,7 @@ BEGIN
     FROM pg_catalog.pg_stat_database d
     CROSS JOIN LATERAL cozi.statement_totals(d.datid) t
     WHERE d.datid <> 0;
-    PERFORM cozi.snapshot_changes(this, since);
+    PERFORM cozi._snapshot_changes(this, since);
 
     -- The library is loaded by now: before, a client could have set the
     -- retention under its name.
@@ -255,7 +255,7 @@ BEGIN
                         AND n.taken_at < clock_timestamp() - interval '1 day')));
     RETURN this;
 END $$;
-COMMENT ON FUNCTION take_snapshot() IS
+COMMENT ON FUNCTION _take_snapshot() IS
 'Writes the counters down, drops what is older than cozi.snapshot_retention, thins what is older than '
 'a day to one snapshot in ten, and returns the number of the new one';
 
@@ -274,7 +274,7 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege',
                   HINT = 'Call cozi.snapshot() without an argument, or set cozi.snapshot_retention.';
     END IF;
-    this := cozi.take_snapshot();
+    this := cozi._take_snapshot();
     IF retention IS NOT NULL THEN
         PERFORM cozi.drop_snapshots(ARRAY(
             SELECT s.snapshot FROM cozi.snapshots s

@@ -10,7 +10,7 @@ END;
 COMMENT ON FUNCTION snapshot_at(timestamptz) IS 'the last snapshot not after that instant, else the first one; NULL if none can be compared with the present';
 
 -- The counters of statements, as snapshot_statements has them.
-CREATE OR REPLACE FUNCTION statements_at(until timestamptz, base bigint, last bigint)
+CREATE OR REPLACE FUNCTION _statements_at(until timestamptz, base bigint, last bigint)
 RETURNS SETOF cozi.snapshot_statements
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
 BEGIN ATOMIC
@@ -24,15 +24,15 @@ BEGIN ATOMIC
     FROM cozi.statements(quiet => true) s
     LEFT JOIN cozi.latency(missing_ok => true) l
            ON (l.dbid, l.userid, l.queryid) = (s.dbid, s.userid, s.queryid)
-    WHERE statements_at.until IS NULL AND s.toplevel IS NOT FALSE AND s.queryid IS NOT NULL
+    WHERE _statements_at.until IS NULL AND s.toplevel IS NOT FALSE AND s.queryid IS NOT NULL
     UNION ALL
     -- what did not change since the base did nothing
     (SELECT DISTINCT ON (s.dbid, s.userid, s.queryid) s.*
      FROM cozi.snapshot_statements s
-     WHERE statements_at.until IS NOT NULL AND s.snapshot > base AND s.snapshot <= last
+     WHERE _statements_at.until IS NOT NULL AND s.snapshot > base AND s.snapshot <= last
      ORDER BY s.dbid, s.userid, s.queryid, s.snapshot DESC);
 END;
-COMMENT ON FUNCTION statements_at(timestamptz, bigint, bigint) IS
+COMMENT ON FUNCTION _statements_at(timestamptz, bigint, bigint) IS
 'Returns the counters of statements now, or where until is not NULL, at a snapshot of those that '
 'changed since another';
 
@@ -41,7 +41,7 @@ COMMENT ON FUNCTION statements_at(timestamptz, bigint, bigint) IS
 -- or a maximum that fell says so, too; and what cozi counted in between says how
 -- many executions are missing.  A restarted statement does not have the same
 -- minimum or maximum as before, to the last bit.  NULL: it is not known.
-CREATE OR REPLACE FUNCTION was_restarted(old cozi.snapshot_statements, new cozi.snapshot_statements,
+CREATE OR REPLACE FUNCTION _was_restarted(old cozi.snapshot_statements, new cozi.snapshot_statements,
     old_at timestamptz) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -59,7 +59,7 @@ RETURN CASE
     THEN 2 * ((new.completed - old.completed) - (new.calls - old.calls)) >= old.calls
     WHEN new.min_exec_time = old.min_exec_time OR new.max_exec_time = old.max_exec_time THEN false
 END;
-COMMENT ON FUNCTION was_restarted(cozi.snapshot_statements, cozi.snapshot_statements, timestamptz) IS
+COMMENT ON FUNCTION _was_restarted(cozi.snapshot_statements, cozi.snapshot_statements, timestamptz) IS
 'Returns whether pg_stat_statements forgot a statement between two readings of its counters; NULL '
 'when that is not known';
 
@@ -80,9 +80,9 @@ BEGIN ATOMIC
         LEFT JOIN cozi.snapshots e ON e.snapshot = cozi.snapshot_at(statement_deltas.until)
         WHERE b.snapshot = cozi.snapshot_at(statement_deltas.since)
     ), paired AS (
-        SELECT p, b, w.ended - w.taken_at AS period, cozi.was_restarted(b, p, w.taken_at) AS restarted
+        SELECT p, b, w.ended - w.taken_at AS period, cozi._was_restarted(b, p, w.taken_at) AS restarted
         FROM bounds w
-        CROSS JOIN cozi.statements_at(statement_deltas.until, w.base, w.last) p
+        CROSS JOIN cozi._statements_at(statement_deltas.until, w.base, w.last) p
         LEFT JOIN LATERAL (
             SELECT s.* FROM cozi.snapshot_statements s
             WHERE (s.dbid, s.userid, s.queryid) = (p.dbid, p.userid, p.queryid)
