@@ -40,14 +40,14 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
     ('PUBLIC', 'EXECUTE', 'is_edge has_edge_role is_following is_member has_blocked'),
-    ('PUBLIC', 'EXECUTE', 'is_owner is_blocked_by can_view _protected _keep_owner'),
+    ('PUBLIC', 'EXECUTE', 'is_owner is_blocked_by can_view _protected _keep_owner _rows_of'),
     ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
 
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life fold'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
-    ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect'),
+    ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
     ('owner', 'EXECUTE', 'create_rate_limit alter_rate_limit drop_rate_limit'),

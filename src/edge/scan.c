@@ -273,7 +273,7 @@ add_partitions(List **parts, CoziEdge *edge, Relation rel, AttrNumber column, bo
 {
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
 	int			only = caller_partition(rel, desc, column,
-									reverse ? edge->dst_type : edge->src_type, caller);
+										reverse ? edge->dst_type : edge->src_type, caller);
 
 	for (int i = 0; i < desc->nparts; i++)
 		if ((only == -2 || only == i) &&

@@ -65,6 +65,7 @@ cozi_given(const CoziColumn *column)
 extern Jsonb *cozi_policy_state(Oid relid, const char *policy);
 extern char *cozi_state_text(Jsonb *state, const char *key);
 extern bool cozi_state_flag(Jsonb *state, const char *key);
+extern Jsonb *cozi_state_words(Jsonb *state);
 extern char *cozi_protection_state(const CoziProtection *p);
 extern List *cozi_strings(const char *sql, Oid relid);
 extern char *cozi_joined(List *strings);
@@ -85,5 +86,14 @@ extern List *cozi_children(Oid relid, bool lock);
 extern List *cozi_close_child(Oid child, bool force);
 extern List *cozi_open_child(Oid child);
 extern Jsonb *cozi_protected_ancestor(Oid relid);
+
+/* subject.c */
+extern Oid	cozi_asking_role(Oid relid, const char *as_role);
+extern void cozi_ask(Oid role, const char *subject, Oid relid, const char *rows,
+					 const char *query);
+extern char *cozi_key_text(Oid relid);
+
+/* diff.c */
+extern char *cozi_present_condition(Oid relid, Oid role);
 
 #endif							/* COZI_POLICY_H */

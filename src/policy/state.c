@@ -104,6 +104,17 @@ cozi_state_flag(Jsonb *state, const char *key)
 	return text !=NULL && strcmp(text, "true") == 0;
 }
 
+/* The mapping of words, palloc'd; NULL when there is none. */
+Jsonb	   *
+cozi_state_words(Jsonb *state)
+{
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(&state->root, "words", strlen("words"), &value) == NULL)
+		return NULL;
+	return JsonbValueToJsonb(&value);
+}
+
 static void
 append_member(StringInfo json, const char *key, const char *text)
 {
@@ -130,8 +141,12 @@ cozi_protection_state(const CoziProtection *p)
 	append_member(&json, "owner", NameStr(p->owner.name));
 	append_member(&json, "visibility", NameStr(p->visibility.name));
 	append_member(&json, "grp", NameStr(p->grp.name));
+	if (p->words != NULL)
+		appendStringInfo(&json, ", \"words\": %s",
+						 JsonbToCString(NULL, &p->words->root, VARSIZE(p->words)));
 	if (OidIsValid(p->parent))
 		append_member(&json, "parent", cozi_qualified_name(p->parent));
+	append_member(&json, "parent_column", p->parent_column);
 	append_member(&json, "parent_key", NameStr(p->parent_key.name));
 	append_member(&json, "deleted_at", NameStr(p->deleted_at.name));
 	append_member(&json, "override_role", p->override_role);

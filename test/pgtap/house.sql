@@ -23,6 +23,7 @@ CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
     ('kept_local', 'what holds in this database alone: OIDs, and when a kept table was last folded'),
     ('edge_state', 'which relation an edge is in this database'),
+    ('saved_policies', 'for the time of a migration, by OID'),
     ('snapshot.*', 'counters of this server, by its own identifiers');
 
 CREATE TEMP VIEW member AS
