@@ -24,6 +24,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
@@ -92,7 +93,8 @@ claims_of(const char *subject)
 		appendStringInfoChar(&claims, '}');
 	}
 	if (cozi_json_read(&json, claims.data, claims.len,
-					   GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED) != NULL)
+					   GetDatabaseEncoding() == PG_UTF8
+					   ? COZI_JSON_UTF8 : COZI_JSON_TRUSTED) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a subject is neither the \"sub\" of a token nor its claims"),
@@ -100,13 +102,16 @@ claims_of(const char *subject)
 	return claims.data;
 }
 
+/*
+ * The identity of a subject, for the GUC nest level that is open: before the
+ * operation is security-restricted, in which no code may change it.
+ */
 static void
-become(Oid role, const char *subject, CoziSavedUser *saved)
+take_identity(const char *subject)
 {
 	char	   *claims = subject == NULL ? "" : claims_of(subject);
 
-	cozi_switch_user(role, SECURITY_RESTRICTED_OPERATION, saved);
-	cozi_set_identity(claims, NULL);
+	cozi_set_identity(claims, NULL, 0);
 	/* what policies that were written by hand read */
 	cozi_set_locally("request.jwt.claims", claims);
 	cozi_set_locally("request.jwt.claim.sub",
@@ -124,10 +129,12 @@ cozi_ask(Oid role, const char *subject, Oid relid, const char *rows, const char 
 	Datum		values[] = {(Datum) 0};
 	char		nulls[] = {subject == NULL ? 'n' : ' '};
 	CoziSavedUser saved;
+	int			nestlevel = NewGUCNestLevel();
 
 	if (subject != NULL)
 		values[0] = CStringGetTextDatum(subject);
-	become(role, subject, &saved);
+	take_identity(subject);
+	cozi_switch_user(role, SECURITY_RESTRICTED_OPERATION, &saved);
 	rows_rel = relid;
 	rows_query = rows;
 	PG_TRY();
@@ -142,6 +149,7 @@ cozi_ask(Oid role, const char *subject, Oid relid, const char *rows, const char 
 	}
 	PG_END_TRY();
 	cozi_restore_user(&saved);
+	AtEOXact_GUC(false, nestlevel);
 }
 
 /* Put the composite values of the query into the tuplestore. */
