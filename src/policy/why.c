@@ -84,8 +84,9 @@ add_parent(StringInfo rules, Jsonb *state, CoziProtection *p)
 	if (parent == NULL || column == NULL)
 		return;
 	add_rule(rules, "parent",
-			 psprintf("EXISTS (SELECT 1 FROM %s cozi_parent WHERE cozi_parent.%s = %s.%s)",
-					  parent, quote_identifier(column), quote_identifier(get_rel_name(p->rel)), key),
+			 cozi_statement("EXISTS (SELECT 1 FROM {parent} p WHERE p.{id} = {table}.{key})",
+							"parent", parent, "id", quote_identifier(column),
+							"table", quote_identifier(get_rel_name(p->rel)), "key", key, NULL),
 			 psprintf("format('the parent is %%s of %%s: ask why_visible() about it',"
 					  " coalesce(%s::text, 'NULL'), %s)", key, quote_literal_cstr(parent)));
 }
@@ -205,9 +206,10 @@ row_query(Oid relid, const char *key)
 
 	if (types != NIL && cast != NULL && is_value_of(atooid(linitial(types)), key))
 		*cast = '\0';
-	return psprintf("SELECT %s FROM %s AS %s WHERE %s = %s", quote_identifier(get_rel_name(relid)),
-					cozi_qualified_name(relid), quote_identifier(get_rel_name(relid)),
-					expression, quote_literal_cstr(key));
+	return cozi_statement("SELECT {alias} FROM {table} AS {alias} WHERE {expression} = {key}",
+						  "alias", quote_identifier(get_rel_name(relid)),
+						  "table", cozi_qualified_name(relid),
+						  "expression", expression, "key", quote_literal_cstr(key), NULL);
 }
 
 PG_FUNCTION_INFO_V1(cozi_why_visible);
