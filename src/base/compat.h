@@ -126,6 +126,8 @@ find_setting_compat(const char *name)
 
 /* 16: one function instead of one a catalog */
 #if PG_VERSION_NUM >= 160000
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #define cozi_may_execute(function, role) \
 	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define cozi_may_use_schema(schema, role) \

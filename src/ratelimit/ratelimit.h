@@ -27,6 +27,7 @@
 #include "nodes/pg_list.h"
 
 #include "base/base.h"
+#include "base/compat.h"
 #include "pure/limit.h"
 
 #define COZI_MAX_NAMED 128		/* named limits of a server */
@@ -164,8 +165,7 @@ extern List *cozi_limit_all(void);
 
 /* refusal.c */
 extern void cozi_tell_admitted(const CoziCall *calls, const CoziVerdict *verdicts, int n);
-extern void cozi_raise_refused(const CoziCall *call, const CoziVerdict *verdict)
-			pg_attribute_noreturn();
+pg_noreturn extern void cozi_raise_refused(const CoziCall *call, const CoziVerdict *verdict);
 
 /* init.c */
 extern void cozi_ratelimit_init(void);
