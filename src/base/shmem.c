@@ -1,6 +1,6 @@
 /*
  * base/shmem.c
- *		Shared memory of the domains: one area each, found by its name.
+ *		Shared memory of the rooms: one area each, found by its name.
  *
  * Preloaded, an area is a structure of fixed size in the main segment,
  * asked for in shmem_request_hook and made in shmem_startup_hook.  Not

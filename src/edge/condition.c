@@ -1,7 +1,6 @@
 /*
  * edge/condition.c
- *		Which rows of an edge count: those of an accepted status, not expired,
- *		not deleted, and of a known role.
+ *		Which rows of an edge count: by status, expiry, deletion and role.
  *
  * A row of no known role does not count, where roles are given; nor does one
  * whose status is NULL.  The rank of a row is the place of its role among the

@@ -1,7 +1,6 @@
 /*
  * identity/shared.c
- *		What backends share: the tokens that were verified lately, and whether a
- *		change of the keys is being committed.
+ *		Tokens that any backend verified lately, and changes of keys under way.
  *
  * Clients send one token thousands of times; it need not be verified each
  * time.  A slot is found by a keyed 128-bit hash of the database and the whole

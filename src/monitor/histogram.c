@@ -1,7 +1,9 @@
 /*
  * monitor/histogram.c
- *		Histograms as SQL values: bigint[], the counts of histogram.h's
- *		buckets from the first to the last that is not 0.
+ *		Histograms as SQL values: bigint[], the counts of the buckets.
+ *
+ * A value has the buckets of pure/histogram.h from the first to the last that is
+ * not 0.
  *
  * Pure functions, there whether cozi is preloaded or not.
  */

@@ -1,7 +1,6 @@
 /*
  * pure/jws.h
- *		A JSON Web Signature in its compact form (RFC 7515), taken apart, and
- *		the claims of a JSON Web Token (RFC 7519), judged.
+ *		Signed tokens (RFC 7515) taken apart, and their claims (RFC 7519) judged.
  *
  * Nothing here looks at a key: between cozi_jws_read() and
  * cozi_claims_check() stands the caller's verification of the signature.

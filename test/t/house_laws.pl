@@ -13,6 +13,7 @@ use lib $FindBin::Bin;
 use Laws;
 use Laws::C;
 use Laws::SQL;
+use Laws::Map;
 use Laws::Text;
 use PostgreSQL::Test::Utils;
 use Test::More;
