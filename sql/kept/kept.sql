@@ -22,7 +22,7 @@ CREATE TABLE kept (
 COMMENT ON TABLE kept IS 'One row per kept table: what it counts and where it is; see the view boards';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
 
-CREATE TRIGGER cozi_config_changed
+CREATE OR REPLACE TRIGGER cozi_config_changed
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON kept
     FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
 ALTER TABLE kept ENABLE ALWAYS TRIGGER cozi_config_changed;

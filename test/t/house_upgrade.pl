@@ -107,22 +107,23 @@ SKIP:
 		'make has installed the script that sql/build writes');
 	my $old = "$script\n" . q{
 		DROP FUNCTION wilson_upper(bigint, bigint, float8);
-		DROP FUNCTION add_secret(text, text, timestamptz);
+		DROP FUNCTION uninstall_plan();
 		DROP VIEW boards;
-		DROP TABLE board_fold;
-		DROP EVENT TRIGGER cozi_board_ddl;
+		ALTER EXTENSION cozi DROP TABLE kept_aside;
+		DROP TABLE kept_aside;
+		DROP EVENT TRIGGER cozi_keep_schema;
+		ALTER TABLE kept DISABLE TRIGGER cozi_config_changed;
 		ALTER VIEW slow_queries SET (security_barrier = true);
 		ALTER FUNCTION uid() VOLATILE COST 4711;
 		ALTER FUNCTION is_owner(uuid) SET search_path = pg_catalog;
 		COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS 'old';
-		CREATE OR REPLACE VIEW edges AS
-			SELECT c.edge, c.rel AS relation, c.src, c.dst
-			FROM cozi.edge_config c WHERE c.edge <> 'old';
 		CREATE FUNCTION obsolete() RETURNS int LANGUAGE sql RETURN 1;};
 	my $update =
 		"DROP FUNCTION obsolete();\n"
-	  . statement($script, 'CREATE TABLE board_fold')
-	  . statement($script, 'CREATE EVENT TRIGGER cozi_board_ddl');
+	  . statement($script, 'CREATE TABLE kept_aside')
+	  . statement($script, 'CREATE INDEX kept_aside_kept')
+	  . statement($script, 'ALTER TABLE kept_aside REPLICA IDENTITY')
+	  . statement($script, 'CREATE EVENT TRIGGER cozi_keep_schema');
 	append_to_file("$directory/cozi--0.0.1.sql", $old);
 	append_to_file($node->basedir . "/0.0.1--$current.sql", $update);
 	$update = `sql/build update @{[ $node->basedir ]}/0.0.1--$current.sql`;
@@ -139,17 +140,17 @@ SKIP:
 		CREATE ROLE owner_of_tables;
 		CREATE EXTENSION cozi VERSION '0.0.1';
 		GRANT USAGE ON SCHEMA cozi TO reader;
-		GRANT EXECUTE ON FUNCTION cozi.add_key TO reader;
+		GRANT EXECUTE ON FUNCTION cozi.latency_reset TO reader;
 		GRANT SELECT ON cozi.slow_queries TO reader;
-		REVOKE EXECUTE ON FUNCTION cozi.uuid7 FROM PUBLIC;
+		REVOKE EXECUTE ON FUNCTION cozi.logout FROM PUBLIC;
 		REVOKE SELECT ON cozi.health FROM pg_monitor;
 		SELECT cozi.grant_owner('owner_of_tables')});
 	my $acl = q{SELECT object, unnest(acl)::text FROM cozi._members
-		WHERE name NOT IN ('wilson_upper', 'add_secret', 'boards', 'board_fold', 'obsolete')
+		WHERE name NOT IN ('wilson_upper', 'uninstall_plan', 'boards', 'kept_aside', 'obsolete')
 		ORDER BY 1, 2};
 	my $initial = q{SELECT pg_describe_object(classoid, objoid, 0), initprivs FROM pg_init_privs
 		WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, 0)
-			!~ 'wilson_upper|add_secret|boards|board_fold|obsolete' ORDER BY 1};
+			!~ 'wilson_upper|uninstall_plan|boards|kept_aside|obsolete' ORDER BY 1};
 	my @before = map { $node->safe_psql('administered', $_) } $acl, $initial;
 	like($before[0], qr/reader=X/, 'the administrator has granted something');
 	$node->safe_psql('administered', "ALTER EXTENSION cozi UPDATE TO '$current'");
@@ -171,8 +172,8 @@ SKIP:
 		'', 'the administrator\'s grants survive the update and a dump');
 	is( $node->safe_psql(
 			'dumped', q{SELECT
-		has_function_privilege('reader', 'cozi.add_key(jsonb, timestamptz)', 'EXECUTE'),
-		has_function_privilege('reader', 'cozi.uuid7(int)', 'EXECUTE'),
+		has_function_privilege('reader', 'cozi.latency_reset()', 'EXECUTE'),
+		has_function_privilege('reader', 'cozi.logout()', 'EXECUTE'),
 		has_table_privilege('pg_monitor', 'cozi.health', 'SELECT'),
 		has_function_privilege('owner_of_tables', 'cozi.drop_board(regclass)', 'EXECUTE')}),
 		't|f|f|t',

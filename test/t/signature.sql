@@ -50,7 +50,7 @@ WITH member AS (
     FROM acl
     UNION ALL
     SELECT 'relation', oid::regclass::text,
-           format('%s %s %s rls %s %s', relkind, relpersistence, reloptions,
+           format('%s %s %s %s rls %s %s', relkind, relpersistence, relreplident, reloptions,
                   relrowsecurity, relforcerowsecurity)
     FROM rel
     UNION ALL
