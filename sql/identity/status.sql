@@ -68,6 +68,12 @@ BEGIN
         JOIN pg_proc p ON p.proname = w.name AND p.pronargs = 0
         JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'auth'
         ORDER BY 1;
+    -- edges are a part above, and may be read by their owner alone
+    IF has_table_privilege('cozi.edges', 'select') THEN
+        RETURN QUERY
+            SELECT format('edge %s', e.edge), 'warn', 'cannot be read: ' || e.trouble
+            FROM cozi.edges e WHERE e.trouble IS NOT NULL ORDER BY 1;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION identity_status() IS
