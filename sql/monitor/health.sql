@@ -47,21 +47,24 @@ BEGIN ATOMIC
                 WHEN q.value IS NULL THEN 'no statement was recorded in the period'
                 ELSE format('mean of %s statements of this database; see cozi.slow_queries, '
                             'cozi.regressions', q.events) END
-    FROM cozi.recent_query_time(cozi.target_period('query_time')) q
+    FROM cozi.recent_query_time(cozi._target_period('query_time')) q
     UNION ALL
     SELECT 2, 'api_response', t.value, t.period, t.events, t.source,
            CASE WHEN t.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
                 ELSE format('95th percentile of %s transactions: the database''s share of a response; '
                             'see cozi.slow_queries_by_p99', t.events) END
-    FROM cozi.recent_transaction_time(cozi.target_period('api_response'), 0.95) t
+    FROM cozi.recent_transaction_time(cozi._target_period('api_response'), 0.95) t
     UNION ALL
     SELECT 4, 'error_rate', 100 * e.value, e.period, e.events, e.source,
            CASE WHEN e.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
-                ELSE format('%s of %s statements failed by the server''s fault; see cozi.error_rate',
-                            coalesce(e.failed, 0), e.events) END
-    FROM cozi.recent_error_ratio(cozi.target_period('error_rate')) e;
+                ELSE format('%s of %s statements failed by the server''s fault%s; see cozi.error_rate',
+                            coalesce(e.failed, 0), e.events,
+                            CASE WHEN e.refused > 0
+                                 THEN format(', %s of them connections refused', e.refused) END)
+                END
+    FROM cozi.recent_error_ratio(cozi._target_period('error_rate')) e;
 END;
 COMMENT ON FUNCTION health_statements() IS
 'Returns the rows of health about statements and transactions';

@@ -45,11 +45,14 @@ AS 'MODULE_PATHNAME', 'cozi_transaction_latency';
 COMMENT ON FUNCTION transaction_latency(boolean, boolean) IS 'the durations of client transactions, by database and the role that logged in';
 
 CREATE OR REPLACE FUNCTION errors(missing_ok boolean = false,
-    OUT dbid oid, OUT sqlstate text, OUT count bigint)
+    OUT dbid oid, OUT sqlstate text, OUT count bigint, OUT origin text, OUT blame text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_errors';
-COMMENT ON FUNCTION errors(boolean) IS 'the errors reported to the server log, by database and SQLSTATE';
+COMMENT ON FUNCTION errors(boolean) IS
+'Returns the errors reported to the server log by database, SQLSTATE and origin: a statement that '
+'failed, one that an application raised on purpose, or the end of a session that ran no statement; '
+'blame is server, client or session';
 
 CREATE OR REPLACE FUNCTION plans(missing_ok boolean = false,
     OUT number bigint, OUT ended_at timestamptz, OUT dbid oid, OUT userid oid, OUT queryid bigint,
@@ -108,6 +111,26 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_error_name';
 COMMENT ON FUNCTION error_name(text) IS 'the condition name of an SQLSTATE, as PL/pgSQL and the manual have it; NULL if it has none';
 
+CREATE OR REPLACE FUNCTION latency_calls(dbid oid, userid oid, queryid bigint) RETURNS bigint
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
+AS 'MODULE_PATHNAME', 'cozi_latency_calls';
+COMMENT ON FUNCTION latency_calls(oid, oid, bigint) IS
+'Returns how many executions of a statement its percentiles are of; NULL when not measured';
+
+CREATE OR REPLACE FUNCTION latency_since(dbid oid, userid oid, queryid bigint) RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
+AS 'MODULE_PATHNAME', 'cozi_latency_since';
+COMMENT ON FUNCTION latency_since(oid, oid, bigint) IS
+'Returns since when the latencies of a statement are measured; NULL when not measured';
+
+CREATE OR REPLACE FUNCTION statement_totals(dbid oid,
+    OUT completed bigint, OUT calls bigint, OUT total_ms float8)
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
+AS 'MODULE_PATHNAME', 'cozi_statement_totals';
+COMMENT ON FUNCTION statement_totals(oid) IS
+'Returns, of a database, of all if NULL, the statements that ended without an error, and the number '
+'and time in ms of all executions but BEGIN, COMMIT and the like; NULL when not counted';
+
 CREATE OR REPLACE FUNCTION error_blame(sqlstate text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_error_blame';
@@ -119,17 +142,24 @@ AS 'MODULE_PATHNAME', 'cozi_statements_completed';
 COMMENT ON FUNCTION statements_completed(oid) IS 'how many top-level statements of a database, of all if NULL, ended without an error; NULL when not counted';
 
 CREATE OR REPLACE VIEW error_rate AS
-SELECT d.datname, cozi.error_blame(e.sqlstate) AS class, e.sqlstate, cozi.error_name(e.sqlstate) AS name, e.count,
+SELECT d.datname, e.blame AS class, e.sqlstate,
+       coalesce(cozi.error_name(e.sqlstate),
+                CASE WHEN length(e.sqlstate) < 5 OR e.sqlstate = 'other' THEN 'other' END) AS name,
+       e.count,
        e.count / nullif(extract(epoch FROM clock_timestamp() - s.stats_since), 0)::float8 * 60 AS per_minute,
-       e.count / nullif(t.errors + cozi.statements_completed(e.dbid), 0)::float8 AS rate,
-       s.stats_since, cozi.latency_reason() AS reason
+       CASE WHEN e.blame <> 'session'
+            THEN e.count / nullif(t.errors + cozi.statements_completed(e.dbid), 0)::float8 END AS rate,
+       s.stats_since, cozi.latency_reason() AS reason, e.origin
 FROM cozi.latency_stats() s
 LEFT JOIN cozi.errors(true) e ON true
-LEFT JOIN (SELECT dbid, sum(count) AS errors FROM cozi.errors(true) GROUP BY dbid) t ON t.dbid = e.dbid
+LEFT JOIN (SELECT dbid, sum(count) AS errors FROM cozi.errors(true)
+           WHERE blame <> 'session' GROUP BY dbid) t ON t.dbid = e.dbid
 LEFT JOIN pg_catalog.pg_database d ON d.oid = e.dbid
 WHERE e.sqlstate IS NOT NULL OR NOT s.preloaded
 ORDER BY e.count DESC, e.sqlstate, d.datname;
-COMMENT ON VIEW error_rate IS 'the errors of each database by SQLSTATE, most frequent first; rate is a share of the statements; one row with the reason when they are not counted';
+COMMENT ON VIEW error_rate IS
+'One row per database, SQLSTATE and origin of errors, the most frequent first; rate is a share of '
+'the statements; one row with the reason when they are not counted';
 
 CREATE OR REPLACE VIEW slow_plans AS
 SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out, p.query, p.plan,

@@ -59,7 +59,9 @@ CREATE OR REPLACE VIEW cozi.%1$I AS
                    s.jit_generation_time + s.jit_inlining_time
                        + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
                    s.stats_since,
-                   cozi.query_text(s.dbid, s.userid, s.queryid) AS query
+                   cozi.query_text(s.dbid, s.userid, s.queryid) AS query,
+                   cozi.latency_calls(s.dbid, s.userid, s.queryid) AS measured_calls,
+                   cozi.latency_since(s.dbid, s.userid, s.queryid) AS measured_since
             FROM (SELECT * FROM cozi.statements(timeouts => true) t
                   WHERE t.toplevel IS NOT FALSE ORDER BY %2$s) s
         $view$, view.name, view.sort);

@@ -8,28 +8,58 @@ RETURN (SELECT s.taken_at FROM cozi.snapshots s
         WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
 COMMENT ON FUNCTION window_start(interval) IS 'when the snapshot was taken that a window of that length begins with; NULL if there is none';
 
+-- From what cozi counted, where it did: failed and timed-out executions count,
+-- BEGIN and COMMIT do not.  Else from pg_stat_statements, which has the former
+-- not and the latter with them.  Since the reset of whichever began last.
 CREATE OR REPLACE FUNCTION recent_query_time(span interval,
     OUT value float8, OUT period interval, OUT source text, OUT events bigint)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
+    WITH here AS MATERIALIZED (
+        SELECT d.oid AS dbid, t.calls, t.total_ms, l.stats_since AS began,
+               w.start, b.calls AS calls0, b.total_ms AS total0,
+               (SELECT i.stats_reset FROM cozi.statements_info() i) AS reset
+        FROM pg_catalog.pg_database d
+        CROSS JOIN LATERAL cozi.statement_totals(d.oid) t
+        CROSS JOIN cozi.latency_stats() l
+        CROSS JOIN LATERAL (SELECT cozi.window_start(recent_query_time.span)) w(start)
+        LEFT JOIN cozi.snapshots s ON s.taken_at = w.start AND s.latency_since = l.stats_since
+        LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.oid
+        WHERE d.datname = current_database()
+    ), chosen AS (
+        SELECT h.*, CASE WHEN h.start IS NOT NULL AND h.calls >= h.calls0 THEN 'window'
+                         WHEN h.start IS NOT NULL THEN 'deltas'
+                         WHEN h.calls > 0 AND h.began >= coalesce(h.reset, '-infinity') THEN 'all'
+                         ELSE 'statements' END AS kind
+        FROM here h
+    )
     SELECT q.total_ms / nullif(q.calls, 0)::float8, q.period, q.source, q.calls::bigint
-    FROM (SELECT d.oid AS dbid, cozi.window_start(recent_query_time.span) AS start
-          FROM pg_catalog.pg_database d WHERE d.datname = current_database()) w
+    FROM chosen c
     CROSS JOIN LATERAL (
-        SELECT sum(s.total_ms), sum(s.calls), clock_timestamp() - w.start, 'snapshots'
-        FROM cozi.statement_deltas(w.start) s WHERE w.start IS NOT NULL AND s.dbid = w.dbid
+        SELECT c.total_ms - c.total0, c.calls - c.calls0, clock_timestamp() - c.start, 'snapshots'
+        WHERE c.kind = 'window'
         UNION ALL
-        SELECT sum(s.total_exec_time), sum(s.calls), clock_timestamp() - (SELECT i.stats_reset FROM cozi.statements_info() i),
-               'pg_stat_statements since its reset'
-        FROM cozi.statements(quiet => true) s WHERE w.start IS NULL AND s.dbid = w.dbid AND s.toplevel IS NOT FALSE
-    ) q(total_ms, calls, period, source)
-    WHERE (w.start IS NOT NULL) = (q.source = 'snapshots');
+        SELECT c.total_ms, c.calls, clock_timestamp() - c.began, 'statements since cozi began to count'
+        WHERE c.kind = 'all'
+        UNION ALL
+        (SELECT sum(s.total_ms), sum(s.calls), clock_timestamp() - c.start, 'snapshots'
+         FROM cozi.statement_deltas(c.start) s WHERE c.kind = 'deltas' AND s.dbid = c.dbid
+         HAVING c.kind = 'deltas')
+        UNION ALL
+        (SELECT sum(s.total_exec_time), sum(s.calls), clock_timestamp() - c.reset,
+                'pg_stat_statements since its reset'
+         FROM cozi.statements(quiet => true) s
+         WHERE c.kind = 'statements' AND s.dbid = c.dbid AND s.toplevel IS NOT FALSE
+         HAVING c.kind = 'statements')
+    ) q(total_ms, calls, period, source);
 END;
-COMMENT ON FUNCTION recent_query_time(interval) IS 'the mean time in ms of this database''s statements since that long ago, or since the reset';
+COMMENT ON FUNCTION recent_query_time(interval) IS
+'Returns the mean time in ms of this database''s statements since that long ago, or since the reset, '
+'and of how many';
 
 -- What pg_stat_database counted of this database since a snapshot of that long
 -- ago, or since its reset.
-CREATE OR REPLACE FUNCTION recent_database(span interval,
+CREATE OR REPLACE FUNCTION _recent_database(span interval,
     OUT hit bigint, OUT read bigint, OUT deadlocks bigint, OUT temp_bytes bigint,
     OUT period interval, OUT source text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -43,7 +73,7 @@ BEGIN ATOMIC
            CASE w.less WHEN 1 THEN 'snapshots' ELSE 'pg_stat_database since its reset' END
     FROM pg_catalog.pg_stat_database d
     CROSS JOIN pg_catalog.pg_stat_bgwriter g
-    LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(recent_database.span)
+    LEFT JOIN cozi.snapshots s ON s.taken_at = cozi.window_start(_recent_database.span)
     LEFT JOIN cozi.snapshot_databases b ON b.snapshot = s.snapshot AND b.dbid = d.datid
     CROSS JOIN LATERAL (
         SELECT CASE WHEN b.snapshot IS NULL OR d.stats_reset IS DISTINCT FROM b.stats_reset
@@ -52,7 +82,7 @@ BEGIN ATOMIC
                     THEN 0 ELSE 1 END AS less) w
     WHERE d.datname = current_database();
 END;
-COMMENT ON FUNCTION recent_database(interval) IS
+COMMENT ON FUNCTION _recent_database(interval) IS
 'Returns what pg_stat_database counted of this database since that long ago, or since its reset';
 
 CREATE OR REPLACE FUNCTION recent_cache_hit(span interval,
@@ -60,7 +90,7 @@ CREATE OR REPLACE FUNCTION recent_cache_hit(span interval,
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT 100 * d.hit / nullif(d.hit + d.read, 0)::float8, d.period, d.source, d.hit + d.read
-    FROM cozi.recent_database(recent_cache_hit.span) d;
+    FROM cozi._recent_database(recent_cache_hit.span) d;
 END;
 COMMENT ON FUNCTION recent_cache_hit(interval) IS
 'Returns this database''s cache hit ratio in percent since that long ago, or since the reset, and of '
@@ -104,24 +134,33 @@ COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile i
 -- A statement is counted before it is known that it failed: while one does, a
 -- snapshot may hold one too many.
 CREATE OR REPLACE FUNCTION recent_error_ratio(span interval,
-    OUT value float8, OUT period interval, OUT source text, OUT events bigint, OUT failed bigint)
+    OUT value float8, OUT period interval, OUT source text, OUT events bigint, OUT failed bigint,
+    OUT refused bigint)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT coalesce(e.servers, 0) / nullif(n.events, 0)::float8,
            clock_timestamp() - coalesce(w.taken_at, w.latency_since),
            CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END,
-           n.events::bigint, e.servers::bigint
+           n.events::bigint, e.servers::bigint, e.refused::bigint
     FROM cozi.latency_start(recent_error_ratio.span) w
     JOIN pg_catalog.pg_database d ON d.datname = current_database()
     LEFT JOIN cozi.snapshot_databases b ON b.snapshot = w.snapshot AND b.dbid = d.oid
     CROSS JOIN LATERAL (
-        SELECT sum(n.count), sum(n.count) FILTER (WHERE cozi.error_blame(n.sqlstate) = 'server')
-        FROM (SELECT c.sqlstate, c.count - coalesce((SELECT o.count FROM cozi.snapshot_errors o
-                                                     WHERE (o.dbid, o.sqlstate) = (c.dbid, c.sqlstate)
-                                                       AND o.snapshot <= w.snapshot AND o.latency_since = w.latency_since
-                                                     ORDER BY o.snapshot DESC LIMIT 1), 0)
-              FROM cozi.errors(true) c WHERE c.dbid = d.oid) n(sqlstate, count)
-    ) e(errors, servers)
+        -- a connection that was refused has no database: it counts in each
+        SELECT sum(n.count), sum(n.count) FILTER (WHERE n.blame = 'server'),
+               sum(n.count) FILTER (WHERE n.blame = 'server' AND n.origin = 'session')
+        FROM (SELECT c.blame, c.origin,
+                     c.count - coalesce((SELECT o.count FROM cozi.snapshot_errors o
+                                         WHERE (o.dbid, o.sqlstate, o.origin)
+                                               = (coalesce(c.dbid, 0), c.sqlstate, c.origin)
+                                           AND o.snapshot <= w.snapshot
+                                           AND o.latency_since = w.latency_since
+                                         ORDER BY o.snapshot DESC LIMIT 1), 0)
+              FROM cozi.errors(true) c
+              WHERE c.blame <> 'session'
+                AND (c.dbid = d.oid OR c.dbid IS NULL AND c.blame = 'server'))
+             n(blame, origin, count)
+    ) e(errors, servers, refused)
     CROSS JOIN LATERAL (
         SELECT coalesce(e.errors, 0)
                + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)) n(events);

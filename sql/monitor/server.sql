@@ -3,11 +3,11 @@
 
 -- A count of events in a time, as the count in the time that is judged: a time
 -- less than twice as long is a window, a longer one is since a reset.
-CREATE OR REPLACE FUNCTION in_period(count float8, counted interval, span interval) RETURNS float8
+CREATE OR REPLACE FUNCTION _in_period(count float8, counted interval, span interval) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN counted <= 2 * span THEN count
             ELSE count * (extract(epoch FROM span) / extract(epoch FROM counted))::float8 END;
-COMMENT ON FUNCTION in_period(float8, interval, interval) IS
+COMMENT ON FUNCTION _in_period(float8, interval, interval) IS
 'Returns a count that was taken over a time as the count for a shorter one; NULL of a NULL';
 
 CREATE OR REPLACE FUNCTION health_database(
@@ -22,19 +22,19 @@ BEGIN ATOMIC
                 THEN format('%s of %s blocks were found in shared buffers; see cozi.cache_hit',
                             c.hit, c.hit + c.read)
                 ELSE 'no block was read in the period' END
-    FROM cozi.recent_database(cozi.target_period('cache_hit')) c
+    FROM cozi._recent_database(cozi._target_period('cache_hit')) c
     UNION ALL
-    SELECT 27, 'deadlocks', cozi.in_period(d.deadlocks, d.period, p.period), d.period, NULL, d.source,
+    SELECT 27, 'deadlocks', cozi._in_period(d.deadlocks, d.period, p.period), d.period, NULL, d.source,
            format('%s deadlocks in %s, as so many in %s; see the server log',
                   d.deadlocks, justify_hours(date_trunc('second', d.period)), p.period)
-    FROM (SELECT cozi.target_period('deadlocks') AS period) p, cozi.recent_database(p.period) d
+    FROM (SELECT cozi._target_period('deadlocks') AS period) p, cozi._recent_database(p.period) d
     UNION ALL
-    SELECT 30, 'temp_files', cozi.in_period(d.temp_bytes / 1048576.0, d.period, p.period), d.period,
+    SELECT 30, 'temp_files', cozi._in_period(d.temp_bytes / 1048576.0, d.period, p.period), d.period,
            NULL, d.source,
            format('%s written to temporary files in %s, as so much in %s; see '
                   'cozi.slow_queries.temp_bytes', pg_size_pretty(d.temp_bytes),
                   justify_hours(date_trunc('second', d.period)), p.period)
-    FROM (SELECT cozi.target_period('temp_files') AS period) p, cozi.recent_database(p.period) d;
+    FROM (SELECT cozi._target_period('temp_files') AS period) p, cozi._recent_database(p.period) d;
 END;
 COMMENT ON FUNCTION health_database() IS
 'Returns the rows of health that pg_stat_database has the counters of';
@@ -58,7 +58,7 @@ BEGIN ATOMIC
                    AS source
         FROM cozi.network() n
         LEFT JOIN cozi.snapshots s
-               ON s.taken_at = cozi.window_start(cozi.target_period('network'))
+               ON s.taken_at = cozi.window_start(cozi._target_period('network'))
         CROSS JOIN LATERAL (SELECT CASE WHEN s.network_bytes <= n.bytes THEN 1 ELSE 0 END AS less) w
     )
     SELECT 6, 'cpu', 100 * o.cpu, o.cpu_period, NULL::bigint, o.source,
@@ -100,7 +100,7 @@ BEGIN ATOMIC
                CASE w.less WHEN 1 THEN 'snapshots' ELSE 'the checkpointer since its reset' END AS source
         FROM cozi.checkpoints() c
         LEFT JOIN cozi.snapshots s
-               ON s.taken_at = cozi.window_start(cozi.target_period('checkpoints'))
+               ON s.taken_at = cozi.window_start(cozi._target_period('checkpoints'))
         CROSS JOIN LATERAL (
             SELECT CASE WHEN s.checkpoints_timed <= c.timed
                              AND s.checkpoints_requested <= c.requested

@@ -3,8 +3,20 @@
 CREATE OR REPLACE VIEW monitor_status AS
 WITH pgss AS (
     SELECT cozi.statements_state() AS state, e.extversion AS version, n.nspname AS schema, a.default_version,
-           (SELECT i.dealloc FROM cozi.statements_info() i) AS dealloc
+           i.dealloc, i.stats_reset,
+           -- an eviction takes one in twenty: more than one a day is a table too small
+           coalesce(i.dealloc > extract(epoch FROM clock_timestamp() - i.stats_reset) / 86400, false)
+               AS evicts,
+           current_setting('pg_stat_statements.max', true)::bigint AS max,
+           coalesce(current_setting('pg_stat_statements.track_planning', true)::boolean, false) AS planning,
+           l.statements_dropped AS cozi_dropped, l.stats_since AS cozi_since,
+           l.max_statements::bigint AS cozi_max,
+           coalesce(l.statements_dropped > l.max_statements / 20.0
+                    * greatest(extract(epoch FROM clock_timestamp() - l.stats_since) / 86400, 1), false)
+               AS cozi_evicts
     FROM (SELECT) one
+    CROSS JOIN cozi.latency_stats() l
+    LEFT JOIN cozi.statements_info() i ON true
     LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'pg_stat_statements'
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
     LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname
@@ -23,9 +35,16 @@ FROM pgss, LATERAL (VALUES
     ('pg_stat_statements version', pgss.version IS NOT DISTINCT FROM pgss.default_version, 'warn',
      format('columns added after version %s are NULL', pgss.version),
      'ALTER EXTENSION pg_stat_statements UPDATE;'),
-    ('pg_stat_statements.max', coalesce(pgss.dealloc, 0) = 0, 'warn',
-     format('statements were evicted %s times: rarely executed ones are not seen', pgss.dealloc),
-     'ALTER SYSTEM SET pg_stat_statements.max = 20000; then restart the server.'),
+    ('pg_stat_statements.max', NOT pgss.evicts, 'warn',
+     format('statements are evicted, %s times since %s: rarely executed ones are not seen',
+            pgss.dealloc, pgss.stats_reset),
+     format('ALTER SYSTEM SET pg_stat_statements.max = %s; then restart the server.',
+            2 * pgss.max)),
+    ('cozi.max_statements', NOT pgss.cozi_evicts, 'warn',
+     format('%s statements had no room of their own since %s: cozi counts them together, by database',
+            pgss.cozi_dropped, pgss.cozi_since),
+     format('ALTER SYSTEM SET cozi.max_statements = %s; then restart the server.',
+            2 * pgss.cozi_max)),
     ('cozi preloaded', cozi.is_preloaded(), 'missing',
      'percentiles, timeouts, error rates and plans are NULL or absent',
      cozi.preload_fix('cozi')),
@@ -47,18 +66,15 @@ FROM pgss, LATERAL (VALUES
     ('track_io_timing', current_setting('track_io_timing')::boolean, 'off',
      'io_ms and read_ms are NULL',
      'ALTER SYSTEM SET track_io_timing = on; SELECT pg_reload_conf();'),
+    ('track_planning', pgss.state <> 'ok' OR pgss.planning, 'off',
+     'plan_ms is NULL: the time of planning is not measured',
+     'ALTER SYSTEM SET pg_stat_statements.track_planning = on; SELECT pg_reload_conf();'),
     ('log_min_messages', current_setting('log_min_messages') !~ '(log|fatal|panic)', 'warn',
      'errors that are not logged are not counted',
      'ALTER SYSTEM SET log_min_messages = warning; SELECT pg_reload_conf();'),
     ('snapshots', EXISTS (SELECT FROM cozi.snapshots s WHERE s.taken_at > now() - interval '1 day'), 'off',
      'without cozi.snapshot() every minute or so, health is since the last reset and regressions is empty',
      'SELECT cozi.snapshot();'),
-    ('hypopg', EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'hypopg'), 'off',
-     'indexes cannot be tried without building them',
-     'CREATE EXTENSION hypopg;'),
-    ('pgstattuple', EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pgstattuple'), 'off',
-     'bloat is estimated, not measured',
-     'CREATE EXTENSION pgstattuple;'),
     ('cozi.jwt_issuer', coalesce(current_setting('cozi.jwt_issuer', true), '') <> '', 'warn',
      'a token of any issuer that shares a key is accepted',
      format('ALTER DATABASE %I SET cozi.jwt_issuer = ''https://...'';', current_database())),
@@ -66,4 +82,5 @@ FROM pgss, LATERAL (VALUES
      'a token that was made for another service is accepted',
      format('ALTER DATABASE %I SET cozi.jwt_audience = ''...'';', current_database()))
 ) c(capability, good, otherwise, why, fix);
-COMMENT ON VIEW monitor_status IS 'what can be measured here, what not and why, and the command that mends it';
+COMMENT ON VIEW monitor_status IS
+'One row per capability of monitoring: whether it is there, if not why, and the command that mends it';

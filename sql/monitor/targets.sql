@@ -49,9 +49,9 @@ CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE 
 COMMENT ON TRIGGER replace ON targets IS 'a new row replaces the one of the same metric';
 SELECT pg_extension_config_dump('targets', '');
 
-CREATE OR REPLACE FUNCTION target_period(metric text) RETURNS interval
+CREATE OR REPLACE FUNCTION _target_period(metric text) RETURNS interval
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
-RETURN coalesce((SELECT t.period FROM cozi.targets t WHERE t.metric = target_period.metric),
+RETURN coalesce((SELECT t.period FROM cozi.targets t WHERE t.metric = _target_period.metric),
                 interval '15 min');
-COMMENT ON FUNCTION target_period(text) IS
+COMMENT ON FUNCTION _target_period(text) IS
 'Returns the period of a target, 15 minutes where there is no such target';

@@ -28,10 +28,10 @@ COMMENT ON FUNCTION waits_now() IS
 'for how long: a lock by pg_locks.waitstart, else since the statement began';
 
 -- May the reader see what the sessions of others do?
-CREATE OR REPLACE FUNCTION sees_sessions() RETURNS boolean
+CREATE OR REPLACE FUNCTION _sees_sessions() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_has_role('pg_read_all_stats', 'USAGE');
-COMMENT ON FUNCTION sees_sessions() IS
+COMMENT ON FUNCTION _sees_sessions() IS
 'Returns whether the caller may see the sessions of other roles';
 
 CREATE OR REPLACE FUNCTION health_waits(
@@ -48,9 +48,9 @@ BEGIN ATOMIC
                           ORDER BY w.waited DESC NULLS LAST))[1] AS longest
         FROM cozi.waits_now() w
     )
-    SELECT m.rank, m.metric, CASE WHEN cozi.sees_sessions() THEN m.value END, NULL::interval,
+    SELECT m.rank, m.metric, CASE WHEN cozi._sees_sessions() THEN m.value END, NULL::interval,
            NULL::bigint, m.source,
-           CASE WHEN cozi.sees_sessions() THEN m.detail
+           CASE WHEN cozi._sees_sessions() THEN m.detail
                 ELSE 'sessions of other roles are hidden from this one' END
     FROM wait w
     CROSS JOIN LATERAL (VALUES
@@ -92,9 +92,9 @@ BEGIN ATOMIC
                count(o.idle_s) AS idle
         FROM open o
     )
-    SELECT m.rank, m.metric, CASE WHEN cozi.sees_sessions() THEN greatest(m.value, 0) END,
+    SELECT m.rank, m.metric, CASE WHEN cozi._sees_sessions() THEN greatest(m.value, 0) END,
            NULL::interval, NULL::bigint, m.source,
-           CASE WHEN cozi.sees_sessions() THEN m.detail
+           CASE WHEN cozi._sees_sessions() THEN m.detail
                 ELSE 'sessions of other roles are hidden from this one' END
     FROM oldest o
     CROSS JOIN LATERAL (VALUES

@@ -23,7 +23,7 @@ static void attach_monitor(CoziShmemHeader *area);
 
 static CoziShmem shmem = {
 	.name = "cozi monitor",
-	.layout = 1,
+	.layout = 2,
 	.size = monitor_size,
 	.init = make_monitor,
 	.attach = attach_monitor
@@ -31,25 +31,59 @@ static CoziShmem shmem = {
 
 CoziMonitor *cozi_monitor = NULL;
 
+/* The tables are cut into sets of COZI_WAYS slots, or a few more. */
+static int
+table_sets(int size)
+{
+	return Max(size / COZI_WAYS, 1);
+}
+
+static int
+all_sets(int statements)
+{
+	return table_sets(statements) + table_sets(COZI_TRANSACTIONS) + 1;
+}
+
 static Size
 monitor_size(void)
 {
-	return add_size(CACHELINEALIGN(sizeof(CoziMonitor)),
-					mul_size(COZI_TRANSACTIONS + cozi_max_statements, sizeof(CoziHistogram)));
+	Size		size = CACHELINEALIGN(sizeof(CoziMonitor));
+
+	size = add_size(size, mul_size(all_sets(cozi_max_statements), sizeof(CoziSet)));
+	return add_size(size, mul_size(COZI_OTHERS + COZI_TRANSACTIONS + cozi_max_statements,
+								   sizeof(CoziHistogram)));
+}
+
+/* A table of at most size slots, in its sets. */
+static void
+find_table(CoziTable *table, int size, int sets, CoziSet **set, CoziHistogram **slots)
+{
+	table->sets = sets;
+	table->ways = size / sets;
+	table->size = table->sets * table->ways;
+	table->set = *set;
+	table->histogram = *slots;
+	*set += table->sets;
+	*slots += table->size;
 }
 
 static void
 find_tables(CoziMonitor *monitor)
 {
-	CoziHistogram *slots = (CoziHistogram *) ((char *) monitor + CACHELINEALIGN(sizeof(CoziMonitor)));
+	int			statements = monitor->max_statements;
+	CoziSet    *set = (CoziSet *) ((char *) monitor + CACHELINEALIGN(sizeof(CoziMonitor)));
+	CoziHistogram *slots = (CoziHistogram *) (set + all_sets(statements));
 
 	cozi_monitor = monitor;
-	cozi_transaction_table.size = COZI_TRANSACTIONS;
-	cozi_transaction_table.histogram = slots;
-	cozi_transaction_table.dropped = &cozi_monitor->transactions_dropped;
-	cozi_statement_table.size = cozi_monitor->max_statements;
-	cozi_statement_table.histogram = slots + COZI_TRANSACTIONS;
-	cozi_statement_table.dropped = &cozi_monitor->statements_dropped;
+	find_table(&cozi_other_table, COZI_OTHERS, 1, &set, &slots);
+	find_table(&cozi_transaction_table, COZI_TRANSACTIONS, table_sets(COZI_TRANSACTIONS),
+			   &set, &slots);
+	find_table(&cozi_statement_table, statements, table_sets(statements), &set, &slots);
+	cozi_other_table.dropped = &monitor->others_dropped;
+	cozi_transaction_table.dropped = &monitor->transactions_dropped;
+	cozi_transaction_table.other_queryid = COZI_OTHER_TRANSACTIONS;
+	cozi_statement_table.dropped = &monitor->statements_dropped;
+	cozi_statement_table.other_queryid = COZI_OTHER_STATEMENTS;
 }
 
 void
@@ -57,10 +91,12 @@ cozi_clear_monitor(CoziResetReason reason)
 {
 	cozi_clear_table(&cozi_statement_table);
 	cozi_clear_table(&cozi_transaction_table);
+	cozi_clear_table(&cozi_other_table);
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
 		pg_atomic_write_u64(&cozi_monitor->error[i].key, 0);
 		pg_atomic_write_u64(&cozi_monitor->error[i].count, 0);
+		pg_atomic_write_u64(&cozi_monitor->error[i].role, 0);
 	}
 	pg_atomic_write_u64(&cozi_monitor->errors_dropped, 0);
 	for (int i = 0; i < COZI_PLANS; i++)
@@ -80,6 +116,18 @@ make_words(void *area, Size bytes)
 		pg_atomic_init_u64(&word[w], 0);
 }
 
+static void
+make_table(CoziTable *table, int tranche)
+{
+	for (int s = 0; s < table->sets; s++)
+	{
+		LWLockInitialize(&table->set[s].lock, tranche);
+		pg_atomic_init_u64(&table->set[s].turn, 0);
+		memset(table->set[s].tag, 0, sizeof(table->set[s].tag));
+	}
+	make_words(table->histogram, table->size * sizeof(CoziHistogram));
+}
+
 /* Once, before anybody records; the words are made before they are used. */
 static void
 make_monitor(CoziShmemHeader *area)
@@ -94,8 +142,9 @@ make_monitor(CoziShmemHeader *area)
 			   offsetof(CoziMonitor, plans) - offsetof(CoziMonitor, since));
 	make_words(cozi_monitor->error,
 			   offsetof(CoziMonitor, plan) - offsetof(CoziMonitor, error));
-	make_words(cozi_transaction_table.histogram,
-			   (COZI_TRANSACTIONS + cozi_max_statements) * sizeof(CoziHistogram));
+	make_table(&cozi_other_table, tranche);
+	make_table(&cozi_transaction_table, tranche);
+	make_table(&cozi_statement_table, tranche);
 	cozi_start_counting();
 }
 

@@ -1,7 +1,7 @@
 /*
  * monitor/error.c
- *		How often which error is reported: a counter for each database and
- *		SQLSTATE.
+ *		How often which error is reported: a counter for each database, SQLSTATE
+ *		and origin.
  *
  * The counter is taken where the server writes its log: an error caught in
  * PL/pgSQL never gets there and is none, a FATAL one at login has no database
@@ -16,105 +16,46 @@
 #include "postgres.h"
 
 #include "access/parallel.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "lib/stringinfo.h"
-#include "storage/fd.h"
 #include "storage/pg_shmem.h"
-#include "utils/builtins.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
 #include "utils/elog.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/tuplestore.h"
+#include "utils/syscache.h"
 
+#include "monitor/error.h"
 #include "monitor/monitor.h"
-#include COZI_QUERYJUMBLE_H
+
+#define MAX_KNOWN		512		/* SQLSTATEs of the server */
+#define MAX_OWN_CODES	64		/* slots for the codes that a role makes up */
 
 static emit_log_hook_type prev_emit_log;
 
-static void
-count_error(ErrorData *edata)
+/* The SQLSTATEs of the server's own list, sorted; none if it is not there. */
+static int	known[MAX_KNOWN];
+static int	known_count = 0;
+
+static int
+compare_ints(const void *a, const void *b)
 {
-	if (edata->elevel >= ERROR && cozi_track_errors && edata->sqlerrcode != 0 &&
-		!IsParallelWorker() && cozi_monitor != NULL &&
-		(IsUnderPostmaster || !IsPostmasterEnvironment) && UsedShmemSegAddr != NULL)
-		cozi_count_error(((uint64) MyDatabaseId << 32) | (uint32) edata->sqlerrcode, 1);
-	if (prev_emit_log)
-		prev_emit_log(edata);
+	int			x = *(const int *) a;
+	int			y = *(const int *) b;
+
+	return (x > y) - (x < y);
 }
 
-PG_FUNCTION_INFO_V1(cozi_errors);
-
-/*
- * errors(missing_ok boolean = false)
- *		-> table(dbid oid, sqlstate text, count bigint)
- *
- * dbid is NULL for errors in no database.
- */
-Datum
-cozi_errors(PG_FUNCTION_ARGS)
+static bool
+is_known(int code)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (!cozi_monitor_ready(PG_GETARG_BOOL(0)))
-		return (Datum) 0;
-	for (int i = 0; i < COZI_ERRORS; i++)
-	{
-		uint64		key = pg_atomic_read_u64(&cozi_monitor->error[i].key);
-		Datum		value[3];
-		bool		null[3] = {false};
-
-		if (key == 0)
-			continue;
-		value[0] = ObjectIdGetDatum((Oid) (key >> 32));
-		null[0] = key >> 32 == 0;
-		value[1] = CStringGetTextDatum(unpack_sql_state((int) (uint32) key));
-		value[2] = Int64GetDatum((int64) pg_atomic_read_u64(&cozi_monitor->error[i].count));
-		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
-	}
-	return (Datum) 0;
-}
-
-/* Statements that ended without an error; of all databases if invalid. */
-static uint64
-statements_completed(Oid database)
-{
-	uint64		completed = 0;
-
-	for (int i = 0; i < cozi_statement_table.size; i++)
-	{
-		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&histogram->owner);
-
-		if (owner == 0 || (OidIsValid(database) && (Oid) (owner >> 32) != database))
-			continue;
-		for (int b = 0; b < COZI_BUCKETS; b++)
-			completed += pg_atomic_read_u64(&histogram->count[b]);
-		completed -= pg_atomic_read_u64(&histogram->failed);
-	}
-	return completed;
-}
-
-PG_FUNCTION_INFO_V1(cozi_statements_completed);
-
-/*
- * statements_completed(dbid oid) -> bigint
- */
-Datum
-cozi_statements_completed(PG_FUNCTION_ARGS)
-{
-	if (cozi_monitor == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64((int64) statements_completed(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0)));
+	return known_count == 0 ||
+		bsearch(&code, known, known_count, sizeof(int), compare_ints) != NULL;
 }
 
 /* The one list of the classes that are the server's fault. */
-static bool
-is_server_error(int sqlerrcode)
+bool
+cozi_is_server_error(int code)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	switch (ERRCODE_TO_CATEGORY(code))
 	{
 		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
 		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
@@ -130,133 +71,234 @@ is_server_error(int sqlerrcode)
 	return false;
 }
 
-PG_FUNCTION_INFO_V1(cozi_error_blame);
-
-/*
- * error_blame(sqlstate text) -> text
- *
- * "server" or "client"; what is not an SQLSTATE is the client's.
- */
-Datum
-cozi_error_blame(PG_FUNCTION_ARGS)
+/* A connection that the server had no room for. */
+static bool
+is_refusal(int code)
 {
-	char	   *state = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		server = strlen(state) >= 2 &&
-	is_server_error(MAKE_SQLSTATE(state[0], state[1], '0', '0', '0'));
-
-	PG_RETURN_TEXT_P(cstring_to_text(server ? "server" : "client"));
+	return ERRCODE_TO_CATEGORY(code) == MAKE_SQLSTATE('5', '3', '0', '0', '0') ||
+		code == ERRCODE_CANNOT_CONNECT_NOW;
 }
 
-PG_FUNCTION_INFO_V1(cozi_error_ratio);
+/* Whose fault is what that key counts? */
+const char *
+cozi_key_blame(uint64 key)
+{
+	int			code = KEY_CODE(key);
+
+	switch (KEY_ORIGIN(key))
+	{
+		case ORIGIN_RAISED:
+			return "client";
+		case ORIGIN_SESSION:
+			return is_refusal(code) ? "server" :
+				ERRCODE_TO_CATEGORY(code) == MAKE_SQLSTATE('5', '7', '0', '0', '0') ?
+				"session" : "client";
+		default:
+			return cozi_is_server_error(code) ? "server" : "client";
+	}
+}
 
 /*
- * error_ratio(dbid oid) -> float8
- *
- * Of all databases if dbid is NULL.  NULL if cozi is not preloaded or nothing
- * was run.
+ * Where an error comes from.  RAISE in PL/pgSQL, and the limiter, raise what
+ * the application asked for, whatever its SQLSTATE.  What ends a session that
+ * runs no statement fails none.
  */
-Datum
-cozi_error_ratio(PG_FUNCTION_ARGS)
+static ErrorOrigin
+error_origin(const ErrorData *edata)
 {
-	Oid			database = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	uint64		errors = 0;
-	uint64		servers = 0;
-	uint64		statements;
+	if (edata->funcname && strcmp(edata->funcname, "exec_stmt_raise") == 0)
+		return ORIGIN_RAISED;
+	if (edata->filename && strcmp(edata->filename, "limiter.c") == 0)
+		return ORIGIN_RAISED;
+	if (edata->elevel >= FATAL && debug_query_string == NULL)
+		return ORIGIN_SESSION;
+	return ORIGIN_STATEMENT;
+}
 
-	if (cozi_monitor == NULL)
-		PG_RETURN_NULL();
+/* Count under a key, claimed if it is new; false if there is no slot for it. */
+static bool
+count_key(uint64 key, Oid role, uint64 count)
+{
+	uint32		home = (uint32) ((key * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
+
+	for (uint32 i = 0; i < COZI_PROBES; i++)
+	{
+		CoziError  *error = &cozi_monitor->error[(home + i) % COZI_ERRORS];
+		uint64		found = pg_atomic_read_u64(&error->key);
+
+		if (found == 0 && pg_atomic_compare_exchange_u64(&error->key, &found, key))
+		{
+			pg_atomic_write_u64(&error->role, role);
+			found = key;
+		}
+		if (found == key)
+		{
+			pg_atomic_fetch_add_u64(&error->count, count);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+has_key(uint64 key)
+{
+	uint32		home = (uint32) ((key * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
+
+	for (uint32 i = 0; i < COZI_PROBES; i++)
+		if (pg_atomic_read_u64(&cozi_monitor->error[(home + i) % COZI_ERRORS].key) == key)
+			return true;
+	return false;
+}
+
+/* How many slots has that role claimed for codes of its own? */
+static int
+own_codes(Oid role)
+{
+	int			n = 0;
+
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
 		uint64		key = pg_atomic_read_u64(&cozi_monitor->error[i].key);
-		uint64		count = pg_atomic_read_u64(&cozi_monitor->error[i].count);
 
-		if (key == 0 || (OidIsValid(database) && (Oid) (key >> 32) != database))
-			continue;
-		errors += count;
-		if (is_server_error((int) (uint32) key))
-			servers += count;
+		n += key != 0 && pg_atomic_read_u64(&cozi_monitor->error[i].role) == role &&
+			(KEY_ORIGIN(key) == ORIGIN_RAISED || !is_known(KEY_CODE(key)));
 	}
-	statements = statements_completed(database) + errors;
-	if (statements == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8((double) servers / (double) statements);
+	return n;
 }
 
-PG_FUNCTION_INFO_V1(cozi_latency_reason);
-
-/*
- * latency_reason() -> text
- */
-Datum
-cozi_latency_reason(PG_FUNCTION_ARGS)
+static bool
+is_class(int code)
 {
-	if (cozi_monitor == NULL)
-		PG_RETURN_TEXT_P(cstring_to_text("cozi is not preloaded"));
-	if (!cozi_track_latency)
-		PG_RETURN_TEXT_P(cstring_to_text("cozi.track_latency is off"));
-	if (!IsQueryIdEnabled())
-		PG_RETURN_TEXT_P(cstring_to_text("compute_query_id is off"));
-	PG_RETURN_NULL();
-}
-
-/* The server's list of conditions; empty if it was not installed. */
-static char *
-read_errcodes(void)
-{
-	char		path[MAXPGPATH];
-	StringInfoData text;
-	char		buffer[4096];
-	size_t		n;
-	FILE	   *file;
-	char	   *list;
-
-	get_share_path(my_exec_path, path);
-	strlcat(path, "/errcodes.txt", sizeof(path));
-	initStringInfo(&text);
-	file = AllocateFile(path, "r");
-	if (file != NULL)
+	for (int i = 0; i < 2; i++)
 	{
-		while ((n = fread(buffer, 1, sizeof(buffer), file)) > 0)
-			appendBinaryStringInfo(&text, buffer, n);
-		FreeFile(file);
+		int			ch = PGUNSIXBIT(code >> (6 * i));
+
+		if (!(ch >= '0' && ch <= '9') && !(ch >= 'A' && ch <= 'Z'))
+			return false;
 	}
-	list = MemoryContextStrdup(TopMemoryContext, text.data);
-	pfree(text.data);
-	return list;
+	return true;
 }
 
-PG_FUNCTION_INFO_V1(cozi_error_name);
+/*
+ * The key that an error is counted under.  A code that the server does not know
+ * counts in its class; the codes that a role makes up take at most
+ * MAX_OWN_CODES slots, and the others of that role are one code.
+ */
+static uint64
+error_key(Oid database, Oid role, int code, ErrorOrigin origin)
+{
+	bool		own = origin == ORIGIN_RAISED;
+	uint64		key;
+
+	if (!is_known(code))
+	{
+		own = true;
+		code = is_class(code) ? ERRCODE_TO_CATEGORY(code) | CODE_OF_CLASS : CODE_OTHER;
+	}
+	key = MAKE_KEY(database, origin, code);
+	if (own && code != CODE_OTHER && !has_key(key) && own_codes(role) >= MAX_OWN_CODES)
+		key = MAKE_KEY(database, origin, CODE_OTHER);
+	return key;
+}
+
+/* The role that logged in; none yet where a login fails. */
+static Oid
+own_role(void)
+{
+	return MyProc != NULL ? MyProc->roleId : InvalidOid;
+}
+
+static void
+count_error(ErrorData *edata)
+{
+	if (edata->elevel >= ERROR && cozi_track_errors && edata->sqlerrcode != 0 &&
+		!IsParallelWorker() && cozi_monitor != NULL &&
+		(IsUnderPostmaster || !IsPostmasterEnvironment) && UsedShmemSegAddr != NULL)
+	{
+		Oid			role = own_role();
+		ErrorOrigin origin = error_origin(edata);
+
+		if (!count_key(error_key(MyDatabaseId, role, edata->sqlerrcode, origin), role, 1) &&
+			!count_key(MAKE_KEY(MyDatabaseId, origin, CODE_OTHER), InvalidOid, 1))
+			pg_atomic_fetch_add_u64(&cozi_monitor->errors_dropped, 1);
+	}
+	if (prev_emit_log)
+		prev_emit_log(edata);
+}
+
+/* What the file of the last shutdown has of an error. */
+void
+cozi_load_error(uint64 key, uint64 role, uint64 count)
+{
+	if (!count_key(key, (Oid) role, count))
+		pg_atomic_fetch_add_u64(&cozi_monitor->errors_dropped, count);
+}
 
 /*
- * error_name(sqlstate text) -> text
- *
- * From the list the server was built with, share/errcodes.txt, whose lines are
- *		22012    E    ERRCODE_DIVISION_BY_ZERO    division_by_zero
- * NULL for what is not in it.
+ * Free the slots of databases that are no more.  The others are counted anew
+ * at their places, so that no walk ends at a hole; what is counted at that
+ * very moment may be lost, as when all is reset.
  */
-Datum
-cozi_error_name(PG_FUNCTION_ARGS)
+void
+cozi_forget_errors(void)
 {
-	static char *list = NULL;	/* read once a session, then kept */
-	char	   *sqlstate = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char		line[16];
-	char	   *found;
-	char		name[64];
+	CoziError  *copy;
+	bool		any = false;
 
-	if (strlen(sqlstate) != 5 || strspn(sqlstate, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
-		PG_RETURN_NULL();
-	if (list == NULL)
-		list = read_errcodes();
-	snprintf(line, sizeof(line), "\n%s ", sqlstate);
-	for (found = strstr(list, line); found != NULL; found = strstr(found + 1, line))
-		if (sscanf(found, "%*s %*s %*s %63[a-z0-9_]", name) == 1)
-			PG_RETURN_TEXT_P(cstring_to_text(name));
-	PG_RETURN_NULL();
+	for (int i = 0; i < COZI_ERRORS && !any; i++)
+	{
+		Oid			database = KEY_DATABASE(pg_atomic_read_u64(&cozi_monitor->error[i].key));
+
+		any = OidIsValid(database) &&
+			!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+	}
+	if (!any)
+		return;
+	copy = palloc(sizeof(cozi_monitor->error));
+	memcpy(copy, cozi_monitor->error, sizeof(cozi_monitor->error));
+	for (int i = 0; i < COZI_ERRORS; i++)
+	{
+		pg_atomic_write_u64(&cozi_monitor->error[i].key, 0);
+		pg_atomic_write_u64(&cozi_monitor->error[i].count, 0);
+	}
+	for (int i = 0; i < COZI_ERRORS; i++)
+	{
+		uint64		key = pg_atomic_read_u64(&copy[i].key);
+		Oid			database = KEY_DATABASE(key);
+
+		if (key != 0 && (!OidIsValid(database) ||
+						 SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database))))
+			cozi_load_error(key, pg_atomic_read_u64(&copy[i].role),
+							pg_atomic_read_u64(&copy[i].count));
+	}
+	pfree(copy);
+}
+
+/* Remember the SQLSTATEs of that list, for the hook. */
+static void
+remember_known(void)
+{
+	char	   *list = cozi_read_errcodes();
+
+	for (char *line = list; line != NULL && known_count < MAX_KNOWN; line = strchr(line, '\n'))
+	{
+		char		state[6];
+		char		kind;
+
+		line += *line == '\n';
+		if (sscanf(line, "%5[0-9A-Z] %c", state, &kind) == 2 && strlen(state) == 5 &&
+			strchr("EWS", kind) != NULL)
+			known[known_count++] = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	}
+	qsort(known, known_count, sizeof(int), compare_ints);
+	pfree(list);
 }
 
 void
 cozi_count_errors_of_log(void)
 {
+	remember_known();
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = count_error;
 }

@@ -23,12 +23,7 @@
 #include "monitor/monitor.h"
 
 #define SAVED_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/cozi.stat"
-#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303032) /* cozi-002 */
-
-/* words in a slot, and which are its key */
-#define HISTOGRAM_WORDS	(sizeof(CoziHistogram) / sizeof(pg_atomic_uint64))
-#define QUERYID_WORD	(offsetof(CoziHistogram, queryid) / sizeof(pg_atomic_uint64))
-#define OWNER_WORD		(offsetof(CoziHistogram, owner) / sizeof(pg_atomic_uint64))
+#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303033) /* cozi-003 */
 
 static uint64 started_from;		/* checkpoint */
 
@@ -50,6 +45,7 @@ typedef struct CoziSaved
 	uint64		statements_dropped;
 	uint64		transactions;
 	uint64		transactions_dropped;
+	uint64		others;
 	uint64		errors_dropped;
 	uint64		plans;
 } CoziSaved;
@@ -73,35 +69,36 @@ get(SavedFile *saved, void *data, Size size)
 static bool
 save_table(SavedFile *file, CoziTable *table)
 {
-	for (int i = 0; i < table->size; i++)
-	{
-		uint64		record[HISTOGRAM_WORDS];
-		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
+	CoziSlot	slot;
 
-		for (int w = 0; w < HISTOGRAM_WORDS; w++)
-			record[w] = pg_atomic_read_u64(&word[w]);
-		if (record[QUERYID_WORD] == 0 || record[OWNER_WORD] == 0)
-			continue;
-		if (!put(file, record, sizeof(record)))
+	for (int i = 0; i < table->size; i++)
+		if (cozi_copy_slot(table, i, &slot) && !put(file, &slot, sizeof(slot)))
 			return false;
-	}
 	return true;
 }
 
+/* Into a table of another size, too: what finds no room there is evicted. */
 static bool
 load_table(SavedFile *file, CoziTable *table, uint64 n)
 {
+	CoziSlot	saved;
+
 	while (n-- > 0)
 	{
-		uint64		record[HISTOGRAM_WORDS];
-		CoziHistogram *histogram;
+		CoziHistogram *slot;
 
-		if (!get(file, record, sizeof(record)) || record[QUERYID_WORD] == 0 || record[OWNER_WORD] == 0)
+		if (!get(file, &saved, sizeof(saved)) || saved.queryid == 0)
 			return false;
-		histogram = cozi_claim_slot(table, record[QUERYID_WORD], record[OWNER_WORD]);
-		if (histogram != NULL)
-			for (int w = 0; w < HISTOGRAM_WORDS; w++)
-				pg_atomic_write_u64((pg_atomic_uint64 *) histogram + w, record[w]);
+		slot = cozi_claim_slot(table, saved.queryid, saved.owner);
+		pg_atomic_write_u64(&slot->since, saved.since);
+		pg_atomic_fetch_or_u64(&slot->used, saved.used & COZI_TRANSACTION_CONTROL);
+		pg_atomic_fetch_add_u64(&slot->total, saved.total);
+		cozi_raise_u64(&slot->max, saved.max);
+		pg_atomic_fetch_add_u64(&slot->failed, saved.failed);
+		pg_atomic_fetch_add_u64(&slot->timeouts, saved.timeouts);
+		for (int b = 0; b < COZI_BUCKETS; b++)
+			pg_atomic_fetch_add_u64(&slot->count[b], saved.count[b]);
+		cozi_release_slot(table, slot);
 	}
 	return true;
 }
@@ -120,21 +117,24 @@ save_monitor(FILE *stream, uint64 checkpoint)
 		.statements_dropped = pg_atomic_read_u64(&cozi_monitor->statements_dropped),
 		.transactions = cozi_count_slots(&cozi_transaction_table),
 		.transactions_dropped = pg_atomic_read_u64(&cozi_monitor->transactions_dropped),
+		.others = cozi_count_slots(&cozi_other_table),
 		.errors_dropped = pg_atomic_read_u64(&cozi_monitor->errors_dropped),
 		.plans = cozi_monitor->plans,
 	};
 
 	INIT_CRC32C(file.crc);
 	if (!put(&file, &saved, sizeof(saved)) ||
+		!save_table(&file, &cozi_other_table) ||
 		!save_table(&file, &cozi_statement_table) ||
 		!save_table(&file, &cozi_transaction_table))
 		return false;
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
-		uint64		record[2];
+		uint64		record[3];
 
 		record[0] = pg_atomic_read_u64(&cozi_monitor->error[i].key);
-		record[1] = pg_atomic_read_u64(&cozi_monitor->error[i].count);
+		record[1] = pg_atomic_read_u64(&cozi_monitor->error[i].role);
+		record[2] = pg_atomic_read_u64(&cozi_monitor->error[i].count);
 		if (!put(&file, record, sizeof(record)))
 			return false;
 	}
@@ -154,17 +154,18 @@ load_monitor(FILE *stream, uint64 checkpoint)
 	INIT_CRC32C(file.crc);
 	if (!get(&file, &saved, sizeof(saved)) || saved.magic != SAVED_MAGIC ||
 		saved.pg_version != PG_MAJORVERSION_NUM || saved.checkpoint != checkpoint ||
+		!load_table(&file, &cozi_other_table, saved.others) ||
 		!load_table(&file, &cozi_statement_table, saved.statements) ||
 		!load_table(&file, &cozi_transaction_table, saved.transactions))
 		return false;
 	for (int i = 0; i < COZI_ERRORS; i++)
 	{
-		uint64		record[2];
+		uint64		record[3];
 
 		if (!get(&file, record, sizeof(record)))
 			return false;
 		if (record[0] != 0)
-			cozi_count_error(record[0], record[1]);
+			cozi_load_error(record[0], record[1], record[2]);
 	}
 	if (!get(&file, cozi_monitor->plan, sizeof(cozi_monitor->plan)))
 		return false;

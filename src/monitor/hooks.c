@@ -16,7 +16,7 @@
  * The hooks are installed after those of every preloaded library, whatever
  * the order of shared_preload_libraries: they see a utility statement's query
  * identifier before pg_stat_statements hides it, and find its clock already
- * made.  They take no lock; what runs in a parallel worker is the leader's.
+ * made.  What runs in a parallel worker is the leader's.
  */
 #include "postgres.h"
 
@@ -81,12 +81,9 @@ at_top(QueryDesc *queryDesc)
 static void
 record(CoziHistogram *histogram, uint64 ns)
 {
-	uint64		max = pg_atomic_read_u64(&histogram->max);
-
 	pg_atomic_fetch_add_u64(&histogram->count[cozi_bucket(ns / COZI_NS_PER_TICK)], 1);
 	pg_atomic_fetch_add_u64(&histogram->total, ns);
-	while (ns > max && !pg_atomic_compare_exchange_u64(&histogram->max, &max, ns))
-		;
+	cozi_raise_u64(&histogram->max, ns);
 }
 
 static uint64
@@ -96,17 +93,21 @@ nanoseconds(double seconds)
 }
 
 static void
-record_statement(uint64 queryid, Oid role, double seconds)
+record_statement(uint64 queryid, Oid role, double seconds, bool transaction_control)
 {
 	CoziHistogram *histogram;
 
 	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
-	if (histogram != NULL)
-		record(histogram, nanoseconds(seconds));
+	record(histogram, nanoseconds(seconds));
+	if (transaction_control &&
+		(pg_atomic_read_u64(&histogram->used) & COZI_TRANSACTION_CONTROL) == 0)
+		pg_atomic_fetch_or_u64(&histogram->used, COZI_TRANSACTION_CONTROL);
+	cozi_release_slot(&cozi_statement_table, histogram);
 }
 
 /*
- * Inside an error's PG_CATCH: nothing may be allocated or raised.  A lock
+ * Inside an error's PG_CATCH: nothing may be allocated or raised, and who has
+ * the set's lock waits for nothing but the lock of another set.  A lock
  * that was waited for longer than lock_timeout is a timeout; one that NOWAIT
  * did not find free is not.
  */
@@ -121,13 +122,11 @@ record_failure(uint64 queryid, Oid role, double seconds,
 	timeout = code == ERRCODE_QUERY_CANCELED ||
 		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout);
 	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
-	if (histogram != NULL)
-	{
-		record(histogram, nanoseconds(seconds));
-		pg_atomic_fetch_add_u64(&histogram->failed, 1);
-		if (timeout)
-			pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
-	}
+	record(histogram, nanoseconds(seconds));
+	pg_atomic_fetch_add_u64(&histogram->failed, 1);
+	if (timeout)
+		pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
+	cozi_release_slot(&cozi_statement_table, histogram);
 	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)
 		cozi_capture_timeout(queryid, role, seconds * 1000, source, location, len);
 }
@@ -264,7 +263,7 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
 
 		if (cozi_track_latency)
-			record_statement(queryid, GetUserId(), seconds);
+			record_statement(queryid, GetUserId(), seconds, false);
 		if (cozi_track_plans && cozi_slow_plan_ms >= 0 && seconds * 1000 >= cozi_slow_plan_ms)
 			cozi_capture_plan(queryDesc, seconds * 1000);
 	}
@@ -293,6 +292,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	int			location = pstmt->stmt_location;
 	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
+	bool		control = IsA(pstmt->utilityStmt, TransactionStmt);
 	bool		counts = nests && cozi_track_latency && queryid != 0 && client_asks() && tracks_utility();
 	Oid			role = GetUserId();
 	instr_time	start,
@@ -329,7 +329,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	{
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
-		record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end));
+		record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end), control);
 	}
 }
 
@@ -357,16 +357,16 @@ latency_transaction(XactEvent event, void *arg)
 	if (!cozi_track_transactions || (!used && !failed) ||
 		MyBackendType != B_BACKEND || !IsNormalProcessingMode())
 		return;
-	histogram = cozi_claim_slot(&cozi_transaction_table, 1, COZI_OWNER(MyDatabaseId, GetSessionUserId()));
-	if (histogram == NULL)
-		return;
 	if (failed || TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		now = GetCurrentTimestamp();
 	else
 		now = GetCurrentTransactionStopTimestamp();
+	histogram = cozi_claim_slot(&cozi_transaction_table, COZI_TRANSACTION,
+								COZI_OWNER(MyDatabaseId, GetSessionUserId()));
 	record(histogram, Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000);
 	if (failed)
 		pg_atomic_fetch_add_u64(&histogram->failed, 1);
+	cozi_release_slot(&cozi_transaction_table, histogram);
 }
 
 /* Once, when every preloaded library has installed its own. */

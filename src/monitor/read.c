@@ -53,80 +53,85 @@ enum
 };
 
 static void
-read_histogram(CoziHistogram *histogram, bool with_histogram, Datum *value, bool *null)
+read_slot(const CoziSlot *slot, bool with_histogram, Datum *value, bool *null)
 {
 	static const double fraction[] = {0.50, 0.95, 0.99, 0.999};
-	uint64		count[COZI_BUCKETS];
-	uint64		n;
-	double		max_ms = pg_atomic_read_u64(&histogram->max) / 1e6;
-	double		total_ms = pg_atomic_read_u64(&histogram->total) / 1e6;
-	uint64		since = pg_atomic_read_u64(&histogram->since);
+	uint64		n = cozi_histogram_count(slot->count);
+	double		max_ms = slot->max / 1e6;
+	double		total_ms = slot->total / 1e6;
 
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	n = cozi_histogram_count(count);
 	value[READ_CALLS] = Int64GetDatum((int64) n);
-	value[READ_FAILED] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->failed));
-	value[READ_TIMEOUTS] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->timeouts));
+	value[READ_FAILED] = Int64GetDatum((int64) slot->failed);
+	value[READ_TIMEOUTS] = Int64GetDatum((int64) slot->timeouts);
 	value[READ_TOTAL] = Float8GetDatum(total_ms);
-	value[READ_SINCE] = TimestampTzGetDatum((TimestampTz) since);
-	null[READ_SINCE] = since == 0;
+	value[READ_SINCE] = TimestampTzGetDatum((TimestampTz) slot->since);
 	if (n == 0)
 		memset(&null[READ_MEAN], true, READ_TOTAL - READ_MEAN);
 	else
 	{
 		value[READ_MEAN] = Float8GetDatum(total_ms / (double) n);
 		for (int i = 0; i < lengthof(fraction); i++)
-			value[READ_P50 + i] = Float8GetDatum(quantile_ms(count, n, fraction[i], max_ms));
+			value[READ_P50 + i] = Float8GetDatum(quantile_ms(slot->count, n, fraction[i], max_ms));
 		value[READ_MAX] = Float8GetDatum(max_ms);
 	}
 	null[READ_HISTOGRAM] = !with_histogram;
 	if (with_histogram)
-		value[READ_HISTOGRAM] = PointerGetDatum(cozi_histogram_array(count));
+		value[READ_HISTOGRAM] = PointerGetDatum(cozi_histogram_array(slot->count));
 }
 
-/*
- * One row for each key, the caller's own and, for the members of
- * pg_read_all_stats, everybody's; of the others' queryid is NULL.  The first
- * columns are the key's.
- */
+/* The rows of one table, but for those of another kind. */
 static void
-read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
+read_rows(FunctionCallInfo fcinfo, CoziTable *table, uint64 only_queryid, bool with_queryid)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		with_histogram = PG_GETARG_BOOL(0);
 	bool		sees_all = cozi_sees_all_stats();
 	int			keys = with_queryid ? KEY_COLUMNS : KEY_QUERYID;
-	MemoryContext row;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "cozi latency row",
+											  ALLOCSET_DEFAULT_SIZES);
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (!cozi_monitor_ready(PG_GETARG_BOOL(1)))
-		return;
-	row = AllocSetContextCreate(CurrentMemoryContext, "cozi latency row", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < table->size; i++)
 	{
 		Datum		value[KEY_COLUMNS + READ_COLUMNS] = {0};
 		bool		null[KEY_COLUMNS + READ_COLUMNS] = {false};
-		uint64		queryid = pg_atomic_read_u64(&table->histogram[i].queryid);
-		uint64		owner = pg_atomic_read_u64(&table->histogram[i].owner);
+		CoziSlot	slot;
 		MemoryContext caller;
 
-		if (queryid == 0 || owner == 0)
-			continue;
 		CHECK_FOR_INTERRUPTS();
+		if (!cozi_copy_slot(table, i, &slot) || (only_queryid && slot.queryid != only_queryid))
+			continue;
 		caller = MemoryContextSwitchTo(row);
-		value[KEY_DATABASE] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[KEY_ROLE] = ObjectIdGetDatum((Oid) owner);
+		value[KEY_DATABASE] = ObjectIdGetDatum((Oid) (slot.owner >> 32));
+		value[KEY_ROLE] = ObjectIdGetDatum((Oid) slot.owner);
+		null[KEY_DATABASE] = slot.owner >> 32 == 0;
+		null[KEY_ROLE] = (Oid) slot.owner == InvalidOid;
 		if (with_queryid)
 		{
-			value[KEY_QUERYID] = Int64GetDatum((int64) queryid);
-			null[KEY_QUERYID] = !sees_all && (Oid) owner != GetUserId();
+			value[KEY_QUERYID] = Int64GetDatum((int64) slot.queryid);
+			null[KEY_QUERYID] = null[KEY_ROLE] || (!sees_all && (Oid) slot.owner != GetUserId());
 		}
-		read_histogram(&table->histogram[i], with_histogram, value + keys, null + keys);
+		read_slot(&slot, with_histogram, value + keys, null + keys);
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(row);
 	}
+}
+
+/*
+ * One row for each key, the caller's own and, for the members of
+ * pg_read_all_stats, everybody's; of the others' queryid is NULL.  The first
+ * columns are the key's.  Of what was evicted there is one row for each
+ * database, without a role and a queryid.
+ */
+static void
+read_table(FunctionCallInfo fcinfo, CoziTable *table, bool with_queryid)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	if (!cozi_monitor_ready(PG_GETARG_BOOL(1)))
+		return;
+	cozi_forget_dropped(table);
+	read_rows(fcinfo, table, 0, with_queryid);
+	read_rows(fcinfo, &cozi_other_table, table->other_queryid, with_queryid);
 }
 
 PG_FUNCTION_INFO_V1(cozi_latency);
@@ -157,15 +162,15 @@ cozi_transaction_latency(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The histogram a caller may see, NULL if it may not or there is none. */
-static CoziHistogram *
-visible_histogram(FunctionCallInfo fcinfo)
+/* The slot a caller may see; false if there is none, or not for the caller. */
+static bool
+visible_slot(FunctionCallInfo fcinfo, CoziSlot *slot)
 {
 	if (cozi_monitor == NULL || PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
 		(PG_GETARG_OID(1) != GetUserId() && !cozi_sees_all_stats()))
-		return NULL;
+		return false;
 	return cozi_find_slot(&cozi_statement_table, (uint64) PG_GETARG_INT64(2),
-						  COZI_OWNER(PG_GETARG_OID(0), PG_GETARG_OID(1)));
+						  COZI_OWNER(PG_GETARG_OID(0), PG_GETARG_OID(1)), slot);
 }
 
 static double
@@ -189,19 +194,16 @@ PG_FUNCTION_INFO_V1(cozi_latency_of);
 Datum
 cozi_latency_of(PG_FUNCTION_ARGS)
 {
-	CoziHistogram *histogram = visible_histogram(fcinfo);
-	uint64		count[COZI_BUCKETS];
+	CoziSlot	slot;
 	uint64		n;
 
-	if (histogram == NULL || PG_ARGISNULL(3))
+	if (PG_ARGISNULL(3) || !visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	n = cozi_histogram_count(count);
+	n = cozi_histogram_count(slot.count);
 	if (n == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(3)),
-								 pg_atomic_read_u64(&histogram->max) / 1e6));
+	PG_RETURN_FLOAT8(quantile_ms(slot.count, n, check_fraction(PG_GETARG_FLOAT8(3)),
+								 slot.max / 1e6));
 }
 
 PG_FUNCTION_INFO_V1(cozi_latency_histogram);
@@ -214,14 +216,45 @@ PG_FUNCTION_INFO_V1(cozi_latency_histogram);
 Datum
 cozi_latency_histogram(PG_FUNCTION_ARGS)
 {
-	CoziHistogram *histogram = visible_histogram(fcinfo);
-	uint64		count[COZI_BUCKETS];
+	CoziSlot	slot;
 
-	if (histogram == NULL)
+	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		count[b] = pg_atomic_read_u64(&histogram->count[b]);
-	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(count));
+	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(slot.count));
+}
+
+PG_FUNCTION_INFO_V1(cozi_latency_calls);
+
+/*
+ * latency_calls(dbid oid, userid oid, queryid bigint) -> bigint
+ *
+ * How many executions the quantiles are of; NULL as latency_of().
+ */
+Datum
+cozi_latency_calls(PG_FUNCTION_ARGS)
+{
+	CoziSlot	slot;
+
+	if (!visible_slot(fcinfo, &slot))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64((int64) cozi_histogram_count(slot.count));
+}
+
+PG_FUNCTION_INFO_V1(cozi_latency_since);
+
+/*
+ * latency_since(dbid oid, userid oid, queryid bigint) -> timestamptz
+ *
+ * Since when; NULL as latency_of().
+ */
+Datum
+cozi_latency_since(PG_FUNCTION_ARGS)
+{
+	CoziSlot	slot;
+
+	if (!visible_slot(fcinfo, &slot))
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ((TimestampTz) slot.since);
 }
 
 PG_FUNCTION_INFO_V1(cozi_timeouts_of);
@@ -234,11 +267,29 @@ PG_FUNCTION_INFO_V1(cozi_timeouts_of);
 Datum
 cozi_timeouts_of(PG_FUNCTION_ARGS)
 {
-	CoziHistogram *histogram = visible_histogram(fcinfo);
+	CoziSlot	slot;
 
-	if (histogram == NULL)
+	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
-	PG_RETURN_INT64((int64) pg_atomic_read_u64(&histogram->timeouts));
+	PG_RETURN_INT64((int64) slot.timeouts);
+}
+
+/* Add up the slots of a database, of all if it is invalid. */
+static void
+add_up(CoziTable *table, uint64 only_queryid, Oid database, CoziSlot *sum)
+{
+	CoziSlot	slot;
+
+	for (int i = 0; i < table->size; i++)
+	{
+		if (!cozi_copy_slot(table, i, &slot) ||
+			(only_queryid && slot.queryid != only_queryid) ||
+			(OidIsValid(database) && (Oid) (slot.owner >> 32) != database))
+			continue;
+		sum->max = Max(sum->max, slot.max);
+		for (int b = 0; b < COZI_BUCKETS; b++)
+			sum->count[b] += slot.count[b];
+	}
 }
 
 PG_FUNCTION_INFO_V1(cozi_transaction_time);
@@ -251,25 +302,16 @@ PG_FUNCTION_INFO_V1(cozi_transaction_time);
 Datum
 cozi_transaction_time(PG_FUNCTION_ARGS)
 {
-	uint64		count[COZI_BUCKETS] = {0};
-	uint64		max = 0;
+	Oid			database = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	CoziSlot	sum = {0};
 	uint64		n;
 
 	if (cozi_monitor == NULL || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	for (int i = 0; i < COZI_TRANSACTIONS; i++)
-	{
-		CoziHistogram *histogram = &cozi_transaction_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&histogram->owner);
-
-		if (owner == 0 || (!PG_ARGISNULL(0) && (Oid) (owner >> 32) != PG_GETARG_OID(0)))
-			continue;
-		max = Max(max, pg_atomic_read_u64(&histogram->max));
-		for (int b = 0; b < COZI_BUCKETS; b++)
-			count[b] += pg_atomic_read_u64(&histogram->count[b]);
-	}
-	n = cozi_histogram_count(count);
+	add_up(&cozi_transaction_table, 0, database, &sum);
+	add_up(&cozi_other_table, COZI_OTHER_TRANSACTIONS, database, &sum);
+	n = cozi_histogram_count(sum.count);
 	if (n == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(quantile_ms(count, n, check_fraction(PG_GETARG_FLOAT8(1)), max / 1e6));
+	PG_RETURN_FLOAT8(quantile_ms(sum.count, n, check_fraction(PG_GETARG_FLOAT8(1)), sum.max / 1e6));
 }

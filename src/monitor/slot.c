@@ -1,141 +1,367 @@
 /*
  * monitor/slot.c
- *		The tables of latencies: a key's slot.
+ *		The tables of latencies: a key's slot, and what is evicted for a new one.
  *
- * See monitor/monitor.h for the laws.  A key's slot is the first of the
- * COZI_PROBES from its home that is the key's or free; slots are not freed one
- * by one, so all backends that look for a key walk the same slots and stop at
- * the same one.  The walk never wraps: the last slots are nobody's home.
+ * A table is cut into sets of COZI_WAYS slots or more; a key's slot is in the
+ * set that its hash names.  Who records holds the set's lock in shared mode and
+ * adds atomically; a key is claimed, and a slot evicted, under the same lock in
+ * exclusive mode.  Nothing is allocated, raised or waited for under it, but for
+ * the lock of cozi_other_table, which is always taken last.
+ *
+ * A set that is full gives a new key the slot of the role that has the most
+ * slots in it, and of those the one that is worth the least: its time, halved
+ * for each turnover of the set since it was last used.  So a role that makes up
+ * texts evicts its own.  What a slot held is added to the row "other" of its
+ * database, and no total ever shrinks.
  */
 #include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "utils/syscache.h"
 
 #include "monitor/monitor.h"
 
 StaticAssertDecl(sizeof(CoziHistogram) % PG_CACHE_LINE_SIZE == 0, "slots begin on cache lines");
+StaticAssertDecl(sizeof(CoziSlot) == sizeof(CoziHistogram), "a copy has the words of a slot");
+
+#define RESERVED_WAYS	2		/* COZI_OTHER_STATEMENTS, _TRANSACTIONS */
 
 CoziTable	cozi_statement_table;
 CoziTable	cozi_transaction_table;
+CoziTable	cozi_other_table;
 
-/* The first slot a key may be in; *probes slots from there on may be. */
-static int
-home_slot(CoziTable *table, uint64 queryid, uint64 owner, int *probes)
+static uint64
+key_hash(uint64 queryid, uint64 owner)
 {
 	uint64		hash = queryid ^ (owner * UINT64CONST(0x9E3779B97F4A7C15));
 
 	hash ^= hash >> 32;
 	hash *= UINT64CONST(0xD6E8FEB86659FD93);
-	*probes = Min(COZI_PROBES, table->size);
-	return (int) (((hash >> 32) * (uint64) (table->size - *probes + 1)) >> 32);
+	return hash ^ (hash >> 29);
+}
+
+/* What is looked at first of a slot: never 0, which is a free one's. */
+static inline uint16
+key_tag(uint64 hash)
+{
+	return (uint16) hash | 1;
+}
+
+static inline CoziSet *
+key_set(CoziTable *table, uint64 hash)
+{
+	return &table->set[((hash >> 32) * (uint64) table->sets) >> 32];
+}
+
+static inline CoziHistogram *
+set_slot(CoziTable *table, CoziSet *set, int way)
+{
+	return &table->histogram[(set - table->set) * table->ways + way];
+}
+
+static inline CoziSet *
+slot_set(CoziTable *table, CoziHistogram *slot)
+{
+	return &table->set[(slot - table->histogram) / table->ways];
+}
+
+/* The key's slot in its set, whose lock is held; NULL if it has none. */
+static CoziHistogram *
+find_in_set(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
+{
+	uint16		tag = key_tag(hash);
+
+	for (int way = 0; way < table->ways; way++)
+	{
+		CoziHistogram *slot;
+
+		if (set->tag[way] != tag)
+			continue;
+		slot = set_slot(table, set, way);
+		if (pg_atomic_read_u64(&slot->queryid) == queryid &&
+			pg_atomic_read_u64(&slot->owner) == owner)
+			return slot;
+	}
+	return NULL;
+}
+
+static void
+clear_slot(CoziHistogram *slot)
+{
+	pg_atomic_uint64 *word = (pg_atomic_uint64 *) slot;
+
+	for (int w = 0; w < COZI_SLOT_WORDS; w++)
+		pg_atomic_write_u64(&word[w], 0);
+}
+
+/* Add all that a slot counted to another, whose set is locked. */
+static void
+add_slot(CoziHistogram *to, CoziHistogram *from)
+{
+	uint64		max = pg_atomic_read_u64(&from->max);
+
+	pg_atomic_fetch_add_u64(&to->total, pg_atomic_read_u64(&from->total));
+	pg_atomic_fetch_add_u64(&to->failed, pg_atomic_read_u64(&from->failed));
+	pg_atomic_fetch_add_u64(&to->timeouts, pg_atomic_read_u64(&from->timeouts));
+	cozi_raise_u64(&to->max, max);
+	for (int b = 0; b < COZI_BUCKETS; b++)
+	{
+		uint64		n = pg_atomic_read_u64(&from->count[b]);
+
+		if (n != 0)
+			pg_atomic_fetch_add_u64(&to->count[b], n);
+	}
 }
 
 /*
- * The slot of a key, claimed if it is new.  NULL, and one more dropped, if
- * there is no room.
- *
- * Both words of a key settle by compare-and-swap and never change after: of
- * the backends that race for a free slot one wins, the others read the
- * winner's word and either find it is their own key or walk on.
+ * What a slot is worth: its time, halved for each turnover of the set since it
+ * was used, or made.
  */
+static uint64
+slot_worth(CoziTable *table, CoziSet *set, CoziHistogram *slot)
+{
+	uint64		used = pg_atomic_read_u64(&slot->used) & ~COZI_TRANSACTION_CONTROL;
+	uint64		idle = pg_atomic_read_u64(&set->turn) - used;
+
+	return pg_atomic_read_u64(&slot->total) >> Min(idle / table->ways, 63);
+}
+
+/* The way of a full set that a new key is given. */
+static int
+find_victim(CoziTable *table, CoziSet *set)
+{
+	Oid			role[COZI_MAX_WAYS];
+	int			most = 0;
+	uint64		least = PG_UINT64_MAX;
+	int			victim = 0;
+
+	for (int way = 0; way < table->ways; way++)
+		role[way] = (Oid) pg_atomic_read_u64(&set_slot(table, set, way)->owner);
+	for (int way = 0; way < table->ways; way++)
+	{
+		int			n = 0;
+		uint64		worth;
+
+		for (int other = 0; other < table->ways; other++)
+			n += role[other] == role[way];
+		if (n < most)
+			continue;
+		worth = slot_worth(table, set, set_slot(table, set, way));
+		if (n > most || worth < least)
+		{
+			victim = way;
+			least = worth;
+		}
+		most = n;
+	}
+	return victim;
+}
+
+/* Free a slot, whose set is locked in exclusive mode, into its database's row. */
+static void
+evict(CoziTable *table, CoziSet *set, int way)
+{
+	CoziHistogram *slot = set_slot(table, set, way);
+	Oid			database = (Oid) (pg_atomic_read_u64(&slot->owner) >> 32);
+	CoziHistogram *other = cozi_claim_slot(&cozi_other_table, table->other_queryid,
+										   COZI_OWNER(database, InvalidOid));
+
+	add_slot(other, slot);
+	cozi_release_slot(&cozi_other_table, other);
+	set->tag[way] = 0;
+	clear_slot(slot);
+}
+
+/*
+ * A slot for a new key in its set, which is locked in exclusive mode.  The
+ * table of the rows "other" evicts nothing: the last of its slots are of no
+ * database, for all that have none of their own.
+ */
+static CoziHistogram *
+take_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
+{
+	CoziHistogram *slot;
+	int			way = 0;
+
+	while (way < table->ways && set->tag[way] != 0)
+		way++;
+	if (table == &cozi_other_table && way >= table->ways - RESERVED_WAYS && owner != 0)
+	{
+		owner = 0;
+		hash = key_hash(queryid, owner);
+		slot = find_in_set(table, set, hash, queryid, owner);
+		if (slot != NULL)
+			return slot;
+	}
+	if (way == table->ways)
+	{
+		way = find_victim(table, set);
+		evict(table, set, way);
+		pg_atomic_fetch_add_u64(table->dropped, 1);
+		pg_atomic_fetch_add_u64(&set->turn, 1);
+	}
+	slot = set_slot(table, set, way);
+	pg_atomic_write_u64(&slot->queryid, queryid);
+	pg_atomic_write_u64(&slot->owner, owner);
+	pg_atomic_write_u64(&slot->used, pg_atomic_read_u64(&set->turn));
+	pg_atomic_write_u64(&slot->since, GetCurrentTimestamp());
+	set->tag[way] = key_tag(hash);
+	return slot;
+}
+
+/* The slot of a key, claimed if it is new, to be released after recording. */
 CoziHistogram *
 cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 {
-	int			probes;
-	int			home = home_slot(table, queryid, owner, &probes);
+	uint64		hash = key_hash(queryid, owner);
+	CoziSet    *set = key_set(table, hash);
+	CoziHistogram *slot;
+	uint64		turn;
+	uint64		used;
 
-	for (int i = home; i < home + probes; i++)
+	LWLockAcquire(&set->lock, LW_SHARED);
+	slot = find_in_set(table, set, hash, queryid, owner);
+	if (slot == NULL)
 	{
-		CoziHistogram *slot = &table->histogram[i];
-		uint64		found = pg_atomic_read_u64(&slot->queryid);
-
-		if (found == 0 && pg_atomic_compare_exchange_u64(&slot->queryid, &found, queryid))
-			found = queryid;
-		if (found != queryid)
-			continue;
-		found = pg_atomic_read_u64(&slot->owner);
-		if (found == 0 && pg_atomic_compare_exchange_u64(&slot->owner, &found, owner))
-		{
-			pg_atomic_write_u64(&slot->since, GetCurrentTimestamp());
-			found = owner;
-		}
-		if (found == owner)
-			return slot;
+		LWLockRelease(&set->lock);
+		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
+		slot = find_in_set(table, set, hash, queryid, owner);
+		if (slot == NULL)
+			slot = take_slot(table, set, hash, queryid, owner);
 	}
-	pg_atomic_fetch_add_u64(table->dropped, 1);
-	return NULL;
+	turn = pg_atomic_read_u64(&set->turn);
+	used = pg_atomic_read_u64(&slot->used);
+	if ((used & ~COZI_TRANSACTION_CONTROL) != turn)
+		pg_atomic_write_u64(&slot->used, turn | (used & COZI_TRANSACTION_CONTROL));
+	return slot;
 }
 
-/* The slot of a key, NULL if it has none. */
-CoziHistogram *
-cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner)
+void
+cozi_release_slot(CoziTable *table, CoziHistogram *slot)
 {
-	int			probes;
-	int			home = home_slot(table, queryid, owner, &probes);
-
-	for (int i = home; i < home + probes; i++)
-	{
-		uint64		found = pg_atomic_read_u64(&table->histogram[i].queryid);
-
-		if (found == 0)
-			return NULL;
-		if (found == queryid && pg_atomic_read_u64(&table->histogram[i].owner) == owner)
-			return &table->histogram[i];
-	}
-	return NULL;
+	LWLockRelease(&slot_set(table, slot)->lock);
 }
 
-/* The slots that are a key's, to the last of its words. */
+/* A copy of slot number i; false if it is free. */
+bool
+cozi_copy_slot(CoziTable *table, int i, CoziSlot *copy)
+{
+	CoziHistogram *slot = &table->histogram[i];
+	CoziSet    *set = slot_set(table, slot);
+	pg_atomic_uint64 *word = (pg_atomic_uint64 *) slot;
+	bool		taken;
+
+	if (set->tag[i % table->ways] == 0)
+		return false;
+	LWLockAcquire(&set->lock, LW_SHARED);
+	taken = set->tag[i % table->ways] != 0;
+	for (int w = 0; taken && w < COZI_SLOT_WORDS; w++)
+		((uint64 *) copy)[w] = pg_atomic_read_u64(&word[w]);
+	LWLockRelease(&set->lock);
+	return taken;
+}
+
+/* A copy of a key's slot; false if it has none. */
+bool
+cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziSlot *copy)
+{
+	uint64		hash = key_hash(queryid, owner);
+	CoziSet    *set = key_set(table, hash);
+	CoziHistogram *slot;
+
+	LWLockAcquire(&set->lock, LW_SHARED);
+	slot = find_in_set(table, set, hash, queryid, owner);
+	for (int w = 0; slot != NULL && w < COZI_SLOT_WORDS; w++)
+		((uint64 *) copy)[w] = pg_atomic_read_u64((pg_atomic_uint64 *) slot + w);
+	LWLockRelease(&set->lock);
+	return slot != NULL;
+}
+
 uint64
 cozi_count_slots(CoziTable *table)
 {
 	uint64		n = 0;
 
 	for (int i = 0; i < table->size; i++)
-		n += pg_atomic_read_u64(&table->histogram[i].queryid) != 0 && pg_atomic_read_u64(&table->histogram[i].owner) != 0;
+		n += table->set[i / table->ways].tag[i % table->ways] != 0;
 	return n;
 }
 
-/*
- * Every counter to 0, the keys first.  Run beside recording backends this
- * may lose or misplace what each of them is recording at this very moment.
- * Of a key the owner goes first: a slot without a query identifier but with
- * an owner is free, one without an owner might be claimed by a key that has
- * walked on to another slot.
- */
+/* Every slot free. */
 void
 cozi_clear_table(CoziTable *table)
 {
-	const int	words = sizeof(CoziHistogram) / sizeof(pg_atomic_uint64);
-
-	for (int i = 0; i < table->size; i++)
+	for (int s = 0; s < table->sets; s++)
 	{
-		pg_atomic_uint64 *word = (pg_atomic_uint64 *) &table->histogram[i];
+		CoziSet    *set = &table->set[s];
 
-		pg_atomic_write_u64(&table->histogram[i].owner, 0);
-		pg_atomic_write_u64(&table->histogram[i].queryid, 0);
-		for (int w = 0; w < words; w++)
-			pg_atomic_write_u64(&word[w], 0);
+		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
+		for (int way = 0; way < table->ways; way++)
+		{
+			set->tag[way] = 0;
+			clear_slot(set_slot(table, set, way));
+		}
+		pg_atomic_write_u64(&set->turn, 0);
+		LWLockRelease(&set->lock);
 	}
 	pg_atomic_write_u64(table->dropped, 0);
 }
 
-/* database << 32 | packed SQLSTATE */
-void
-cozi_count_error(uint64 key, uint64 count)
+/* Has that database, or that role, been dropped? */
+static bool
+is_dropped(int cache, Oid object)
 {
-	uint32		home = (uint32) ((key * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
+	return OidIsValid(object) && !SearchSysCacheExists1(cache, ObjectIdGetDatum(object));
+}
 
-	for (uint32 i = 0; i < COZI_PROBES; i++)
+static void
+forget_slot(CoziTable *table, int i, const CoziSlot *seen, bool database_dropped)
+{
+	CoziHistogram *slot = &table->histogram[i];
+	CoziSet    *set = slot_set(table, slot);
+
+	LWLockAcquire(&set->lock, LW_EXCLUSIVE);
+	if (set->tag[i % table->ways] != 0 && pg_atomic_read_u64(&slot->owner) == seen->owner)
 	{
-		CoziError  *error = &cozi_monitor->error[(home + i) % COZI_ERRORS];
-		uint64		found = pg_atomic_read_u64(&error->key);
-
-		if (found == 0 && pg_atomic_compare_exchange_u64(&error->key, &found, key))
-			found = key;
-		if (found == key)
+		if (!database_dropped)
+			evict(table, set, i % table->ways);
+		else
 		{
-			pg_atomic_fetch_add_u64(&error->count, count);
-			return;
+			set->tag[i % table->ways] = 0;
+			clear_slot(slot);
 		}
 	}
-	pg_atomic_fetch_add_u64(&cozi_monitor->errors_dropped, count);
+	LWLockRelease(&set->lock);
+}
+
+/*
+ * Free the slots of databases and roles that are no more.  A dropped role's
+ * statements are in its database's row "other" from then on; a dropped
+ * database is forgotten.
+ */
+void
+cozi_forget_dropped(CoziTable *table)
+{
+	uint64		last = 0;
+	bool		database = false;
+	bool		role = false;
+
+	for (int i = 0; i < table->size; i++)
+	{
+		CoziSlot	seen;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!cozi_copy_slot(table, i, &seen))
+			continue;
+		if (seen.owner != last)
+		{
+			database = is_dropped(DATABASEOID, (Oid) (seen.owner >> 32));
+			role = is_dropped(AUTHOID, (Oid) seen.owner);
+			last = seen.owner;
+		}
+		if (database || role)
+			forget_slot(table, i, &seen, database);
+	}
 }

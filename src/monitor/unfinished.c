@@ -15,22 +15,18 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/tuplestore.h"
 
 #include "monitor/monitor.h"
 
 /* How often it was executed, if it never completed; otherwise 0. */
 static uint64
-unfinished_calls(CoziHistogram *histogram)
+unfinished_calls(const CoziSlot *slot)
 {
-	uint64		failed = pg_atomic_read_u64(&histogram->failed);
-	uint64		n = 0;
+	uint64		n = slot->failed == 0 ? 0 : cozi_histogram_count(slot->count);
 
-	if (failed == 0)
-		return 0;
-	for (int b = 0; b < COZI_BUCKETS; b++)
-		n += pg_atomic_read_u64(&histogram->count[b]);
-	return n == failed ? n : 0;
+	return n == slot->failed ? n : 0;
 }
 
 /* The columns of unfinished(). */
@@ -64,63 +60,85 @@ cozi_unfinished(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
-		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&histogram->owner);
-		uint64		n = unfinished_calls(histogram);
+		CoziSlot	slot;
+		uint64		n;
 		Datum		value[UNFINISHED_COLUMNS];
 		bool		null[UNFINISHED_COLUMNS] = {false};
 
-		if (n == 0 || owner == 0)
+		CHECK_FOR_INTERRUPTS();
+		if (!cozi_copy_slot(&cozi_statement_table, i, &slot) || (n = unfinished_calls(&slot)) == 0)
 			continue;
-		value[UNFINISHED_DATABASE] = ObjectIdGetDatum((Oid) (owner >> 32));
-		value[UNFINISHED_ROLE] = ObjectIdGetDatum((Oid) owner);
-		value[UNFINISHED_QUERYID] = Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid));
-		null[UNFINISHED_QUERYID] = !sees_all && (Oid) owner != GetUserId();
+		value[UNFINISHED_DATABASE] = ObjectIdGetDatum((Oid) (slot.owner >> 32));
+		value[UNFINISHED_ROLE] = ObjectIdGetDatum((Oid) slot.owner);
+		value[UNFINISHED_QUERYID] = Int64GetDatum((int64) slot.queryid);
+		null[UNFINISHED_QUERYID] = !sees_all && (Oid) slot.owner != GetUserId();
 		value[UNFINISHED_CALLS] = Int64GetDatum((int64) n);
-		value[UNFINISHED_TOTAL] = Float8GetDatum(pg_atomic_read_u64(&histogram->total) / 1e6);
-		value[UNFINISHED_MAX] = Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6);
-		value[UNFINISHED_SINCE] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since));
+		value[UNFINISHED_TOTAL] = Float8GetDatum(slot.total / 1e6);
+		value[UNFINISHED_MAX] = Float8GetDatum(slot.max / 1e6);
+		value[UNFINISHED_SINCE] = TimestampTzGetDatum((TimestampTz) slot.since);
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}
 	return (Datum) 0;
 }
 
-/* Is it one that timed out each time it was executed? */
-static bool
-always_times_out(int slot)
+/* A statement to be listed: the first words of its slot. */
+typedef struct Missing
 {
-	CoziHistogram *histogram = &cozi_statement_table.histogram[slot];
-	Oid			role = (Oid) pg_atomic_read_u64(&cozi_statement_table.histogram[slot].owner);
+	uint64		queryid;
+	uint64		owner;
+} Missing;
 
-	return pg_atomic_read_u64(&histogram->timeouts) != 0 && unfinished_calls(histogram) != 0 &&
-		(role == GetUserId() || cozi_sees_all_stats());
+/*
+ * The statements that timed out, or never completed, and that the caller may
+ * see: whatever pg_stat_statements may not have.
+ */
+static HTAB *
+statements_in_trouble(void)
+{
+	bool		sees_all = cozi_sees_all_stats();
+	HASHCTL		ctl = {.keysize = sizeof(Missing),.entrysize = sizeof(Missing)};
+	HTAB	   *missing = hash_create("cozi unfinished statements", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+
+	for (int i = 0; i < cozi_statement_table.size; i++)
+	{
+		CoziSlot	slot;
+
+		if (pg_atomic_read_u64(&cozi_statement_table.histogram[i].timeouts) == 0 ||
+			!cozi_copy_slot(&cozi_statement_table, i, &slot) || slot.timeouts == 0 ||
+			(!sees_all && (Oid) slot.owner != GetUserId()))
+			continue;
+		(void) hash_search(missing, &slot, HASH_ENTER, NULL);
+	}
+	return missing;
 }
 
 /*
- * Mark the slots of the statements that a result already has: completed
- * before the counters of cozi were reset, they are in pg_stat_statements.
+ * Exclude the statements that a result has as top-level statements: a nested
+ * one of the same text is another row, which the views leave out.
  */
 static void
-strike_known(ReturnSetInfo *rsinfo, bool *wanted)
+exclude_known(ReturnSetInfo *rsinfo, HTAB *missing)
 {
 	int			dbid = SPI_fnumber(rsinfo->setDesc, "dbid");
 	int			userid = SPI_fnumber(rsinfo->setDesc, "userid");
 	int			queryid = SPI_fnumber(rsinfo->setDesc, "queryid");
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
+	int			toplevel = SPI_fnumber(rsinfo->setDesc, "toplevel");
+	TupleTableSlot *row = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
 
-	while (tuplestore_gettupleslot(rsinfo->setResult, true, false, slot))
+	while (tuplestore_gettupleslot(rsinfo->setResult, true, false, row))
 	{
 		bool		isnull;
 		bool		hidden;
-		uint64		owner = COZI_OWNER(DatumGetObjectId(slot_getattr(slot, dbid, &isnull)),
-									   DatumGetObjectId(slot_getattr(slot, userid, &isnull)));
-		uint64		id = (uint64) DatumGetInt64(slot_getattr(slot, queryid, &hidden));
-		CoziHistogram *histogram = hidden ? NULL : cozi_find_slot(&cozi_statement_table, id, owner);
+		bool		unknown;
+		Missing		key = {0};
 
-		if (histogram != NULL)
-			wanted[histogram - cozi_statement_table.histogram] = false;
+		key.owner = COZI_OWNER(DatumGetObjectId(slot_getattr(row, dbid, &isnull)),
+							   DatumGetObjectId(slot_getattr(row, userid, &isnull)));
+		key.queryid = (uint64) DatumGetInt64(slot_getattr(row, queryid, &hidden));
+		if (!hidden && (DatumGetBool(slot_getattr(row, toplevel, &unknown)) || unknown))
+			(void) hash_search(missing, &key, HASH_REMOVE, NULL);
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(row);
 	tuplestore_rescan(rsinfo->setResult);
 }
 
@@ -133,49 +151,57 @@ set_column(ReturnSetInfo *rsinfo, Datum *value, bool *null, const char *name, Da
 	null[column] = false;
 }
 
-/* Add to what statements() returns the statements that always time out. */
+/*
+ * Add to what statements() returns the statements that time out and that
+ * pg_stat_statements does not have: they never completed, or it evicted them.
+ */
 void
 cozi_add_unfinished(ReturnSetInfo *rsinfo)
 {
 	int			natts = rsinfo->setDesc->natts;
 	Datum	   *value = palloc0(natts * sizeof(Datum));
 	bool	   *null = palloc(natts * sizeof(bool));
-	bool	   *wanted = palloc(cozi_statement_table.size * sizeof(bool));
-	bool		any = false;
+	HASH_SEQ_STATUS scan;
+	HTAB	   *missing;
+	Missing    *entry;
 
-	for (int i = 0; i < cozi_statement_table.size; i++)
-		any |= wanted[i] = always_times_out(i);
-	if (any)
-		strike_known(rsinfo, wanted);
-	for (int i = 0; any && i < cozi_statement_table.size; i++)
+	if (cozi_monitor == NULL)
+		return;
+	missing = statements_in_trouble();
+	if (hash_get_num_entries(missing) > 0)
+		exclude_known(rsinfo, missing);
+	hash_seq_init(&scan, missing);
+	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		CoziHistogram *histogram = &cozi_statement_table.histogram[i];
-		uint64		owner = pg_atomic_read_u64(&histogram->owner);
-		uint64		n = wanted[i] ? unfinished_calls(histogram) : 0;
-		double		total_ms = pg_atomic_read_u64(&histogram->total) / 1e6;
+		CoziSlot	slot;
+		uint64		n;
 
-		if (n == 0 || owner == 0)
+		if (!cozi_find_slot(&cozi_statement_table, entry->queryid, entry->owner, &slot) ||
+			(n = cozi_histogram_count(slot.count)) == 0)
 			continue;
 		memset(null, true, natts * sizeof(bool));
-		set_column(rsinfo, value, null, "dbid", ObjectIdGetDatum((Oid) (owner >> 32)));
-		set_column(rsinfo, value, null, "userid", ObjectIdGetDatum((Oid) owner));
-		set_column(rsinfo, value, null, "queryid", Int64GetDatum((int64) pg_atomic_read_u64(&histogram->queryid)));
+		set_column(rsinfo, value, null, "dbid", ObjectIdGetDatum((Oid) (slot.owner >> 32)));
+		set_column(rsinfo, value, null, "userid", ObjectIdGetDatum((Oid) slot.owner));
+		set_column(rsinfo, value, null, "queryid", Int64GetDatum((int64) slot.queryid));
 		set_column(rsinfo, value, null, "toplevel", BoolGetDatum(true));
 		set_column(rsinfo, value, null, "calls", Int64GetDatum((int64) n));
-		set_column(rsinfo, value, null, "total_exec_time", Float8GetDatum(total_ms));
-		set_column(rsinfo, value, null, "mean_exec_time", Float8GetDatum(total_ms / (double) n));
-		set_column(rsinfo, value, null, "max_exec_time", Float8GetDatum(pg_atomic_read_u64(&histogram->max) / 1e6));
-		set_column(rsinfo, value, null, "stats_since", TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&histogram->since)));
+		set_column(rsinfo, value, null, "total_exec_time", Float8GetDatum(slot.total / 1e6));
+		set_column(rsinfo, value, null, "mean_exec_time", Float8GetDatum(slot.total / 1e6 / n));
+		set_column(rsinfo, value, null, "max_exec_time", Float8GetDatum(slot.max / 1e6));
+		set_column(rsinfo, value, null, "stats_since",
+				   TimestampTzGetDatum((TimestampTz) slot.since));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, value, null);
 	}
+	hash_destroy(missing);
 }
 
 /* Does pg_stat_statements not know the text of a statement? */
 bool
 cozi_never_completed(Oid database, Oid role, int64 queryid)
 {
-	CoziHistogram *histogram = cozi_monitor == NULL ? NULL :
-	cozi_find_slot(&cozi_statement_table, (uint64) queryid, COZI_OWNER(database, role));
+	CoziSlot	slot;
 
-	return histogram != NULL && unfinished_calls(histogram) != 0;
+	return cozi_monitor != NULL &&
+		cozi_find_slot(&cozi_statement_table, (uint64) queryid, COZI_OWNER(database, role), &slot) &&
+		unfinished_calls(&slot) != 0;
 }

@@ -234,7 +234,7 @@ ALTER ROLE rls_app SET cozi.identity = :'forged';
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET cozi.identity = %L', current_database(),
     '{"sub":"1"}'); END $$;
 SELECT * FROM rls_who;
--- whoever clears it is nobody
+-- a caller who clears it is nobody
 BEGIN;
 SELECT cozi.login(:'ann_token');
 SET LOCAL cozi.identity = '';

@@ -1,4 +1,4 @@
-# Keys rotate while four sessions log in without a pause: whoever has seen that
+# Keys rotate while four sessions log in without a pause: a session that has seen that
 # a key is retired gets no login with it, and no good token is ever refused.
 use strict;
 use warnings;

@@ -9,6 +9,7 @@ use lib $FindBin::Bin;
 use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use List::Util qw(max);
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('window');
@@ -29,8 +30,22 @@ sub snapshot
 	return sql('SELECT max(taken_at) FROM cozi.snapshots');
 }
 
-# one session, each statement a transaction of its own
-sub pause { my ($n, $seconds) = @_; return sql("SELECT pg_sleep($seconds);\n" x $n) }
+# One session, each statement a transaction of its own.  Returns the longest of
+# them in ms, as the client saw it: no sleep in the server took longer.
+sub pause
+{
+	my ($n, $seconds) = @_;
+	my @ms = sql("\\timing on\n" . "SELECT pg_sleep($seconds);\n" x $n) =~ /^Time: ([\d.]+) ms/mg;
+	is(scalar @ms, $n, "$n sleeps of $seconds s were timed");
+	return max(@ms);
+}
+
+# Is that percentile of sleeps, at most an eighth off, one of those sleeps?
+sub sleeps
+{
+	my ($value, $seconds, $longest) = @_;
+	return "$value BETWEEN @{[ $seconds * 875 ]} AND @{[ $longest * 1.125 ]}";
+}
 
 my $key =
   "(SELECT dbid, userid, queryid FROM pg_stat_statements WHERE query LIKE 'SELECT pg\\_sleep%') k";
@@ -49,41 +64,46 @@ sub window
 sql('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 pause(10, 0.15);
 my $first = snapshot();
-pause(40, 0.02);
+my $longest = pause(100, 0.02);
 my $count = 'cozi.histogram_count(h)';
-my $p95 = 'round(cozi.histogram_quantile(h, 0.95))';
-is(window($count, "'$first'"), '40', 'the 40 sleeps since the snapshot, not the 10 before it');
-is(window("$p95 BETWEEN 18 AND 40", "'$first'"), 't', 'their 95th percentile is about 20 ms');
+my $p95 = 'cozi.histogram_quantile(h, 0.95)';
+is(window($count, "'$first'"),
+	'100', 'the window has the 100 sleeps since the snapshot and not the 10 before it');
+is(window(sleeps($p95, 0.02, $longest), "'$first'"),
+	't', 'the 95th percentile of the window is that of its sleeps');
 is(sql("SELECT cozi.latency_of(k.dbid, k.userid, k.queryid, 0.95) > 130 FROM $key"),
-	't', '... where that of all is above 130');
+	't', 'the 95th percentile of all sleeps is above 130 ms');
 my $now = "interval '1 us'";
-is( sql("SELECT value BETWEEN 18 AND 40, source, period > '0.8 s' FROM cozi.recent_transaction_time($now, 0.95)"
-	),
+is( sql(    'SELECT '
+		  . sleeps('value', 0.02, $longest)
+		  . ", source, period > '0.8 s' FROM cozi.recent_transaction_time($now, 0.95)"),
 	't|snapshots|t',
-	'transactions likewise');
+	'the 95th percentile of transactions in the window is that of its sleeps');
 is( sql("SELECT cozi.transaction_time(oid, 0.95) > 130 FROM pg_database WHERE datname = 'postgres'"
 	),
 	't',
-	'... where that of all is above 130');
-sql("UPDATE cozi.targets SET period = '1 us', target = 100, warn = 100 WHERE metric = 'api_response'"
+	'the 95th percentile of all transactions is above 130 ms');
+sql("UPDATE cozi.targets SET period = '1 us', target = @{[ 2 * $longest ]}, warn = NULL WHERE metric = 'api_response'"
 );
-is( sql("SELECT value BETWEEN 18 AND 40, state, source, period > '0.8 s' FROM cozi.health WHERE metric = 'api_response'"
-	),
+is( sql(    'SELECT '
+		  . sleeps('value', 0.02, $longest)
+		  . ", state, source, period > '0.8 s' FROM cozi.health WHERE metric = 'api_response'"),
 	't|ok|snapshots|t',
-	'health: of the window');
-sql("UPDATE cozi.targets SET period = '1 h' WHERE metric = 'api_response'");
+	'health judges the window where there is a snapshot');
+sql("UPDATE cozi.targets SET period = '1 h', target = 130 WHERE metric = 'api_response'");
 is( sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health WHERE metric = 'api_response'"
 	),
 	't|breach|transaction times since their reset|t',
-	'... or of all, and says so');
+	'health judges all since the reset where there is no snapshot, and says so');
 
 my $second = snapshot();
-pause(5, 0.1);
-is(window("$count, $p95 BETWEEN 18 AND 40", "'$first', '$second'"),
-	'40|t', 'a window that has ended has its own counts');
-is(window("$count, $p95 BETWEEN 90 AND 125", "'$second'"), '5|t', 'a window up to now has its own counts');
-is(window($count, "'$first'"), '45', 'a window over two snapshots has the counts of both');
-is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls FROM cozi.statement_deltas('$first') WHERE calls = 45"
+my $later = pause(5, 0.1);
+is(window("$count, " . sleeps($p95, 0.02, $longest), "'$first', '$second'"),
+	'100|t', 'a window that has ended has its own sleeps');
+is(window("$count, " . sleeps($p95, 0.1, $later), "'$second'"),
+	'5|t', 'the window since then has the later ones');
+is(window($count, "'$first'"), '105', 'the window over both has all of them');
+is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls FROM cozi.statement_deltas('$first') WHERE calls = 105"
 	),
 	't',
 	'as pg_stat_statements counts them');
@@ -149,13 +169,15 @@ is(sql("SELECT count(*) FROM cozi.snapshot_errors WHERE sqlstate = '22012'"),
 
 my $before = snapshot();
 sql('SELECT cozi.latency_reset()');
-pause(7, 0.03);
-is(window("$count, $p95 BETWEEN 27 AND 60", "'$before'"),
+$longest = pause(7, 0.03);
+is(window("$count, " . sleeps($p95, 0.03, $longest), "'$before'"),
 	'7|t', 'counters reset within the window: all of them is within it');
-is( sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$before' FROM cozi.recent_transaction_time($now, 0.95)"
+is( sql(    'SELECT '
+		  . sleeps('value', 0.03, $longest)
+		  . ", source, period < clock_timestamp() - '$before' FROM cozi.recent_transaction_time($now, 0.5)"
 	),
 	't|transaction times since their reset|t',
-	'transactions since the reset, and it says so');
+	'transactions count since the reset, and the source says so');
 is( sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
 	'0|error counters since their reset',
 	'errors since the reset');
@@ -176,8 +198,10 @@ my $victim = $node->background_psql('postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
-pause(4, 0.03);
-is( sql("SELECT value BETWEEN 27 AND 60, source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.95)"
+$longest = pause(20, 0.03);
+is( sql(    'SELECT '
+		  . sleeps('value', 0.03, $longest)
+		  . ", source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.5)"
 	),
 	't|transaction times since their reset|t',
 	'a crash is a reset, and says so');
