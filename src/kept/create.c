@@ -44,14 +44,13 @@
 #include "kept/kept.h"
 
 /* The longest of the names made from that of the public table. */
-#define RELATIONSHIP	"SELECT p.* FROM "
 #define SUFFIX_BYTES	(sizeof("_heat_idx") - 1)
 
 bool		cozi_kept_own_ddl = false;
 
 /* The column's declared type, checked to be there and stored. */
 static void
-find_column(Oid source, const char *column, CoziColumn *found)
+stored_column(Oid source, const char *column, CoziColumn *found)
 {
 	Relation	rel = table_open(source, AccessShareLock);
 	char		generated;
@@ -74,7 +73,7 @@ cozi_kept_check_column(Oid source, const char *column, const char *what, const O
 	CoziColumn	found;
 	Oid			base;
 
-	find_column(source, column, &found);
+	stored_column(source, column, &found);
 	base = getBaseType(found.type);
 	for (; OidIsValid(*allowed); allowed++)
 		if (*allowed == base)
@@ -94,7 +93,7 @@ cozi_kept_check_scope(const Kept *kept)
 	Oid			element;
 	Oid			type;
 
-	find_column(kept->source, NameStr(kept->columns[KEPT_SCOPE]), &found);
+	stored_column(kept->source, NameStr(kept->columns[KEPT_SCOPE]), &found);
 	element = get_base_element_type(found.type);
 	type = getBaseType(OidIsValid(element) ? element : found.type);
 	if (OidIsValid(lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf) &&
@@ -179,7 +178,7 @@ column_definition(const Kept *kept, KeptRole role, const char *name)
 	initStringInfo(&def);
 	if (!kept_has(kept, role))
 		return def.data;
-	find_column(kept->source, NameStr(kept->columns[role]), &found);
+	stored_column(kept->source, NameStr(kept->columns[role]), &found);
 	element = get_base_element_type(found.type);
 	if (OidIsValid(element))
 		found.type = element;
@@ -321,88 +320,6 @@ can_take_over(Kept *kept, const char *name)
 	return true;
 }
 
-/* The first column of a primary key; NULL without one. */
-static char *
-primary_key(Oid relid)
-{
-	Relation	rel = relation_open(relid, AccessShareLock);
-	Oid			index;
-	char	   *column = NULL;
-
-	(void) RelationGetIndexList(rel);
-	index = rel->rd_pkindex;
-	if (OidIsValid(index))
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-
-		column = get_attname(relid, ((Form_pg_index) GETSTRUCT(tuple))->indkey.values[0], true);
-		ReleaseSysCache(tuple);
-	}
-	relation_close(rel, NoLock);
-	return column;
-}
-
-/*
- * The computed relationship by which PostgREST embeds a row of the item's table:
- * a function from a row of the public table, which the planner inlines.
- */
-static void
-create_relationship(const Kept *kept, Oid relid)
-{
-	char	   *key = primary_key(relid);
-
-	if (key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("\"%s\" has no primary key", get_rel_name(relid)),
-				 errhint("Add the primary key that the items refer to.")));
-	cozi_run(cozi_statement("CREATE OR REPLACE FUNCTION {schema}.{name}({table}) RETURNS SETOF {item_table}"
-							" LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS {body}",
-							"schema", quote_identifier(get_namespace_name(get_rel_namespace(kept->relation))),
-							"name", quote_identifier(get_rel_name(relid)),
-							"table", cozi_qualified_name(kept->relation),
-							"item_table", cozi_qualified_name(relid),
-							"body", quote_literal_cstr(cozi_statement(RELATIONSHIP "{item_table} p WHERE p.{key} = $1.item",
-																	  "item_table", cozi_qualified_name(relid),
-																	  "key", quote_identifier(key), NULL)),
-							NULL), SPI_OK_UTILITY);
-}
-
-/* Those functions: they begin in the same way, and take a row of the table. */
-List	   *
-cozi_kept_relationships(Oid relation)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	List	   *found = NIL;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(get_rel_type_id(relation)));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-		HeapTuple	proc;
-		bool		isnull;
-		Datum		body;
-
-		if (form->classid != ProcedureRelationId)
-			continue;
-		proc = SearchSysCache1(PROCOID, ObjectIdGetDatum(form->objid));
-		body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosrc, &isnull);
-		if (strncmp(TextDatumGetCString(body), RELATIONSHIP, strlen(RELATIONSHIP)) == 0)
-			found = list_append_unique_oid(found, form->objid);
-		ReleaseSysCache(proc);
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
-}
-
 static void
 depend(Oid classid, Oid objid, Oid refclassid, Oid refobjid, DependencyType type)
 {
@@ -470,7 +387,7 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 		if (OidIsValid(item_table))
 		{
 			cozi_switch_to_owner(kept->source, &saved);
-			create_relationship(kept, item_table);
+			cozi_kept_create_relationship(kept, item_table);
 			cozi_restore_user(&saved);
 		}
 		cozi_kept_depend(kept);

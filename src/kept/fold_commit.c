@@ -87,7 +87,7 @@ fold_touched(void)
 }
 
 static void
-at_transaction_end(XactEvent event, void *arg)
+at_commit(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -134,5 +134,5 @@ cozi_kept_fold_at_commit(const Kept *kept, int64 appended)
 void
 cozi_kept_fold_commit_init(void)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterXactCallback(at_commit, NULL);
 }

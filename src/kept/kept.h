@@ -85,6 +85,20 @@ typedef struct Kept
 
 #define kept_has(k, role)	(NameStr((k)->columns[role])[0] != '\0')
 
+/* The columns of cozi.kept and of cozi.kept_local; see sql/kept/kept.sql. */
+enum
+{
+	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
+	KEPT_FIRST_ROLE,			/* scope, item, value, at */
+	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN
+};
+
+enum
+{
+	LOCAL_ID = 1, LOCAL_RELATION, LOCAL_LIVE, LOCAL_SOURCE, LOCAL_OWNER,
+	LOCAL_LAST_FOLD, LOCAL_LAST_ERROR, LOCAL_STALLED_SINCE
+};
+
 /* What a row of the source says. */
 typedef struct KeptRow
 {
@@ -135,6 +149,7 @@ extern int32 cozi_kept_new_id(void);
 extern void cozi_kept_write(const Kept *kept, bool insert);
 extern void cozi_kept_adopt(Kept *kept);
 extern void cozi_kept_forget(const Kept *kept);
+extern List *cozi_kept_all_and_doubles(void);
 extern void cozi_kept_forget_doubles(const Kept *kept);
 extern void cozi_kept_changed(const Kept *kept);
 extern void cozi_kept_set_broken(const Kept *kept, const char *reason);
@@ -233,12 +248,18 @@ typedef struct KeptCounts
 } KeptCounts;
 
 extern void cozi_kept_count(const Kept *kept, KeptCounts *counts);
+extern char *cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);
+extern void cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text);
+extern struct SysScanDescData *cozi_kept_scan(Relation rel, Oid index, int32 id,
+											  struct SnapshotData *snapshot);
+
+/* kept/aside.c */
 extern void cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error);
 extern void cozi_kept_not_aside(const Kept *kept, KeptSums *sums);
 extern int64 cozi_kept_asides(const Kept *kept, char **example);
 extern void cozi_kept_delete_rows(const char *table, int32 id);
 
-/* kept/public.c: the public table */
+/* kept/misfit.c, kept/public.c: the public table */
 typedef struct KeptPublicRow
 {
 	KeptKey		key;
@@ -265,6 +286,7 @@ extern void cozi_kept_check_scope(const Kept *kept);
 extern void cozi_kept_create_live(const Kept *kept, const char *name);
 extern void cozi_kept_restore_live(const Kept *kept);
 extern List *cozi_kept_relationships(Oid relation);
+extern void cozi_kept_create_relationship(const Kept *kept, Oid relid);
 extern void cozi_kept_depend(const Kept *kept);
 extern void cozi_kept_watch(Oid source, bool watch);
 extern bool cozi_kept_is_watched(Oid relid);
@@ -290,6 +312,15 @@ extern bool cozi_kept_worker_runs(void);
 extern void cozi_kept_fold_init(void);
 extern void cozi_kept_fold_commit_init(void);
 extern void cozi_kept_worker_init(void);
+
+/* kept/ddl.c, kept/follow.c, kept/dropped.c */
+struct CollectedCommand;
+extern bool cozi_kept_is_counted(const Kept *kept, const char *column);
+extern void cozi_kept_break(const Kept *kept, const char *what, Oid relid);
+extern void cozi_kept_source_changed(Kept *kept, Oid relid,
+									 const struct CollectedCommand *command);
+extern void cozi_kept_left_by(const struct CollectedCommand *command, Oid relid);
+extern void cozi_kept_require_event_trigger(FunctionCallInfo fcinfo, const char *name);
 
 /* kept/rebuild.c */
 extern void cozi_kept_fill(const Kept *kept, bool was_empty);

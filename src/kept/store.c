@@ -48,12 +48,6 @@ enum
 	STATE_COLUMNS = STATE_SUM
 };
 
-enum
-{
-	ASIDE_KEPT = 1, ASIDE_SCOPE, ASIDE_ITEM, ASIDE_ERROR, ASIDE_SINCE,
-	ASIDE_COLUMNS = ASIDE_SINCE
-};
-
 struct KeptStore
 {
 	int32		id;
@@ -114,8 +108,8 @@ cozi_kept_close(KeptStore *store)
 }
 
 /* A text of a tuple; NULL for none. */
-static char *
-tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
+char *
+cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
 {
 	bool		isnull;
 	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
@@ -131,8 +125,9 @@ tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
 	return heap_getattr(tuple, attnum, desc, &isnull);
 }
 
-static void
-put_text(Datum *values, bool *nulls, int attnum, const char *text)
+/* Set a text of a tuple to be formed; NULL for none. */
+void
+cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text)
 {
 	nulls[attnum - 1] = text == NULL;
 	values[attnum - 1] = text ? CStringGetTextDatum(text) : (Datum) 0;
@@ -153,8 +148,8 @@ cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
 	values[DELTA_DUE - 1] = TimestampTzGetDatum(group->key.due ? group->key.due : now);
 	nulls[DELTA_DUE - 1] = group->key.due == 0;
 	values[DELTA_QUEUED - 1] = TimestampTzGetDatum(now);
-	put_text(values, nulls, DELTA_SCOPE, group->key.scope);
-	put_text(values, nulls, DELTA_ITEM, group->key.item);
+	cozi_kept_put_text(values, nulls, DELTA_SCOPE, group->key.scope);
+	cozi_kept_put_text(values, nulls, DELTA_ITEM, group->key.item);
 	values[DELTA_SUM - 1] = PointerGetDatum(sum);
 	tuple = heap_form_tuple(RelationGetDescr(store->delta), values, nulls);
 	CatalogTupleInsertWithInfo(store->delta, tuple, store->delta_indexes);
@@ -173,14 +168,14 @@ scan_delta(KeptStore *store, Snapshot snapshot, TimestampTz until)
 }
 
 static void
-read_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
+read_delta_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
 {
 	bool		isnull;
 	Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
 
 	key->hash = DatumGetInt64(tuple_value(tuple, desc, DELTA_HASH));
-	key->scope = tuple_text(tuple, desc, DELTA_SCOPE);
-	key->item = tuple_text(tuple, desc, DELTA_ITEM);
+	key->scope = cozi_kept_tuple_text(tuple, desc, DELTA_SCOPE);
+	key->item = cozi_kept_tuple_text(tuple, desc, DELTA_ITEM);
 	key->due = isnull || DatumGetTimestampTz(due) <= now ? 0 : DatumGetTimestampTz(due);
 }
 
@@ -211,7 +206,7 @@ collect(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot, T
 		MemoryContext caller = MemoryContextSwitchTo(scratch);
 
 		CHECK_FOR_INTERRUPTS();
-		read_key(tuple, desc, now, &key);
+		read_delta_key(tuple, desc, now, &key);
 		if (take || key.due == 0)
 			add_tuple_sum(kept, sums, cozi_kept_group(sums, &key, true), tuple, desc, DELTA_SUM);
 		MemoryContextSwitchTo(caller);
@@ -254,7 +249,7 @@ cozi_kept_settle(KeptStore *store, KeptSums *sums, Snapshot snapshot, KeptGroup 
 	{
 		KeptKey		key;
 
-		read_key(tuple, desc, now, &key);
+		read_delta_key(tuple, desc, now, &key);
 		if (!cozi_kept_same_key(sums, &key, &group->key))
 			continue;
 		add_tuple_sum(kept, sums, group, tuple, desc, DELTA_SUM);
@@ -311,8 +306,8 @@ cozi_kept_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, const KeptK
 		CHECK_FOR_INTERRUPTS();
 		if (tuple == NULL)
 			return NULL;
-		is.scope = tuple_text(tuple, desc, STATE_SCOPE);
-		is.item = tuple_text(tuple, desc, STATE_ITEM);
+		is.scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
+		is.item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
 		if (cozi_kept_same_key(sums, &is, key))
 		{
 			store->found = true;
@@ -331,8 +326,8 @@ form_state(KeptStore *store, const KeptKey *key, int16 n, const bytea *sum)
 	values[STATE_KEPT - 1] = Int32GetDatum(store->id);
 	values[STATE_N - 1] = Int16GetDatum(n);
 	values[STATE_HASH - 1] = Int64GetDatum(key->hash);
-	put_text(values, nulls, STATE_SCOPE, key->scope);
-	put_text(values, nulls, STATE_ITEM, key->item);
+	cozi_kept_put_text(values, nulls, STATE_SCOPE, key->scope);
+	cozi_kept_put_text(values, nulls, STATE_ITEM, key->item);
 	values[STATE_SUM - 1] = PointerGetDatum(sum);
 	return heap_form_tuple(RelationGetDescr(store->state), values, nulls);
 }
@@ -371,8 +366,9 @@ cozi_kept_insert_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, cons
 	heap_freetuple(tuple);
 }
 
-static SysScanDesc
-scan_kept(Relation rel, Oid index, int32 id, Snapshot snapshot)
+/* All rows of a kept table in one of our tables. */
+SysScanDesc
+cozi_kept_scan(Relation rel, Oid index, int32 id, Snapshot snapshot)
 {
 	ScanKeyData key;
 
@@ -383,7 +379,7 @@ scan_kept(Relation rel, Oid index, int32 id, Snapshot snapshot)
 static void
 delete_rows(Relation rel, Oid index, int32 id, Snapshot snapshot)
 {
-	SysScanDesc scan = scan_kept(rel, index, id, snapshot);
+	SysScanDesc scan = cozi_kept_scan(rel, index, id, snapshot);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -403,29 +399,6 @@ cozi_kept_empty(KeptStore *store, Snapshot snapshot)
 	CommandCounterIncrement();
 }
 
-/* The index of one of our tables that begins with the id. */
-static Oid
-index_of(const char *table)
-{
-	bool		state = strncmp(table, "kept_state", 10) == 0;
-
-	if (strcmp(table, "kept_aside") == 0)
-		return cozi_table("kept_aside_kept");
-	return cozi_table(psprintf("%s_%s", table, state ? "pkey" : "ready"));
-}
-
-/* Delete all rows of a kept table, whose source or relation is gone. */
-void
-cozi_kept_delete_rows(const char *table, int32 id)
-{
-	Relation	rel = table_open(cozi_table(table), RowExclusiveLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-
-	delete_rows(rel, index_of(table), id, snapshot);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
-}
-
 static void
 move_rows(Relation from, Oid from_index, Relation to, CatalogIndexState indexes, int32 id,
 		  Snapshot snapshot)
@@ -433,7 +406,7 @@ move_rows(Relation from, Oid from_index, Relation to, CatalogIndexState indexes,
 	TupleDesc	desc = RelationGetDescr(from);
 	Datum	   *values = palloc(desc->natts * sizeof(Datum));
 	bool	   *nulls = palloc(desc->natts * sizeof(bool));
-	SysScanDesc scan = scan_kept(from, from_index, id, snapshot);
+	SysScanDesc scan = cozi_kept_scan(from, from_index, id, snapshot);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -473,7 +446,7 @@ cozi_kept_count(const Kept *kept, KeptCounts *counts)
 	KeptStore  *store = cozi_kept_open(kept, false);
 	TupleDesc	desc = RelationGetDescr(store->delta);
 	TimestampTz now = GetCurrentTimestamp();
-	SysScanDesc scan = scan_kept(store->delta, store->delta_index, kept->id, GetActiveSnapshot());
+	SysScanDesc scan = cozi_kept_scan(store->delta, store->delta_index, kept->id, GetActiveSnapshot());
 	HeapTuple	tuple;
 
 	memset(counts, 0, sizeof(KeptCounts));
@@ -495,70 +468,4 @@ cozi_kept_count(const Kept *kept, KeptCounts *counts)
 	}
 	systable_endscan(scan);
 	cozi_kept_close(store);
-}
-
-/* Write down that the public table does not take the row of a key. */
-void
-cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error)
-{
-	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
-	Datum		values[ASIDE_COLUMNS];
-	bool		nulls[ASIDE_COLUMNS] = {false};
-
-	values[ASIDE_KEPT - 1] = Int32GetDatum(kept->id);
-	put_text(values, nulls, ASIDE_SCOPE, key->scope);
-	put_text(values, nulls, ASIDE_ITEM, key->item);
-	put_text(values, nulls, ASIDE_ERROR, error);
-	values[ASIDE_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	table_close(rel, NoLock);
-}
-
-/* The keys of these sums are about to be written again. */
-void
-cozi_kept_not_aside(const Kept *kept, KeptSums *sums)
-{
-	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = scan_kept(rel, index_of("kept_aside"), kept->id, snapshot);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		KeptKey		key = {0};
-
-		key.scope = tuple_text(tuple, RelationGetDescr(rel), ASIDE_SCOPE);
-		key.item = tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
-		cozi_kept_hash_key(sums, &key);
-		if (cozi_kept_group(sums, &key, false) != NULL)
-			CatalogTupleDelete(rel, &tuple->t_self);
-	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
-}
-
-/* How many keys are set aside, and a sentence about one of them. */
-int64
-cozi_kept_asides(const Kept *kept, char **example)
-{
-	Relation	rel = table_open(cozi_table("kept_aside"), AccessShareLock);
-	SysScanDesc scan = scan_kept(rel, index_of("kept_aside"), kept->id, GetActiveSnapshot());
-	HeapTuple	tuple;
-	int64		n = 0;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		char	   *item;
-
-		if (n++ > 0)
-			continue;
-		item = tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
-		item[pg_mbcliplen(item, strlen(item), 40)] = '\0';
-		*example = psprintf("item \"%s\": %s", item,
-							tuple_text(tuple, RelationGetDescr(rel), ASIDE_ERROR));
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return n;
 }

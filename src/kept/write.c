@@ -1,0 +1,206 @@
+/*
+ * kept/write.c
+ *		Writing the list of kept tables, as the owner of the extension.
+ *
+ * The law: whoever changes the list tells all sessions, which a trigger on
+ * cozi.kept does, and does so under a lock that keeps writers of the source out
+ * wherever the change is one of what they count.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "kept/kept.h"
+
+/* A statement on our own tables, as their owner. */
+static void
+execute(const char *template, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	CoziSavedUser saved;
+	char	   *sql = cozi_statement(template,
+									 "schema", quote_identifier(get_namespace_name(cozi_schema())),
+									 NULL);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION, &saved);
+	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) < 0)
+		elog(ERROR, "could not execute: %s", sql);
+	cozi_restore_user(&saved);
+	SPI_finish();
+	CommandCounterIncrement();
+}
+
+/* Every session forgets what it knows about a source and its leaves. */
+void
+cozi_kept_changed(const Kept *kept)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(kept->source, NoLock, NULL))
+		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	CacheInvalidateRelcacheByRelid(cozi_table("kept"));
+}
+
+/* A number that no kept table has, nor any in a dump that is likely to come. */
+int32
+cozi_kept_new_id(void)
+{
+	int32		id;
+	Kept		kept;
+
+	do
+		id = (int32) (pg_prng_uint32(&pg_global_prng_state) & PG_INT32_MAX);
+	while (id == 0 || cozi_kept_by_id(id, &kept));
+	return id;
+}
+
+static Datum
+name_datum(Oid relid, char *null)
+{
+	*null = ' ';
+	if (OidIsValid(relid) && get_rel_name(relid) != NULL)
+		return CStringGetTextDatum(cozi_qualified_name(relid));
+	*null = 'n';
+	return (Datum) 0;
+}
+
+/* Write the row of cozi.kept. */
+void
+cozi_kept_write(const Kept *kept, bool insert)
+{
+	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
+	NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1];
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[lengthof(types)] = '\0';
+	values[KEPT_ID - 1] = Int32GetDatum(kept->id);
+	values[KEPT_KIND - 1] = CStringGetTextDatum(kept->kind->name);
+	values[KEPT_RELATION - 1] = name_datum(kept->relation, &nulls[KEPT_RELATION - 1]);
+	values[KEPT_LIVE - 1] = name_datum(kept->live, &nulls[KEPT_LIVE - 1]);
+	values[KEPT_SOURCE - 1] = name_datum(kept->source, &nulls[KEPT_SOURCE - 1]);
+	for (int role = 0; role < KEPT_ROLES; role++)
+	{
+		values[KEPT_FIRST_ROLE - 1 + role] = NameGetDatum(&kept->columns[role]);
+		if (!kept_has(kept, role))
+			nulls[KEPT_FIRST_ROLE - 1 + role] = 'n';
+	}
+	values[KEPT_HALF_LIFE - 1] = IntervalPGetDatum(&kept->half_life);
+	values[KEPT_DOWN_WEIGHT - 1] = Float8GetDatum(kept->down_weight);
+	values[KEPT_BROKEN - 1] = kept->broken ? CStringGetTextDatum(kept->broken) : (Datum) 0;
+	if (kept->broken == NULL)
+		nulls[KEPT_BROKEN - 1] = 'n';
+
+	execute(insert ?
+			"INSERT INTO {schema}.kept VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)" :
+			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
+			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
+			" half_life = $10, down_weight = $11, broken = $12 WHERE id = $1",
+			lengthof(types), types, values, nulls);
+	if (OidIsValid(kept->source) && get_rel_name(kept->source) != NULL)
+		cozi_kept_changed(kept);
+}
+
+/* Its OIDs are what the names mean in this database, and its owner was looked at. */
+void
+cozi_kept_adopt(Kept *kept)
+{
+	Oid			types[] = {INT4OID, OIDOID, OIDOID, OIDOID, OIDOID};
+	Datum		values[lengthof(types)];
+
+	kept->owner = cozi_relation_owner(kept->relation);
+	values[0] = Int32GetDatum(kept->id);
+	values[1] = ObjectIdGetDatum(kept->relation);
+	values[2] = ObjectIdGetDatum(kept->live);
+	values[3] = ObjectIdGetDatum(kept->source);
+	values[4] = ObjectIdGetDatum(kept->owner);
+	execute("INSERT INTO {schema}.kept_local AS l (id, relation, live, source, owner)"
+			" VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET"
+			" relation = $2, live = $3, source = $4, owner = $5",
+			lengthof(types), types, values, NULL);
+	kept->adopted = true;
+	cozi_kept_changed(kept);
+}
+
+/* Delete everything that we have of a kept table. */
+void
+cozi_kept_forget(const Kept *kept)
+{
+	static const char *const tables[] = {"kept_state", "kept_state_unlogged", "kept_delta",
+	"kept_delta_unlogged", "kept_aside"};
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(kept->id)};
+
+	for (int i = 0; i < lengthof(tables); i++)
+		cozi_kept_delete_rows(tables[i], kept->id);
+	execute("DELETE FROM {schema}.kept_local WHERE id = $1", 1, types, values, NULL);
+	execute("DELETE FROM {schema}.kept WHERE id = $1", 1, types, values, NULL);
+	CacheInvalidateRelcacheByRelid(cozi_table("kept"));
+}
+
+/* Forget what a dump has brought beside a kept table that was here already. */
+void
+cozi_kept_forget_doubles(const Kept *kept)
+{
+	ListCell   *lc;
+
+	foreach(lc, cozi_kept_all_and_doubles())
+	{
+		Kept	   *other = lfirst(lc);
+
+		if (!other->adopted && other->id != kept->id && other->relation == kept->relation)
+			cozi_kept_forget(other);
+	}
+}
+
+/* It may no longer equal its source; NULL: it does. */
+void
+cozi_kept_set_broken(const Kept *kept, const char *reason)
+{
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(kept->id), reason ? CStringGetTextDatum(reason) : (Datum) 0};
+
+	execute("UPDATE {schema}.kept SET broken = $2 WHERE id = $1"
+			" AND broken IS DISTINCT FROM $2",
+			lengthof(types), types, values, reason ? "  " : " n");
+}
+
+/* A fold went well (error NULL), or did not. */
+void
+cozi_kept_note(const Kept *kept, TimestampTz folded, const char *error)
+{
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(kept->id), TimestampTzGetDatum(folded),
+	error ? CStringGetTextDatum(error) : (Datum) 0};
+
+	execute(error == NULL ?
+			"UPDATE {schema}.kept_local SET last_fold = $2, last_error = NULL,"
+			" stalled_since = NULL WHERE id = $1" :
+			"UPDATE {schema}.kept_local SET last_error = $3,"
+			" stalled_since = coalesce(stalled_since, $2) WHERE id = $1",
+			lengthof(types), types, values, error ? "   " : "  n");
+}
