@@ -152,7 +152,7 @@ without_doubles(List *list)
 }
 
 /* All of them, also those that without_doubles() leaves out. */
-List *
+List	   *
 cozi_kept_all_and_doubles(void)
 {
 	List	   *list = NIL;

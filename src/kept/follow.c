@@ -152,7 +152,7 @@ left(const Kept *kept, Oid relid)
 		return;
 	if (has_rows(relid))
 		cozi_kept_break(kept, "rows went with", relid);
-	if (cozi_kept_on(relid) == NIL && cozi_kept_is_watched(relid))
+	if (cozi_kept_on(relid) == NIL)
 		cozi_kept_watch(relid, false);
 }
 

@@ -290,6 +290,7 @@ extern void cozi_kept_create_relationship(const Kept *kept, Oid relid);
 extern void cozi_kept_depend(const Kept *kept);
 extern void cozi_kept_watch(Oid source, bool watch);
 extern bool cozi_kept_is_watched(Oid relid);
+extern Oid	cozi_kept_unwatched(Oid source);
 extern void cozi_kept_lock_source(Oid source, int lockmode);
 extern void cozi_kept_drop(Oid relation, const char *wanted);
 extern bool cozi_kept_own_ddl;	/* DDL that we run: not refused */

@@ -313,6 +313,17 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 	CommandCounterIncrement();
 }
 
+/* Why rows will go uncounted from now on; NULL: they will not. */
+static char *
+unwatched_reason(const Kept *kept)
+{
+	Oid			relid = cozi_kept_unwatched(kept->source);
+
+	return OidIsValid(relid) ?
+		psprintf("triggers are disabled: run ALTER TABLE %s ENABLE TRIGGER USER",
+				 cozi_qualified_name(relid)) : NULL;
+}
+
 /* Count the source again. */
 void
 cozi_kept_rebuild(Oid relation, const char *wanted)
@@ -347,7 +358,7 @@ cozi_kept_rebuild(Oid relation, const char *wanted)
 	PG_END_TRY();
 	cozi_kept_fill(&kept, false);
 	cozi_kept_forget_doubles(&kept);
-	cozi_kept_set_broken(&kept, NULL);
+	cozi_kept_set_broken(&kept, unwatched_reason(&kept));
 	cozi_kept_note(&kept, GetCurrentTimestamp(), NULL);
 	SPI_finish();
 }

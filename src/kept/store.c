@@ -108,7 +108,7 @@ cozi_kept_close(KeptStore *store)
 }
 
 /* A text of a tuple; NULL for none. */
-char *
+char	   *
 cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
 {
 	bool		isnull;

@@ -50,25 +50,52 @@ count_function(void)
 						   PointerGetDatum(none), ObjectIdGetDatum(cozi_schema()));
 }
 
-/* Has the relation one of our triggers? */
-bool
-cozi_kept_is_watched(Oid relid)
+/* Our triggers on a relation: a bit for each of those that are enabled, or all. */
+static int
+find_triggers(Oid relid, bool also_disabled)
 {
 	Oid			function = count_function();
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		found = false;
+	int			found = 0;
 
 	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-		found = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		for (int i = 0; i < lengthof(triggers); i++)
+			if (form->tgfoid == function && strcmp(NameStr(form->tgname), triggers[i].name) == 0 &&
+				(also_disabled || form->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+				 form->tgenabled == TRIGGER_FIRES_ALWAYS))
+				found |= 1 << i;
+	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return found;
+}
+
+/* Has the relation all of our triggers, enabled? */
+bool
+cozi_kept_is_watched(Oid relid)
+{
+	return find_triggers(relid, false) == (1 << lengthof(triggers)) - 1;
+}
+
+/* A relation of the tree of a source that is not watched; invalid: all are. */
+Oid
+cozi_kept_unwatched(Oid source)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(source, NoLock, NULL))
+		if (!cozi_kept_is_watched(lfirst_oid(lc)))
+			return lfirst_oid(lc);
+	return InvalidOid;
 }
 
 static TriggerTransition *
@@ -104,13 +131,14 @@ static void
 set_triggers(Oid relid, bool watch)
 {
 	CoziSavedUser saved;
+	int			there = find_triggers(relid, true);
 
 	cozi_switch_to_owner(relid, &saved);
 	for (int i = 0; i < lengthof(triggers); i++)
 	{
-		if (watch)
+		if (watch && (there & (1 << i)) == 0)
 			create_trigger(relid, i);
-		else
+		else if (!watch)
 			cozi_run(cozi_statement("DROP TRIGGER IF EXISTS {trigger} ON {relation}",
 									"trigger", triggers[i].name,
 									"relation", cozi_qualified_name(relid), NULL), SPI_OK_UTILITY);
@@ -145,7 +173,7 @@ cozi_kept_watch(Oid source, bool watch)
 
 		if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 			refuse_foreign(source, relid);
-		if (cozi_kept_is_watched(relid) != watch)
+		if (watch ? !cozi_kept_is_watched(relid) : find_triggers(relid, true) != 0)
 			set_triggers(relid, watch);
 	}
 }
