@@ -161,9 +161,9 @@ relation_changed(Oid relid, const CollectedCommand * command)
 
 	if (get_rel_relkind(relid) == RELKIND_INDEX)
 		relid = IndexGetRelation(relid, true);
-	if (!OidIsValid(relid) || cozi_kept_restoring())
+	if (!OidIsValid(relid))
 		return;
-	foreach(lc, cozi_kept_all())
+	foreach(lc, cozi_kept_restoring() ? NIL : cozi_kept_all())
 	{
 		Kept	   *kept = lfirst(lc);
 

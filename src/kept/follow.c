@@ -219,6 +219,9 @@ partition_named(const AlterTableCmd * cmd)
 static void
 source_subcommand(Kept *kept, Oid relid, const AlterTableCmd * cmd)
 {
+	/* a dump brings everything but what goes past disabled triggers */
+	if (cozi_kept_restoring() && cmd->subtype != AT_DisableTrigAll)
+		return;
 	switch ((int) cmd->subtype)
 	{
 		case AT_AlterColumnType:
@@ -289,6 +292,8 @@ cozi_kept_source_changed(Kept *kept, Oid relid, const CollectedCommand * command
 							  castNode(AlterTableCmd,
 									   ((CollectedATSubcmd *) lfirst(lc))->parsetree));
 	}
+	else if (cozi_kept_restoring())
+		return;
 	else if (IsA(command->parsetree, RenameStmt))
 	{
 		const		RenameStmt *stmt = (const RenameStmt *) command->parsetree;
@@ -307,7 +312,7 @@ cozi_kept_left_by(const CollectedCommand * command, Oid relid)
 {
 	ListCell   *lc;
 
-	if (command->type != SCT_AlterTable)
+	if (command->type != SCT_AlterTable || cozi_kept_restoring())
 		return;
 	foreach(lc, command->d.alterTable.subcmds)
 	{
