@@ -44,7 +44,8 @@ END
 $$;
 
 REVOKE ALL ON SCHEMA cozi FROM PUBLIC;
-GRANT USAGE ON SCHEMA cozi TO pg_monitor;
+-- pg_dump looks at the schema for the owner of the database, too.
+GRANT USAGE ON SCHEMA cozi TO pg_monitor, pg_database_owner;
 COMMENT ON SCHEMA cozi IS 'The content logic of a social platform (extension cozi)';
 
 -- The library looks for its tables in schema cozi, and policies name the schema.
