@@ -19,7 +19,8 @@ CREATE TABLE kept (
     down_weight float8,
     broken      text
 );
-COMMENT ON TABLE kept IS 'One row per kept table: what it counts and where it is; see the view boards';
+COMMENT ON TABLE kept IS
+'One row per kept table: what it counts and where it is; see the view boards';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
 
 CREATE OR REPLACE TRIGGER cozi_config_changed
@@ -39,7 +40,8 @@ CREATE TABLE kept_local (
     last_error    text,
     stalled_since timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE kept_local IS 'One row per kept table in use: its relations by OID, and its last fold';
+COMMENT ON TABLE kept_local IS
+'One row per kept table in use: its relations by OID, and its last fold';
 
 CREATE TABLE kept_state (
     kept  int      NOT NULL,
@@ -50,7 +52,8 @@ CREATE TABLE kept_state (
     sum   bytea    NOT NULL,
     PRIMARY KEY (kept, n, hash)
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE kept_state IS 'One row per key of a kept table: the exact sum behind the row of the public table';
+COMMENT ON TABLE kept_state IS
+'One row per key of a kept table: the exact sum behind the row of the public table';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state', '');
 
 CREATE UNLOGGED TABLE kept_state_unlogged (
@@ -124,20 +127,22 @@ CREATE OR REPLACE FUNCTION _kept_status(
     AS 'MODULE_PATHNAME', 'cozi_kept_status'
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1;
 COMMENT ON FUNCTION _kept_status(int) IS
-'Returns what the views say of a kept table; no row to callers who neither own it nor are in pg_monitor';
+'Returns what the views say of a kept table; '
+'no row to callers who neither own it nor are in pg_monitor';
 
 CREATE OR REPLACE FUNCTION _pending_rows(relation anyelement) RETURNS SETOF anyelement
     AS 'MODULE_PATHNAME', 'cozi_pending_rows'
     LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 20;
 COMMENT ON FUNCTION _pending_rows(anyelement) IS
-'Returns the rows of a kept table, named as NULL::hot_posts, that folds will change, as they will be; '
-'needs SELECT on it; a row that will be gone has NULL in its computed columns';
+'Returns the rows of a kept table, named as NULL::hot_posts, that folds will change, '
+'as they will be; needs SELECT on it; a row that will be gone has NULL in its computed columns';
 
 CREATE OR REPLACE FUNCTION _count_rows() RETURNS trigger
     AS 'MODULE_PATHNAME', 'cozi_count_rows'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _count_rows() IS
-'Counts, as a statement trigger on a source, what a statement has changed; put there by create_board()';
+'Counts, as a statement trigger on a source, what a statement has changed; '
+'put there by create_board()';
 
 CREATE OR REPLACE FUNCTION _kept_ddl() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_kept_ddl'
@@ -151,15 +156,18 @@ COMMENT ON FUNCTION _kept_dropped() IS
 'Forgets a kept table whose source was dropped, and refuses to drop a part of one by itself';
 
 CREATE EVENT TRIGGER cozi_kept_ddl ON ddl_command_end EXECUTE FUNCTION _kept_ddl();
-COMMENT ON EVENT TRIGGER cozi_kept_ddl IS 'Keeps kept tables in step with the tables that they count';
+COMMENT ON EVENT TRIGGER cozi_kept_ddl IS
+'Keeps kept tables in step with the tables that they count';
 
 CREATE EVENT TRIGGER cozi_kept_dropped ON sql_drop EXECUTE FUNCTION _kept_dropped();
-COMMENT ON EVENT TRIGGER cozi_kept_dropped IS 'Keeps kept tables in step with the tables that they count';
+COMMENT ON EVENT TRIGGER cozi_kept_dropped IS
+'Keeps kept tables in step with the tables that they count';
 
 CREATE OR REPLACE FUNCTION fold(board regclass = NULL, max_rows int = NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_fold'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION fold(regclass, int) IS
-'Moves what is pending into a kept table, and returns the rows of the delta that went; waits for a fold '
-'under way, and makes others wait until the end of the transaction; refused before PREPARE TRANSACTION; '
+'Moves what is pending into a kept table, and returns the rows of the delta that went; '
+'waits for a fold under way, and makes others wait until the end of the transaction; '
+'refused before PREPARE TRANSACTION; '
 'NULL board: every kept table that the caller owns; NULL max_rows: whatever is due';

@@ -80,7 +80,8 @@ int64
 cozi_kept_asides(const Kept *kept, char **example)
 {
 	Relation	rel = table_open(cozi_table("kept_aside"), AccessShareLock);
-	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_aside_kept"), kept->id, GetActiveSnapshot());
+	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_aside_kept"), kept->id,
+									  GetActiveSnapshot());
 	HeapTuple	tuple;
 	int64		n = 0;
 

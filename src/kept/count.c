@@ -171,7 +171,7 @@ flush(Batch *batch)
 }
 
 static void
-add(Batch *batch, KeptKey *key, const KeptRow *row, int times)
+add_row(Batch *batch, KeptKey *key, const KeptRow *row, int times)
 {
 	KeptGroup  *group;
 	MemoryContext caller;
@@ -212,7 +212,7 @@ add_in_array(Batch *batch, KeptKey *key, Datum array, const KeptRow *row, int ti
 				continue;
 			(void) cozi_kept_group(batch->elements, &element, true);
 		}
-		add(batch, key, row, times);
+		add_row(batch, key, row, times);
 	}
 }
 
@@ -255,7 +255,7 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 	}
 	if (!kept_has(batch->kept, KEPT_SCOPE))
 	{
-		add(batch, &key, &row, times);
+		add_row(batch, &key, &row, times);
 		return;
 	}
 	if (!get_column(batch, slot, KEPT_SCOPE, &value))
@@ -265,7 +265,7 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 	else
 	{
 		key.scope = cozi_kept_key_text(&batch->columns[KEPT_SCOPE].key, value);
-		add(batch, &key, &row, times);
+		add_row(batch, &key, &row, times);
 	}
 }
 
@@ -328,7 +328,8 @@ warn_not_counted(const Kept *kept, Relation rel)
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("votes in \"%s\" are not counted by one of its boards",
 					RelationGetRelationName(rel)),
-			 errdetail("A column or a part of the board was changed while event triggers were off."),
+			 errdetail("A column or a part of the board was changed"
+					   " while event triggers were off."),
 			 errhint("Drop the board with cozi.drop_board() and create it again.")));
 }
 
@@ -386,8 +387,8 @@ warn_without_kept(Relation rel)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("rows of \"%s\" are counted by no board", RelationGetRelationName(rel)),
 			 errdetail("Its triggers are there, as after a dump of the schema alone."),
-			 errhint("Create the board again with cozi.create_board(), which takes over what is there,"
-					 " or drop the triggers cozi_count_*.")));
+			 errhint("Create the board again with cozi.create_board(),"
+					 " which takes over what is there, or drop the triggers cozi_count_*.")));
 }
 
 PG_FUNCTION_INFO_V1(cozi_count_rows);

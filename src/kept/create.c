@@ -105,7 +105,8 @@ cozi_kept_check_scope(const Kept *kept)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" of type %s cannot be the scope of a board",
 					NameStr(kept->columns[KEPT_SCOPE]), format_type_be(found.type)),
-			 errhint("It must be of a built-in type with an order, an enum, or an array of these.")));
+			 errhint("It must be of a built-in type with an order, an enum,"
+					 " or an array of these.")));
 }
 
 /* The source: a table that triggers can watch, with the caller its owner. */
@@ -127,7 +128,8 @@ cozi_kept_check_source(Oid source)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" is a partition or a child of another table", name),
-				 errhint("Create the board on the parent: it counts the votes of all its partitions.")));
+				 errhint("Create the board on the parent:"
+						 " it counts the votes of all its partitions.")));
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -214,6 +216,9 @@ computed_definitions(const Kept *kept)
 void
 cozi_kept_create_live(const Kept *kept, const char *name)
 {
+	Oid			beside = OidIsValid(kept->live) ? kept->live : kept->relation;
+	char	   *namespace = get_namespace_name(get_rel_namespace(beside));
+
 	cozi_run(cozi_statement("CREATE OR REPLACE VIEW {live} WITH (security_invoker = true) AS"
 							" SELECT {key}, {columns} FROM ("
 							"SELECT {key}, {columns}, false AS pending FROM {table}"
@@ -221,7 +226,7 @@ cozi_kept_create_live(const Kept *kept, const char *name)
 							" FROM {schema}._pending_rows(NULL::{table})) u"
 							" WHERE CASE WHEN pending THEN {first} IS NOT NULL ELSE ({key}) NOT IN"
 							" (SELECT {key} FROM {schema}._pending_rows(NULL::{table})) END",
-							"live", quote_qualified_identifier(get_namespace_name(get_rel_namespace(OidIsValid(kept->live) ? kept->live : kept->relation)), name),
+							"live", quote_qualified_identifier(namespace, name),
 							"table", cozi_qualified_name(kept->relation),
 							"schema", quote_identifier(get_namespace_name(cozi_schema())),
 							"key", cozi_kept_key_columns(kept),
@@ -240,7 +245,8 @@ cozi_kept_restore_live(const Kept *kept)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION, &saved);
+	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION,
+					 &saved);
 	cozi_kept_own_ddl = true;
 	PG_TRY();
 	{
@@ -256,35 +262,51 @@ cozi_kept_restore_live(const Kept *kept)
 }
 
 static void
+create_public(const Kept *kept, const char *table)
+{
+	bool		unlogged = get_rel_persistence(kept->source) == RELPERSISTENCE_UNLOGGED;
+
+	cozi_run(cozi_statement("CREATE {unlogged} TABLE {table} ({scope}{item}{computed}"
+							"PRIMARY KEY ({key})) WITH (fillfactor = 90)",
+							"unlogged", unlogged ? "UNLOGGED" : "",
+							"table", table,
+							"scope", column_definition(kept, KEPT_SCOPE, "scope"),
+							"item", column_definition(kept, KEPT_ITEM, "item"),
+							"computed", computed_definitions(kept),
+							"key", cozi_kept_key_columns(kept), NULL), SPI_OK_UTILITY);
+}
+
+static void
+create_order(const Kept *kept, const char *table, const char *name)
+{
+	char	   *index = psprintf("%s_%s_idx", name, kept->kind->order);
+
+	cozi_run(cozi_statement("CREATE INDEX IF NOT EXISTS {index} ON {table}"
+							" ({scope} {order} DESC, item DESC)",
+							"index", quote_identifier(index), "table", table,
+							"order", kept->kind->order,
+							"scope", kept_has(kept, KEPT_SCOPE) ? "scope," : "", NULL),
+			 SPI_OK_UTILITY);
+}
+
+static void
 create_relations(Kept *kept, const char *name, bool exists)
 {
 	Oid			namespace = get_rel_namespace(kept->source);
 	char	   *table = quote_qualified_identifier(get_namespace_name(namespace), name);
 	char	   *live = psprintf("%s_live", name);
+	char	   *comment = psprintf("%s of %s, kept by cozi", kept->kind->name,
+								   get_rel_name(kept->source));
 
 	if (!exists)
-		cozi_run(cozi_statement("CREATE {unlogged} TABLE {table} ({scope}{item}{computed}"
-								"PRIMARY KEY ({key})) WITH (fillfactor = 90)",
-								"unlogged", get_rel_persistence(kept->source) == RELPERSISTENCE_UNLOGGED ? "UNLOGGED" : "",
-								"table", table,
-								"scope", column_definition(kept, KEPT_SCOPE, "scope"),
-								"item", column_definition(kept, KEPT_ITEM, "item"),
-								"computed", computed_definitions(kept),
-								"key", cozi_kept_key_columns(kept), NULL), SPI_OK_UTILITY);
+		create_public(kept, table);
 	kept->relation = get_relname_relid(name, namespace);
 	if (kept->kind->order != NULL)
-		cozi_run(cozi_statement("CREATE INDEX IF NOT EXISTS {index} ON {table}"
-								" ({scope} {order} DESC, item DESC)",
-								"index", quote_identifier(psprintf("%s_%s_idx", name, kept->kind->order)),
-								"table", table, "order", kept->kind->order,
-								"scope", kept_has(kept, KEPT_SCOPE) ? "scope," : "", NULL),
-				 SPI_OK_UTILITY);
+		create_order(kept, table, name);
 	cozi_kept_create_live(kept, live);
 	kept->live = get_relname_relid(live, namespace);
 	cozi_run(cozi_statement("COMMENT ON TABLE {table} IS {text}", "table", table,
-							"text", quote_literal_cstr(psprintf("%s of %s, kept by cozi", kept->kind->name,
-																get_rel_name(kept->source))), NULL),
-			 SPI_OK_UTILITY);
+							"text", quote_literal_cstr(comment), NULL), SPI_OK_UTILITY);
 	cozi_run(cozi_statement("COMMENT ON VIEW {live} IS"
 							" 'the table with what is pending added: exact now'",
 							"live", cozi_qualified_name(kept->live), NULL), SPI_OK_UTILITY);

@@ -83,14 +83,16 @@ column_dropped(const Kept *kept, const Dropped *column)
 		return;
 	if (!column->original)
 	{
-		cozi_kept_set_broken(kept, psprintf("column \"%s\" of its source was dropped", column->name));
+		cozi_kept_set_broken(kept, psprintf("column \"%s\" of its source was dropped",
+											column->name));
 		return;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("cannot drop column \"%s\" because %s \"%s\" counts by it", column->name,
 					kept->kind->name, get_rel_name(kept->relation)),
-			 errhint("Drop the %s first with cozi.drop_%s().", kept->kind->name, kept->kind->name)));
+			 errhint("Drop the %s first with cozi.drop_%s().", kept->kind->name,
+					 kept->kind->name)));
 }
 
 /* The parts of one kept table among what was dropped. */
@@ -133,7 +135,8 @@ static void
 trigger_dropped(const Dropped *trigger)
 {
 	Oid			namespace = get_namespace_oid(trigger->schema, true);
-	Oid			relid = OidIsValid(namespace) ? get_relname_relid(trigger->relation, namespace) : InvalidOid;
+	Oid			relid = OidIsValid(namespace) ?
+	get_relname_relid(trigger->relation, namespace) : InvalidOid;
 	ListCell   *lc;
 
 	if (!OidIsValid(relid))

@@ -205,6 +205,13 @@ limit_handler(void)
 	SetLatch(MyLatch);
 }
 
+/* Has the fold that was under way outlived its time limit? */
+bool
+cozi_kept_limit_exceeded(void)
+{
+	return limit_exceeded != 0;
+}
+
 static void
 set_limit(int milliseconds)
 {
@@ -415,6 +422,15 @@ cozi_fold(PG_FUNCTION_ARGS)
 
 		if (!may_fold(kept))
 			continue;
+
+		/*
+		 * code of another owner is the worker's, which nobody misses if it
+		 * dies
+		 */
+		if (PG_ARGISNULL(0) && cozi_preloaded() &&
+			cozi_relation_owner(kept->relation) != GetUserId() &&
+			cozi_kept_foreign_code(kept->relation) != NULL)
+			continue;
 		folded += cozi_kept_fold_safely(kept->id, max_rows, 0, FOLD_BY_CALL,
 										PG_ARGISNULL(0) ? FOLD_TIME_LIMIT : 0, &failure);
 		if (failure != NULL)
@@ -440,7 +456,8 @@ at_transaction_end(XactEvent event, void *arg)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has folded a board"),
-						 errdetail("Nobody else could fold it until the transaction is finished.")));
+						 errdetail("Nobody else could fold it"
+								   " until the transaction is finished.")));
 			return;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:

@@ -92,8 +92,9 @@ at_commit(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (touched != NIL && XactIsoLevel == XACT_READ_COMMITTED && !XactReadOnly &&
-				!cozi_kept_restoring() && !cozi_kept_worker_runs())
+			/* whatever the isolation level, a worker is asked for */
+			if (touched != NIL && !cozi_kept_restoring() && !cozi_kept_worker_runs() &&
+				XactIsoLevel == XACT_READ_COMMITTED && !XactReadOnly)
 				fold_touched();
 			return;
 		case XACT_EVENT_COMMIT:

@@ -168,7 +168,8 @@ follow_owner(Kept *kept)
 	if (code != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("\"%s\" cannot change its owner: code of the present owner is on its %s \"%s\"",
+				 errmsg("\"%s\" cannot change its owner:"
+						" code of the present owner is on its %s \"%s\"",
 						get_rel_name(kept->source), kept->kind->name, get_rel_name(kept->relation)),
 				 errdetail("It would be handed over, and run with the rights of the new owner."),
 				 errhint("Run %s first.", code)));
@@ -195,7 +196,8 @@ follow_persistence(const Kept *kept)
 	{
 		cozi_run(cozi_statement("ALTER TABLE {table} SET {persistence}",
 								"table", cozi_qualified_name(kept->relation),
-								"persistence", unlogged ? "UNLOGGED" : "LOGGED", NULL), SPI_OK_UTILITY);
+								"persistence", unlogged ? "UNLOGGED" : "LOGGED", NULL),
+				 SPI_OK_UTILITY);
 	}
 	PG_FINALLY();
 	{
@@ -302,7 +304,8 @@ cozi_kept_source_changed(Kept *kept, Oid relid, const CollectedCommand * command
 			follow_rename(kept, stmt);
 	}
 	else if (relid != kept->source &&
-			 (IsA(command->parsetree, CreateStmt) || IsA(command->parsetree, CreateForeignTableStmt)))
+			 (IsA(command->parsetree, CreateStmt) ||
+			  IsA(command->parsetree, CreateForeignTableStmt)))
 		entered(kept, relid);
 }
 

@@ -308,6 +308,7 @@ extern void cozi_kept_accept(Kept *kept);
 extern int64 cozi_kept_fold(Kept *kept, int64 max_rows);
 extern int64 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval,
 								   KeptFoldMode mode, int time_limit, char **failure);
+extern bool cozi_kept_limit_exceeded(void);
 extern void cozi_kept_fold_at_commit(const Kept *kept, int64 appended);
 extern bool cozi_kept_worker_runs(void);
 extern void cozi_kept_fold_init(void);

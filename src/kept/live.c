@@ -62,6 +62,7 @@ visible_rows(const Kept *kept, KeptPublicRow *rows, int n)
 {
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
 	int			nvisible = 0;
+	char	   *sql;
 	Datum		arrays[KEPT_MAX_COLUMNS + 2];
 
 	if (n == 0 || check_enable_rls(kept->relation, InvalidOid, false) != RLS_ENABLED)
@@ -69,18 +70,19 @@ visible_rows(const Kept *kept, KeptPublicRow *rows, int n)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_kept_arrays(kept, rows, n, arrays);
-	if (SPI_execute_with_args(cozi_statement(
-											 "SELECT g.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
-											 " WITH ORDINALITY g (scope, item, n)"
-											 " JOIN {table} b ON {match} b.item OPERATOR(pg_catalog.=) g.item::{item}"
-											 " ORDER BY n",
-											 "table", cozi_qualified_name(kept->relation),
-											 "item", cozi_kept_column_type(kept->relation, "item"),
-											 "match", scoped ?
-											 psprintf("b.scope OPERATOR(pg_catalog.=) g.scope::%s AND",
-													  cozi_kept_column_type(kept->relation, "scope")) : "",
-											 NULL),
-							  2, cozi_kept_array_types(kept), arrays, NULL, true, 0) != SPI_OK_SELECT)
+	sql = cozi_statement("SELECT g.n FROM"
+						 " ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+						 " WITH ORDINALITY g (scope, item, n)"
+						 " JOIN {table} b ON {match}"
+						 " b.item OPERATOR(pg_catalog.=) g.item::{item} ORDER BY n",
+						 "table", cozi_qualified_name(kept->relation),
+						 "item", cozi_kept_column_type(kept->relation, "item"),
+						 "match", scoped ?
+						 psprintf("b.scope OPERATOR(pg_catalog.=) g.scope::%s AND",
+								  cozi_kept_column_type(kept->relation, "scope")) : "",
+						 NULL);
+	if (SPI_execute_with_args(sql, 2, cozi_kept_array_types(kept), arrays, NULL, true,
+							  0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read \"%s\"", get_rel_name(kept->relation));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -139,7 +141,8 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 	if (cozi_kept_misfit(&kept) != NULL)
 		return (Datum) 0;
 
-	rows = cozi_kept_pending_rows(&kept, &n, GetActiveSnapshot(), GetCurrentStatementStartTimestamp());
+	rows = cozi_kept_pending_rows(&kept, &n, GetActiveSnapshot(),
+								  GetCurrentStatementStartTimestamp());
 	n = visible_rows(&kept, rows, n);
 	desc = rsinfo->setDesc;
 	level = cozi_kept_plain_settings();

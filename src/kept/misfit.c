@@ -332,6 +332,7 @@ cozi_kept_handed_over(const Kept *kept)
 {
 	Relation	rel = relation_open(kept->relation, AccessShareLock);
 	char	   *found = misfit_code(kept, rel);
+	List	   *functions;
 
 	if (found == NULL)
 		found = cozi_kept_foreign_code(kept->relation);
@@ -346,15 +347,18 @@ cozi_kept_handed_over(const Kept *kept)
 					F_OIDEQ, ObjectIdGetDatum(kept->relation));
 		scan = systable_beginscan(policies, PolicyPolrelidPolnameIndexId, true, NULL, 1, &key);
 		if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-			found = psprintf("DROP POLICY %s ON %s",
-							 quote_identifier(NameStr(((Form_pg_policy) GETSTRUCT(tuple))->polname)),
+		{
+			Form_pg_policy policy = (Form_pg_policy) GETSTRUCT(tuple);
+
+			found = psprintf("DROP POLICY %s ON %s", quote_identifier(NameStr(policy->polname)),
 							 cozi_qualified_name(kept->relation));
+		}
 		systable_endscan(scan);
 		table_close(policies, AccessShareLock);
 	}
-	if (found == NULL && cozi_kept_relationships(kept->relation) != NIL)
-		found = psprintf("DROP FUNCTION %s",
-						 format_procedure_qualified(linitial_oid(cozi_kept_relationships(kept->relation))));
+	functions = cozi_kept_relationships(kept->relation);
+	if (found == NULL && functions != NIL)
+		found = psprintf("DROP FUNCTION %s", format_procedure_qualified(linitial_oid(functions)));
 	relation_close(rel, AccessShareLock);
 	return found;
 }

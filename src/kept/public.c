@@ -158,7 +158,8 @@ write_statement(const Kept *kept, bool deletes)
 		appendStringInfo(&sets, "%s%s = EXCLUDED.%s", i > 0 ? ", " : "",
 						 kept->kind->names[i], kept->kind->names[i]);
 	return cozi_statement(deletes ?
-						  "DELETE FROM {table} b USING {rows} WHERE {match} b.item = g.item::{item}" :
+						  "DELETE FROM {table} b USING {rows}"
+						  " WHERE {match} b.item = g.item::{item}" :
 						  "INSERT INTO {table} ({key}, {columns})"
 						  " SELECT {scope} g.item::{item}, {columns} FROM {rows} ORDER BY {order}"
 						  " ON CONFLICT ({key}) DO UPDATE SET {sets}",
@@ -223,7 +224,8 @@ static void
 write_rows(const Kept *kept, const KeptPublicRow *rows, int n, bool was_empty)
 {
 	/* a handful of rows, each by its key: whatever the statistics say */
-	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit"};
+	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan",
+	"jit"};
 	KeptPublicRow *some = palloc_extended(Max(n, 1) * sizeof(KeptPublicRow), MCXT_ALLOC_HUGE);
 	CoziSavedUser saved;
 	int			nsome;

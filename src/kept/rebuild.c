@@ -113,7 +113,8 @@ cozi_kept_source_query(const Kept *kept, const char *condition)
 						  " FROM {source} v{join} WHERE {item} IS NOT NULL{given}) v"
 						  " WHERE value <> 0 AND {finite} {condition}",
 						  "scope", scope, "item", source_column(kept, KEPT_ITEM),
-						  "value", kept_has(kept, KEPT_VALUE) ? source_column(kept, KEPT_VALUE) : "1",
+						  "value", kept_has(kept, KEPT_VALUE) ?
+						  source_column(kept, KEPT_VALUE) : "1",
 						  "at", instant_expression(kept),
 						  "source", cozi_qualified_name(kept->source),
 						  "join", join, "given", given,

@@ -71,22 +71,26 @@ void
 cozi_kept_create_relationship(const Kept *kept, Oid relid)
 {
 	char	   *key = primary_key(relid);
+	char	   *namespace;
+	char	   *body;
 
 	if (key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("\"%s\" has no primary key", get_rel_name(relid)),
 				 errhint("Add the primary key that the items refer to.")));
-	cozi_run(cozi_statement("CREATE OR REPLACE FUNCTION {schema}.{name}({table}) RETURNS SETOF {item_table}"
+	namespace = get_namespace_name(get_rel_namespace(kept->relation));
+	body = cozi_statement(RELATIONSHIP "{item_table} p WHERE p.{key} = $1.item",
+						  "item_table", cozi_qualified_name(relid),
+						  "key", quote_identifier(key), NULL);
+	cozi_run(cozi_statement("CREATE OR REPLACE FUNCTION {schema}.{name}({table})"
+							" RETURNS SETOF {item_table}"
 							" LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS {body}",
-							"schema", quote_identifier(get_namespace_name(get_rel_namespace(kept->relation))),
+							"schema", quote_identifier(namespace),
 							"name", quote_identifier(get_rel_name(relid)),
 							"table", cozi_qualified_name(kept->relation),
 							"item_table", cozi_qualified_name(relid),
-							"body", quote_literal_cstr(cozi_statement(RELATIONSHIP "{item_table} p WHERE p.{key} = $1.item",
-																	  "item_table", cozi_qualified_name(relid),
-																	  "key", quote_identifier(key), NULL)),
-							NULL), SPI_OK_UTILITY);
+							"body", quote_literal_cstr(body), NULL), SPI_OK_UTILITY);
 }
 
 /* Those functions: they begin in the same way, and take a row of the table. */

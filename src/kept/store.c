@@ -446,7 +446,8 @@ cozi_kept_count(const Kept *kept, KeptCounts *counts)
 	KeptStore  *store = cozi_kept_open(kept, false);
 	TupleDesc	desc = RelationGetDescr(store->delta);
 	TimestampTz now = GetCurrentTimestamp();
-	SysScanDesc scan = cozi_kept_scan(store->delta, store->delta_index, kept->id, GetActiveSnapshot());
+	SysScanDesc scan = cozi_kept_scan(store->delta, store->delta_index, kept->id,
+									  GetActiveSnapshot());
 	HeapTuple	tuple;
 
 	memset(counts, 0, sizeof(KeptCounts));

@@ -94,7 +94,7 @@ cozi_kept_unwatched(Oid source)
 
 	foreach(lc, find_all_inheritors(source, NoLock, NULL))
 		if (!cozi_kept_is_watched(lfirst_oid(lc)))
-			return lfirst_oid(lc);
+		return lfirst_oid(lc);
 	return InvalidOid;
 }
 
@@ -155,7 +155,8 @@ refuse_foreign(Oid source, Oid partition)
 			 errmsg("\"%s\" has a foreign partition, \"%s\"",
 					get_rel_name(source), get_rel_name(partition)),
 			 errdetail("Rows written on the other server would not be counted."),
-			 errhint("Create one board on each shard and merge their heats with cozi.heat_merge().")));
+			 errhint("Create one board on each shard"
+					 " and merge their heats with cozi.heat_merge().")));
 }
 
 /*

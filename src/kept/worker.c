@@ -27,10 +27,12 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -50,6 +52,7 @@
 									 * failure */
 #define RETRY_FIRST		1000000 /* microseconds: a kept table that fails */
 #define RETRY_LAST		60000000
+#define CULPRIT_PAUSE	600000000
 
 typedef struct Slot
 {
@@ -58,10 +61,19 @@ typedef struct Slot
 	pg_atomic_uint64 sign;		/* when it was asked for, or last seen alive */
 } Slot;
 
+/* A kept table in whose fold a worker died: code of its owner cannot be canceled. */
+typedef struct Culprit
+{
+	pg_atomic_uint32 database;
+	pg_atomic_uint32 id;
+	pg_atomic_uint64 until;		/* it is left alone until then */
+}			Culprit;
+
 typedef struct FoldWorkers
 {
 	CoziShmemHeader header;
 	Slot		slots[WORKERS];
+	Culprit		culprits[WORKERS];
 	pg_atomic_uint64 failed_at; /* a worker could not be had, or died */
 } FoldWorkers;
 
@@ -75,6 +87,7 @@ typedef struct Pause
 
 static HTAB *pauses = NULL;
 static bool leaving = false;
+static int32 folding = 0;		/* the kept table whose fold is under way */
 
 static Size
 workers_size(void)
@@ -92,13 +105,16 @@ workers_init(CoziShmemHeader *area)
 		pg_atomic_init_u32(&workers->slots[i].database, InvalidOid);
 		pg_atomic_init_u32(&workers->slots[i].pid, 0);
 		pg_atomic_init_u64(&workers->slots[i].sign, 0);
+		pg_atomic_init_u32(&workers->culprits[i].database, InvalidOid);
+		pg_atomic_init_u32(&workers->culprits[i].id, 0);
+		pg_atomic_init_u64(&workers->culprits[i].until, 0);
 	}
 	pg_atomic_init_u64(&workers->failed_at, 0);
 }
 
 static CoziShmem workers_shmem = {
 	.name = "cozi fold workers",
-	.layout = 2,
+	.layout = 3,
 	.size = workers_size,
 	.init = workers_init,
 };
@@ -213,6 +229,37 @@ cozi_kept_worker_runs(void)
 	return false;
 }
 
+static Culprit *
+find_culprit(FoldWorkers *workers, Oid database, int32 id)
+{
+	uint64		now = (uint64) GetCurrentTimestamp();
+
+	for (int i = 0; i < WORKERS; i++)
+	{
+		Culprit    *each = &workers->culprits[i];
+
+		if (pg_atomic_read_u32(&each->database) == database &&
+			pg_atomic_read_u32(&each->id) == (uint32) id &&
+			pg_atomic_read_u64(&each->until) > now)
+			return each;
+	}
+	return NULL;
+}
+
+/* Remember it, in the place that is free the longest. */
+static void
+add_culprit(FoldWorkers *workers, Oid database, int32 id)
+{
+	Culprit    *place = &workers->culprits[0];
+
+	for (int i = 1; i < WORKERS; i++)
+		if (pg_atomic_read_u64(&workers->culprits[i].until) < pg_atomic_read_u64(&place->until))
+			place = &workers->culprits[i];
+	pg_atomic_write_u32(&place->database, database);
+	pg_atomic_write_u32(&place->id, (uint32) id);
+	pg_atomic_write_u64(&place->until, (uint64) GetCurrentTimestamp() + CULPRIT_PAUSE);
+}
+
 static void
 worker_exits(int code, Datum database)
 {
@@ -221,6 +268,8 @@ worker_exits(int code, Datum database)
 
 	if (code != 0)
 		pg_atomic_write_u64(&workers->failed_at, (uint64) GetCurrentTimestamp());
+	if (code != 0 && folding != 0 && cozi_kept_limit_exceeded())
+		add_culprit(workers, DatumGetObjectId(database), folding);
 	if (slot != NULL && pg_atomic_read_u32(&slot->pid) == (uint32) MyProcPid)
 		free_slot(slot, DatumGetObjectId(database));
 }
@@ -241,6 +290,21 @@ give_sign(Oid database)
 	pg_atomic_write_u32(&slot->pid, (uint32) MyProcPid);
 }
 
+/* Say so in the views; in a transaction. */
+static void
+note_culprit(int32 id)
+{
+	KeptLocal	local;
+	Kept		kept;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (cozi_kept_by_id(id, &kept) && cozi_kept_local(id, &local) && local.stalled_since == 0)
+		cozi_kept_note(&kept, GetCurrentTimestamp(),
+					   "a function of its owner does not end, nor can it be canceled."
+					   " Drop the index that calls it, then call cozi.fold().");
+	PopActiveSnapshot();
+}
+
 /* Fold one kept table, unless it has failed a moment ago. */
 static int64
 fold_one(int32 id)
@@ -248,11 +312,19 @@ fold_one(int32 id)
 	char	   *failure = NULL;
 	TimestampTz now = GetCurrentTimestamp();
 	Pause	   *pause = hash_search(pauses, &id, HASH_FIND, NULL);
+	FoldWorkers *workers = (FoldWorkers *) cozi_shmem_attach(&workers_shmem, false);
 	int64		folded;
 
 	if (pause != NULL && now < pause->until)
 		return 0;
 	StartTransactionCommand();
+	if (find_culprit(workers, MyDatabaseId, id) != NULL)
+	{
+		note_culprit(id);
+		CommitTransactionCommand();
+		return 0;
+	}
+	folding = id;
 	folded = cozi_kept_fold_safely(id, WORKER_ROWS, WORKER_PAUSE * 1000, FOLD_BY_WORKER,
 								   WORKER_LIMIT, &failure);
 	if (failure != NULL)
@@ -266,33 +338,70 @@ fold_one(int32 id)
 	else if (pause != NULL)
 		(void) hash_search(pauses, &id, HASH_REMOVE, NULL);
 	CommitTransactionCommand();
+	folding = 0;
 	pgstat_report_stat(true);
 	return folded;
 }
 
-/* Fold every kept table once. */
+/* Those whose public table calls no code of their owner, or the others. */
+static int64
+fold_some(Oid database, List *list, bool foreign)
+{
+	ListCell   *lc;
+	int64		folded = 0;
+
+	foreach(lc, list)
+	{
+		Kept	   *kept = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if ((kept->adopted && kept->owner == InvalidOid) == foreign)
+		{
+			give_sign(database);
+			folded += fold_one(kept->id);
+		}
+	}
+	return folded;
+}
+
+/* All kept tables.  owner is not used here: invalid marks foreign code. */
+static List *
+list_all(MemoryContext context)
+{
+	MemoryContext caller;
+	List	   *list;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	caller = MemoryContextSwitchTo(context);
+	list = cozi_kept_all();
+	foreach(lc, list)
+	{
+		Kept	   *kept = lfirst(lc);
+
+		if (kept->adopted && ConditionalLockRelationOid(kept->relation, AccessShareLock) &&
+			get_rel_name(kept->relation) != NULL &&
+			cozi_kept_foreign_code(kept->relation) != NULL)
+			kept->owner = InvalidOid;
+	}
+	MemoryContextSwitchTo(caller);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return list;
+}
+
+/* Fold every kept table once, those with code of their owner last. */
 static int64
 fold_all(Oid database)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "cozi fold worker",
 												  ALLOCSET_DEFAULT_SIZES);
-	List	   *list;
-	ListCell   *lc;
-	int64		folded = 0;
+	List	   *list = list_all(context);
+	int64		folded;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
-	list = cozi_kept_all();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-
-	foreach(lc, list)
-	{
-		CHECK_FOR_INTERRUPTS();
-		give_sign(database);
-		folded += fold_one(((Kept *) lfirst(lc))->id);
-	}
+	folded = fold_some(database, list, false);
+	folded += fold_some(database, list, true);
 	MemoryContextDelete(context);
 	return folded;
 }

@@ -2,9 +2,8 @@
  * kept/write.c
  *		Writing the list of kept tables, as the owner of the extension.
  *
- * The law: whoever changes the list tells all sessions, which a trigger on
- * cozi.kept does, and does so under a lock that keeps writers of the source out
- * wherever the change is one of what they count.
+ * The law: a change of the list reaches all sessions, by a trigger on cozi.kept;
+ * a change of what is counted is made under a lock that keeps writers out.
  */
 #include "postgres.h"
 
@@ -45,7 +44,8 @@ execute(const char *template, int nargs, Oid *types, Datum *values, const char *
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION, &saved);
+	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION,
+					 &saved);
 	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) < 0)
 		elog(ERROR, "could not execute: %s", sql);
 	cozi_restore_user(&saved);
@@ -182,7 +182,8 @@ void
 cozi_kept_set_broken(const Kept *kept, const char *reason)
 {
 	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(kept->id), reason ? CStringGetTextDatum(reason) : (Datum) 0};
+	Datum		values[] = {Int32GetDatum(kept->id),
+	reason ? CStringGetTextDatum(reason) : (Datum) 0};
 
 	execute("UPDATE {schema}.kept SET broken = $2 WHERE id = $1"
 			" AND broken IS DISTINCT FROM $2",

@@ -21,7 +21,7 @@ INSERT INTO public_writes VALUES
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
-    ('kept_local', 'what holds in this database alone: OIDs, and when a kept table was last folded'),
+    ('kept_local', 'what holds in this database alone: OIDs, and the last fold'),
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
     ('snapshot.*', 'counters of this server, by its own identifiers');

@@ -79,7 +79,7 @@ CREATE INDEX spy ON app.hot (app.spy(ups));
 SELECT throws_ok($$CREATE TRIGGER spy BEFORE INSERT ON app.hot FOR EACH ROW EXECUTE FUNCTION cozi._count_rows()$$, '0A000', NULL,
     'a trigger on a board is refused');
 RESET ROLE;
-SELECT lives_ok('SELECT cozi.fold()', 'a superuser folds a board with an index function of its owner');
+SELECT lives_ok($$SELECT cozi.fold('app.hot')$$, 'a superuser folds a board with an index function of its owner');
 SELECT is((SELECT last_error FROM cozi.boards WHERE board = 'app.hot'::regclass), NULL, 'the index function ran as the owner of the board');
 SET ROLE board_owner;
 CREATE OR REPLACE FUNCTION app.spy(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
@@ -88,7 +88,7 @@ RESET ROLE;
 SET ROLE board_voter;
 INSERT INTO app.votes (post) VALUES (4);
 RESET ROLE;
-SELECT lives_ok('SELECT cozi.fold()', 'an index function that fails fails no fold of others');
+SELECT lives_ok($$SELECT cozi.fold('app.hot')$$, 'an index function that fails fails no fold of others');
 SELECT matches((SELECT last_error FROM cozi.boards WHERE board = 'app.hot'::regclass), 'cannot set parameter "role"',
     'an index function cannot leave the restricted operation');
 DROP INDEX app.spy;

@@ -78,7 +78,7 @@ CREATE TRIGGER t AFTER INSERT ON kept_att.b2 FOR EACH STATEMENT EXECUTE FUNCTION
 SET session_replication_role = origin;
 INSERT INTO kept_att.v2 VALUES (2);
 INSERT INTO kept_att.v1 VALUES (3);
-SELECT cozi.fold() >= 0 AS folded;
+SELECT cozi.fold('kept_att.b2') >= 0 AND cozi.fold('kept_att.b1') >= 0 AS folded;
 SELECT board, state, last_error FROM cozi.boards WHERE board::text LIKE 'kept_att%' ORDER BY 1;
 SELECT item FROM kept_att.b1 ORDER BY item;
 DROP TRIGGER t ON kept_att.b2;
@@ -97,7 +97,7 @@ ALTER TABLE kept_att.v2 OWNER TO regress_kept_heir;
 CREATE INDEX b2_sql ON kept_att.b2 (kept_att.spy(downs));
 REASSIGN OWNED BY regress_kept_attacker TO regress_kept_heir;
 INSERT INTO kept_att.v2 VALUES (3);
-SELECT cozi.fold() >= 0 AS folded;
+SELECT cozi.fold('kept_att.b2') >= 0 AS folded;
 SELECT state, last_error FROM cozi.boards WHERE board = 'kept_att.b2'::regclass;
 DROP INDEX kept_att.b2_sql;
 DROP POLICY p ON kept_att.b2;

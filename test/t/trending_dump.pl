@@ -8,7 +8,8 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 'logical');
 $node->start;
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION cozi;
 	CREATE SCHEMA "My App";
 	CREATE TABLE "My App".votes (junk int, post int, voter int, value int, created_at timestamptz DEFAULT now(), tags text[]) PARTITION BY RANGE (post);
@@ -35,13 +36,25 @@ for my $format ([ 'plain', 'p' ], [ 'custom, four jobs', 'c' ])
 {
 	my ($name, $f) = @$format;
 	my $db = "restored_$f";
-	$node->command_ok([ 'pg_dump', '-F', $f, '-f', "$tmp/dump.$f", '-d', $node->connstr('postgres') ], "$name: dumped");
+	$node->command_ok(
+		[ 'pg_dump', '-F', $f, '-f', "$tmp/dump.$f", '-d', $node->connstr('postgres') ],
+		"$name: dumped");
 	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE template0");
-	$node->command_ok($f eq 'p' ? [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$tmp/dump.p", '-d', $node->connstr($db) ]
-		: [ 'pg_restore', '-j', '4', '-e', '-d', $node->connstr($db), "$tmp/dump.c" ], "$name: restored");
+	$node->command_ok(
+		$f eq 'p'
+		? [
+			'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f',
+			"$tmp/dump.p", '-d', $node->connstr($db)
+		  ]
+		: [ 'pg_restore', '-j', '4', '-e', '-d', $node->connstr($db), "$tmp/dump.c" ],
+		"$name: restored");
 	is(wrong($node, $db), 0, "$name: the board is as it was, pending and future votes too");
-	is($node->safe_psql($db, q{SELECT count(*), sum(pending) > 0 OR true, sum(future) FROM cozi.boards}), '2|t|2', "$name: the list of boards");
-	$node->safe_psql($db, q{
+	is( $node->safe_psql(
+			$db, q{SELECT count(*), sum(pending) > 0 OR true, sum(future) FROM cozi.boards}),
+		'2|t|2',
+		"$name: the list of boards");
+	$node->safe_psql(
+		$db, q{
 		INSERT INTO "My App".votes ("the post", voter, value, tags) VALUES (7, 3, 1, '{x,y}'), (70, 4, -1, '{y}');
 		DELETE FROM "My App".v1 WHERE voter % 3 = 0;
 		CREATE TABLE "My App".v3 PARTITION OF "My App".votes FOR VALUES FROM (1000) TO (2000);
@@ -52,7 +65,10 @@ for my $format ([ 'plain', 'p' ], [ 'custom, four jobs', 'c' ])
 	$node->safe_psql($db, 'SELECT cozi.fold()');
 	is(wrong($node, $db), 0, "$name: and folding");
 	$node->safe_psql($db, 'DROP TABLE "My App".votes');
-	is($node->safe_psql($db, q{SELECT count(*) FROM pg_class WHERE relnamespace = '"My App"'::regnamespace}), 0, "$name: and goes with its votes");
+	is( $node->safe_psql(
+			$db, q{SELECT count(*) FROM pg_class WHERE relnamespace = '"My App"'::regnamespace}),
+		0,
+		"$name: and goes with its votes");
 }
 
 # On a standby: live and top, to the vote
@@ -60,57 +76,90 @@ $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
-$node->safe_psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, value) SELECT 99, 10000 + g, 1 FROM generate_series(1, 500) g});
+$node->safe_psql('postgres',
+	q{INSERT INTO "My App".votes ("the post", voter, value) SELECT 99, 10000 + g, 1 FROM generate_series(1, 500) g}
+);
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
-is($standby->safe_psql('postgres', q{SELECT item, rank FROM cozi.top('"My App"."Hot"', 1)}), '99|1', 'top on a standby');
-is($standby->safe_psql('postgres', q{SELECT ups FROM "My App"."Hot_live" WHERE item = 99}),
-	$node->safe_psql('postgres', q{SELECT count(*) FROM "My App".votes WHERE "the post" = 99 AND value > 0}), 'the live view on a standby');
+is($standby->safe_psql('postgres', q{SELECT item, rank FROM cozi.top('"My App"."Hot"', 1)}),
+	'99|1', 'top on a standby');
+is( $standby->safe_psql('postgres', q{SELECT ups FROM "My App"."Hot_live" WHERE item = 99}),
+	$node->safe_psql(
+		'postgres', q{SELECT count(*) FROM "My App".votes WHERE "the post" = 99 AND value > 0}),
+	'the live view on a standby');
 $standby->promote;
-$standby->safe_psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (99, 1, 1)});
+$standby->safe_psql('postgres',
+	q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (99, 1, 1)});
 is(wrong($standby, 'postgres'), 0, 'and counts when promoted');
 $standby->stop;
 
 # A publication of all tables does not stop a fold
 $node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
-$node->safe_psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (98, 1, 1)});
-is($node->safe_psql('postgres', q{SELECT cozi.fold() >= 0; SELECT sum(pending) FROM cozi.boards}), "t\n0", 'a publication of all tables does not stop a fold');
+$node->safe_psql('postgres',
+	q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (98, 1, 1)});
+is( $node->safe_psql('postgres', q{SELECT cozi.fold() >= 0; SELECT sum(pending) FROM cozi.boards}),
+	"t\n0",
+	'a publication of all tables does not stop a fold');
 $node->safe_psql('postgres', 'DROP PUBLICATION everything');
 
 # Past the triggers: shown, and mended
-$node->safe_psql('postgres', q{SET session_replication_role = replica; INSERT INTO "My App".votes ("the post", voter, value) VALUES (3, 77777, 1)});
-is($node->safe_psql('postgres', q{SELECT item, true_ups - ups FROM cozi.verify_board('"My App"."Hot"')}), '3|1', 'what a replica applies shows in verify_board');
-$node->safe_psql('postgres', q{ALTER TABLE "My App".v1 DISABLE TRIGGER USER; INSERT INTO "My App".v1 ("the post", voter, value) VALUES (4, 1, 1); ALTER TABLE "My App".v1 ENABLE TRIGGER USER;});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}), 2, 'so does what disabled triggers miss');
+$node->safe_psql('postgres',
+	q{SET session_replication_role = replica; INSERT INTO "My App".votes ("the post", voter, value) VALUES (3, 77777, 1)}
+);
+is( $node->safe_psql(
+		'postgres', q{SELECT item, true_ups - ups FROM cozi.verify_board('"My App"."Hot"')}),
+	'3|1',
+	'what a replica applies shows in verify_board');
+$node->safe_psql('postgres',
+	q{ALTER TABLE "My App".v1 DISABLE TRIGGER USER; INSERT INTO "My App".v1 ("the post", voter, value) VALUES (4, 1, 1); ALTER TABLE "My App".v1 ENABLE TRIGGER USER;}
+);
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}),
+	2, 'so does what disabled triggers miss');
 $node->safe_psql('postgres', q{SELECT cozi.rebuild_board('"My App"."Hot"')});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}), 0, 'rebuild_board mends it');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}),
+	0, 'rebuild_board mends it');
 
 # A column renamed behind the event triggers' back: a warning, never a failed vote
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	ALTER EVENT TRIGGER cozi_kept_ddl DISABLE;
 	ALTER TABLE "My App".votes RENAME COLUMN value TO gone;
 	ALTER EVENT TRIGGER cozi_kept_ddl ENABLE;});
-my ($rc, $out, $err) = $node->psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, gone) VALUES (5, 1, 1)});
+my ($rc, $out, $err) =
+  $node->psql('postgres', q{INSERT INTO "My App".votes ("the post", voter, gone) VALUES (5, 1, 1)});
 is($rc, 0, 'the vote is cast');
 like($err, qr/WARNING:  votes in "votes" are not counted/, 'with a warning');
 $node->safe_psql('postgres', q{ALTER TABLE "My App".votes RENAME COLUMN gone TO value});
 
 # Progress and cancelling
-($rc, $out, $err) = $node->psql('postgres', q{
+($rc, $out, $err) = $node->psql(
+	'postgres', q{
 	CREATE TABLE many (post int, created_at timestamptz DEFAULT now());
 	INSERT INTO many SELECT g % 10 FROM generate_series(1, 2000000) g;
 	SELECT cozi.create_board('big', 'many', 'post');});
 like($err, qr/NOTICE:  board "big": 2000000 votes counted/, 'a fill shows how far it is');
-($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
+($rc, $out, $err) = $node->psql('postgres',
+	q{SET statement_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
 like($err, qr/canceling statement due to statement timeout/, 'and can be cancelled');
-is($node->safe_psql('postgres', q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.kept WHERE relation LIKE '%big2')}), 't|0', 'leaving nothing');
-($rc, $out, $err) = $node->psql('postgres', q{SET lock_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.kept WHERE relation LIKE '%big2')}
+	),
+	't|0',
+	'leaving nothing');
+($rc, $out, $err) = $node->psql('postgres',
+	q{SET lock_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
 is($rc, 0, 'no lock is in its way');
 {
 	my ($in, $o) = ("BEGIN; INSERT INTO many VALUES (1); SELECT 'voted';\n", '');
-	my $voter = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$o, IPC::Run::timeout(60));
+	my $voter = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
+		'<', \$in, '>', \$o, IPC::Run::timeout(60));
 	$voter->pump until $o =~ /voted/;
-	($rc, $out, $err) = $node->psql('postgres', q{SET lock_timeout = '200ms'; SELECT cozi.create_board('big3', 'many', 'post');});
-	like($err, qr/canceling statement due to lock timeout/, 'lock_timeout is honoured while a voter is under way');
+	($rc, $out, $err) = $node->psql('postgres',
+		q{SET lock_timeout = '200ms'; SELECT cozi.create_board('big3', 'many', 'post');});
+	like(
+		$err,
+		qr/canceling statement due to lock timeout/,
+		'lock_timeout is honoured while a voter is under way');
 	$in .= "COMMIT;\n\\q\n";
 	$voter->finish;
 }
@@ -118,35 +167,57 @@ is($rc, 0, 'no lock is in its way');
 # A virtual generated column is in no row that a trigger sees
 if ($node->safe_psql('postgres', 'SHOW server_version_num') >= 180000)
 {
-	($rc, $out, $err) = $node->psql('postgres', q{
+	($rc, $out, $err) = $node->psql(
+		'postgres', q{
 		CREATE TABLE virt (post int, kind text, created_at timestamptz, value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) VIRTUAL);
 		SELECT cozi.create_board('virt_board', 'virt', 'post', 'value');});
-	like($err, qr/virtual generated column.*HINT:  Make it a STORED generated column/s, 'a virtual generated column is refused');
+	like(
+		$err,
+		qr/virtual generated column.*HINT:  Make it a STORED generated column/s,
+		'a virtual generated column is refused');
 	$node->safe_psql('postgres', 'DROP TABLE virt');
 }
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE TABLE stored (post int, kind text, created_at timestamptz DEFAULT now(), value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) STORED);
 	SELECT cozi.create_board('stored_board', 'stored', 'post', 'value');
 	INSERT INTO stored (post, kind) VALUES (1, 'up'), (1, 'down'), (1, 'up');});
-is($node->safe_psql('postgres', 'SELECT ups, downs FROM stored_board_live'), '2|1', 'a stored one counts');
+is($node->safe_psql('postgres', 'SELECT ups, downs FROM stored_board_live'),
+	'2|1', 'a stored one counts');
 $node->safe_psql('postgres', 'DROP TABLE stored');
 
 # Out of the door
 ($rc, $out, $err) = $node->psql('postgres', 'DROP EXTENSION cozi');
-like($err, qr/cannot drop extension cozi because other objects depend on it/, 'DROP EXTENSION is refused while boards use it');
-$node->safe_psql('postgres', q{
+like(
+	$err,
+	qr/cannot drop extension cozi because other objects depend on it/,
+	'DROP EXTENSION is refused while boards use it');
+$node->safe_psql(
+	'postgres', q{
 	CREATE TABLE uses (id int, h float8 DEFAULT cozi.heat(1, '2026-01-01', '1 day'), CHECK (cozi.wilson_lower(id, 0) > -1));
 	CREATE INDEX ON uses (cozi.hot(id, 0, '2026-01-01 00:00+00'));
 	CREATE VIEW uses_view AS SELECT cozi.hot(id, 0, '2026-01-01 00:00+00') FROM uses;
 	CREATE POLICY p ON uses USING (cozi.hot(id, 0, '2026-01-01 00:00+00') > 0);
-	CREATE FUNCTION uses_fn() RETURNS float8 LANGUAGE sql RETURN cozi.heat(1, '2026-01-01', '1 day');});
+	CREATE FUNCTION uses_fn() RETURNS float8 LANGUAGE sql RETURN cozi.heat(1, '2026-01-01', '1 day');}
+);
 my $plan = $node->safe_psql('postgres', 'SELECT cozi.uninstall_plan()');
 like($plan, qr/drop_board\('"My App"\."Hot"'\)/, 'uninstall_plan names the boards');
 $node->safe_psql('postgres', $plan);
-is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_extension WHERE extname = 'cozi'}), 0, 'and its plan works');
-is($node->safe_psql('postgres', q{SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace IN ('public'::regnamespace, '"My App"'::regnamespace)}),
-	'many,uses,v1,v2,votes', 'leaving the user his tables');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'cozi%'}), 0, 'without our triggers');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('cozi')}), 0, 'and an empty schema');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_extension WHERE extname = 'cozi'}),
+	0, 'and its plan works');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace IN ('public'::regnamespace, '"My App"'::regnamespace)}
+	),
+	'many,uses,v1,v2,votes',
+	'leaving the user his tables');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'cozi%'}),
+	0, 'without our triggers');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('cozi')}
+	),
+	0,
+	'and an empty schema');
 $node->stop;
 done_testing();
