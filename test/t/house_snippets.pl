@@ -17,6 +17,7 @@
 #   <!-- sql        a block that runs and that a reader does not see, to "-->"
 #   <!-- $1: VALUE  what the parameter $1 of an application is from here on
 #   <!-- database NAME -->   the name of the page's database; else "app"
+#   <!-- needs NAME -->      an extension; on a server without it the page is skipped
 #
 # A page that creates the extension begins without it; the others begin with it.
 # The law: an error that the page does not show fails, and so does one that it
@@ -386,11 +387,26 @@ sub try_page
 		failed_programs(@blocks), refused_settings(@blocks));
 }
 
+# The extensions that a page needs and that this server has not.
+sub lacking
+{
+	my ($page) = @_;
+	return grep {
+		$node->safe_psql('template1',
+			"SELECT count(*) FROM pg_available_extensions WHERE name = '$_'") eq '0'
+	} slurp_file($page) =~ /^<!-- needs (\w+) -->$/mg;
+}
+
 foreach my $page (@pages)
 {
-	my @wrong = eval { try_page($page) };
-	push @wrong, $@ if $@;
-	is(join("\n", @wrong), '', "every snippet of $page runs, or fails as the page shows");
+	SKIP:
+	{
+		my ($extension) = lacking($page);
+		skip "no $extension in this server", 1 if $extension;
+		my @wrong = eval { try_page($page) };
+		push @wrong, $@ if $@;
+		is(join("\n", @wrong), '', "every snippet of $page runs, or fails as the page shows");
+	}
 
 	my @unknown = grep {
 		my $language = $_->{language};
