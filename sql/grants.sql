@@ -84,7 +84,9 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', '_histogram_add _histogram_merge _histogram_final histogram_minus'),
     ('pg_monitor', 'EXECUTE', 'histogram_pack histogram_unpack histogram_count'),
     ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets'),
-    ('pg_monitor', 'SELECT',  'policy_advisor'),
+    ('pg_monitor', 'SELECT',  'policy_advisor index_usage duplicate_indexes missing_fk_indexes'),
+    ('pg_monitor', 'SELECT',  'invalid_objects sequence_usage tables_without_key bloat'),
+    ('pg_monitor', 'EXECUTE', '_index_covers _index_verdict _sequence_position'),
     ('pg_monitor', 'EXECUTE', '_policy_facts _function_facts _tree_is_leakproof'),
     ('pg_monitor', 'EXECUTE', '_tree_reads_identity')
 )

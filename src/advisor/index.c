@@ -1,0 +1,208 @@
+/*
+ * advisor/index.c
+ *		Indexes that another index makes redundant, and where sequences stand.
+ *
+ * The law: nothing waits for a lock.  An index is judged by its row in
+ * pg_index; a sequence that another session has locked has no position.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "commands/sequence.h"
+#include "fmgr.h"
+#include "nodes/nodeFuncs.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "advisor/advisor.h"
+
+/* A row of pg_index, its variable part taken apart. */
+typedef struct IndexRow
+{
+	HeapTuple	tuple;
+	Form_pg_index form;
+	oidvector  *classes;
+	oidvector  *collations;
+	int2vector *options;
+	List	   *expressions;
+	Node	   *predicate;
+} IndexRow;
+
+static Datum
+attribute(HeapTuple tuple, AttrNumber number, bool *isnull)
+{
+	return SysCacheGetAttr(INDEXRELID, tuple, number, isnull);
+}
+
+static bool
+read_index(Oid indexid, IndexRow *index)
+{
+	bool		isnull;
+	Datum		tree;
+
+	memset(index, 0, sizeof(IndexRow));
+	index->tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
+	if (!HeapTupleIsValid(index->tuple))
+		return false;
+	index->form = (Form_pg_index) GETSTRUCT(index->tuple);
+	index->classes = (oidvector *) DatumGetPointer(attribute(index->tuple, Anum_pg_index_indclass,
+															 &isnull));
+	index->collations = (oidvector *) DatumGetPointer(attribute(index->tuple,
+																Anum_pg_index_indcollation, &isnull));
+	index->options = (int2vector *) DatumGetPointer(attribute(index->tuple,
+															  Anum_pg_index_indoption, &isnull));
+	tree = attribute(index->tuple, Anum_pg_index_indexprs, &isnull);
+	if (!isnull)
+		index->expressions = stringToNode(TextDatumGetCString(tree));
+	tree = attribute(index->tuple, Anum_pg_index_indpred, &isnull);
+	if (!isnull)
+		index->predicate = stringToNode(TextDatumGetCString(tree));
+	return true;
+}
+
+/* Are the first key columns of wide all those of narrow, in their order? */
+static bool
+same_keys(const IndexRow *wide, const IndexRow *narrow)
+{
+	int			expression = 0;
+
+	if (wide->form->indnkeyatts < narrow->form->indnkeyatts)
+		return false;
+	for (int i = 0; i < narrow->form->indnkeyatts; i++)
+	{
+		if (wide->form->indkey.values[i] != narrow->form->indkey.values[i] ||
+			wide->classes->values[i] != narrow->classes->values[i] ||
+			wide->collations->values[i] != narrow->collations->values[i] ||
+			wide->options->values[i] != narrow->options->values[i])
+			return false;
+		if (wide->form->indkey.values[i] == 0)
+		{
+			if (!equal(list_nth(wide->expressions, expression),
+					   list_nth(narrow->expressions, expression)))
+				return false;
+			expression++;
+		}
+	}
+	return true;
+}
+
+/* Has wide each column that narrow only stores? */
+static bool
+stores_same(const IndexRow *wide, const IndexRow *narrow)
+{
+	for (int i = narrow->form->indnkeyatts; i < narrow->form->indnatts; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < wide->form->indnatts; j++)
+			found = found || wide->form->indkey.values[j] == narrow->form->indkey.values[i];
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static Oid
+access_method(Oid indexid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(indexid));
+	Oid			am = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+		ReleaseSysCache(tuple);
+	}
+	return am;
+}
+
+static bool
+covers(const IndexRow *wide, const IndexRow *narrow)
+{
+	Oid			am = access_method(wide->form->indexrelid);
+	bool		same_length = wide->form->indnkeyatts == narrow->form->indnkeyatts;
+
+	if (wide->form->indrelid != narrow->form->indrelid || !wide->form->indisvalid ||
+		am != access_method(narrow->form->indexrelid) || !equal(wide->predicate, narrow->predicate))
+		return false;
+	/* only a btree serves a condition on its first columns as a shorter one */
+	if (!same_length && am != BTREE_AM_OID)
+		return false;
+
+	/*
+	 * what is unique says something that a longer or an ordinary index does
+	 * not
+	 */
+	if (narrow->form->indisunique &&
+		(!wide->form->indisunique || !same_length ||
+		 wide->form->indnullsnotdistinct != narrow->form->indnullsnotdistinct ||
+		 (narrow->form->indimmediate && !wide->form->indimmediate)))
+		return false;
+	return same_keys(wide, narrow) && stores_same(wide, narrow);
+}
+
+PG_FUNCTION_INFO_V1(cozi_index_covers);
+
+/* _index_covers(wide oid, narrow oid) -> boolean */
+Datum
+cozi_index_covers(PG_FUNCTION_ARGS)
+{
+	IndexRow	wide,
+				narrow;
+	bool		result = false;
+
+	if (!read_index(PG_GETARG_OID(0), &wide))
+		PG_RETURN_NULL();
+	if (read_index(PG_GETARG_OID(1), &narrow))
+	{
+		result = covers(&wide, &narrow);
+		ReleaseSysCache(narrow.tuple);
+	}
+	ReleaseSysCache(wide.tuple);
+	PG_RETURN_BOOL(result);
+}
+
+PG_FUNCTION_INFO_V1(cozi_sequence_position);
+
+/* _sequence_position(sequence oid) -> bigint: NULL when unused, locked or gone */
+Datum
+cozi_sequence_position(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	bool		used = false;
+	int64		position = 0;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		PG_RETURN_NULL();
+	if (get_rel_relkind(relid) == RELKIND_SEQUENCE)
+	{
+		Relation	rel = relation_open(relid, NoLock);
+		TableScanDesc scan = table_beginscan_compat(rel, GetActiveSnapshot(), 0, NULL);
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+		if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		{
+			bool		isnull;
+
+			position = DatumGetInt64(slot_getattr(slot, SEQ_COL_LASTVAL, &isnull));
+			used = DatumGetBool(slot_getattr(slot, SEQ_COL_CALLED, &isnull));
+		}
+		ExecDropSingleTupleTableSlot(slot);
+		table_endscan(scan);
+		relation_close(rel, NoLock);
+	}
+	UnlockRelationOid(relid, AccessShareLock);
+	if (!used)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(position);
+}
