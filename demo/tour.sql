@@ -4,3 +4,4 @@
 \ir tour/sharding.sql
 \ir tour/monitor.sql
 \ir tour/rls.sql
+\ir tour/advisor.sql

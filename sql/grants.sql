@@ -86,9 +86,11 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets'),
     ('pg_monitor', 'SELECT',  'policy_advisor index_usage duplicate_indexes missing_fk_indexes'),
     ('pg_monitor', 'SELECT',  'invalid_objects sequence_usage tables_without_key bloat'),
-    ('pg_monitor', 'EXECUTE', '_index_covers _index_verdict _sequence_position'),
-    ('pg_monitor', 'EXECUTE', '_policy_facts _function_facts _tree_is_leakproof'),
-    ('pg_monitor', 'EXECUTE', '_tree_reads_identity')
+    ('pg_monitor', 'SELECT',  'settings_advisor advice waivers _advice_seen'),
+    ('pg_monitor', 'EXECUTE', '_findings_of _index_covers _index_verdict _sequence_position'),
+    ('pg_monitor', 'EXECUTE', '_hba_lines advice_gate advice_new'),
+    ('owner', 'SELECT',  'advice policy_advisor'),
+    ('owner', 'EXECUTE', '_findings_of advice_gate')
 )
 SELECT l.grantee, l.privilege, n.name, m.object, m.classid, m.objid
 FROM list l

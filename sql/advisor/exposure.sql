@@ -99,7 +99,8 @@ SELECT CASE WHEN e.asks THEN 'warn' ELSE 'error' END AS level, 'view_bypasses_rl
               || CASE WHEN NOT e.readable THEN format('; %s cannot read the tables, so '
                   'security_invoker would close it', e.roles) ELSE '' END) AS evidence,
        CASE WHEN e.readable AND NOT e.in_policy
-           THEN format('ALTER VIEW %s SET (security_invoker = true)', e.name) END AS fix_sql
+           THEN format('ALTER VIEW %s SET (security_invoker = true)', e.name) END AS fix_sql,
+       NULL::text AS object
 FROM (SELECT x.*, EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = x.oid
     AND w.rulename = '_RETURN'
                             AND cozi._tree_reads_identity(w.ev_action)) AS asks
@@ -108,7 +109,8 @@ UNION ALL
 SELECT 'warn', 'matview_exposed', e.oid::regclass, NULL, e.roles, 'SELECT',
        format('%s holds rows of %s, and no policy bounds a materialized view', e.name, e.tables),
        CASE WHEN t.by_owner AND NOT e.in_policy THEN format('REVOKE SELECT ON %s FROM %s', e.name,
-           t.grantees) END
+           t.grantees) END,
+       NULL
 FROM exposed e LEFT JOIN takers t ON t.relation = e.oid
 WHERE e.relkind = 'm'
 UNION ALL
@@ -116,7 +118,8 @@ SELECT 'warn', 'foreign_table_exposed', r.oid::regclass, NULL, a.roles, NULL,
        format('%s may use foreign table %s, which can have no policy', a.roles, r.name),
        CASE WHEN t.by_owner AND NOT EXISTS (SELECT FROM facts f WHERE f.fact = 'read'
            AND f.object = r.oid)
-           THEN format('REVOKE ALL ON %s FROM %s', r.name, t.grantees) END
+           THEN format('REVOKE ALL ON %s FROM %s', r.name, t.grantees) END,
+       NULL
 FROM relations r
 JOIN (SELECT relation, string_agg(rolname, ', ' ORDER BY rolname) AS roles FROM access
     WHERE any_access GROUP BY relation) a ON a.relation = r.oid
@@ -131,7 +134,8 @@ SELECT 'warn', 'definer_function_exposed', NULL, NULL, f.callers, NULL,
            || coalesce((SELECT string_agg(', ' || quote_ident(a.rolname), '' ORDER BY a.rolname)
                FROM cozi._advisor_roles a
                         JOIN aclexplode(f.proacl) g ON g.grantee = a.oid), '')
-       END
+       END,
+       f.name
 FROM functions f
 JOIN pg_catalog.pg_roles w ON w.oid = f.owner
 JOIN LATERAL (SELECT string_agg(DISTINCT r.name, ', ' ORDER BY r.name) AS tables
@@ -149,7 +153,8 @@ SELECT 'warn', 'definer_search_path', NULL, NULL, f.callers, NULL,
            'search_path: a caller''s table or function of that name is taken instead', f.name),
        format('ALTER %s %s SET search_path = pg_catalog, %s, pg_temp', f.kind, f.name,
               CASE f.schema WHEN 'public' THEN 'public' ELSE quote_ident(f.schema)
-                  || ', public' END)
+                  || ', public' END),
+       f.name
 FROM functions f
 WHERE f.prosecdef AND (f.callers IS NOT NULL OR f.in_policy)
   AND NOT EXISTS (SELECT FROM unnest(f.proconfig) s(setting) WHERE s.setting LIKE 'search\_path=%')
@@ -157,14 +162,16 @@ UNION ALL
 SELECT 'error', 'identity_immutable', NULL, NULL, NULL, NULL,
        format('%s is IMMUTABLE and asks who calls: a cached plan keeps one '
            'caller''s answer for the next', f.name),
-       CASE WHEN NOT coalesce(u.kept, false) THEN format('ALTER %s %s STABLE', f.kind, f.name) END
+       CASE WHEN NOT coalesce(u.kept, false) THEN format('ALTER %s %s STABLE', f.kind, f.name) END,
+       f.name
 FROM functions f LEFT JOIN used u ON u.function = f.oid
 WHERE f.provolatile = 'i' AND f.reads_identity
 UNION ALL
 SELECT 'error', 'leakproof_untrue', NULL, NULL, NULL, NULL,
        format('%s is LEAKPROOF, but is written in %s and calls what is not: it sees rows that '
            'policies hide', f.name, f.lanname),
-       format('ALTER %s %s NOT LEAKPROOF', f.kind, f.name)
+       format('ALTER %s %s NOT LEAKPROOF', f.kind, f.name),
+       f.name
 FROM functions f
 WHERE f.proleakproof AND f.lanname NOT IN ('c', 'internal')
   AND NOT (f.lanname = 'sql' AND f.prosqlbody IS NOT NULL
@@ -172,13 +179,13 @@ WHERE f.proleakproof AND f.lanname NOT IN ('c', 'internal')
 COMMENT ON VIEW _findings_exposure IS 'One row per finding about ways around row-level security; '
     'see policy_advisor.';
 
-CREATE OR REPLACE VIEW policy_advisor AS
-SELECT f.level, f.code, f.relation, f.policy, f.role, f.command, f.evidence, f.fix_sql
-FROM (SELECT * FROM cozi._findings_condition UNION ALL SELECT * FROM cozi._findings_speed
-      UNION ALL SELECT * FROM cozi._findings_rights UNION ALL SELECT *
-          FROM cozi._findings_exposure) f
-ORDER BY CASE f.level WHEN 'error' THEN 1 WHEN 'warn' THEN 2 ELSE 3 END, f.code, f.relation::text,
-    f.policy, f.role;
-COMMENT ON VIEW policy_advisor IS
-'One row per finding about policies and what goes around them: how grave, a stable code, the '
-    'statement that ends it, NULL where none is safe.';
+CREATE OR REPLACE VIEW _policy_findings AS
+SELECT f.level, f.code, f.relation, f.policy, f.role, f.command, f.evidence, f.fix_sql,
+       coalesce(f.object, quote_ident(f.policy) || ' on ' || r.name, r.name, 'role ' || f.role,
+                'database') AS object
+FROM (SELECT c.*, NULL::text AS object FROM cozi._findings_condition c
+      UNION ALL SELECT s.*, NULL FROM cozi._findings_speed s
+      UNION ALL SELECT g.*, NULL FROM cozi._findings_rights g
+      UNION ALL SELECT * FROM cozi._findings_exposure) f
+LEFT JOIN cozi._advisor_relations r ON r.oid = f.relation;
+COMMENT ON VIEW _policy_findings IS 'One row per finding about policies; see policy_advisor.';

@@ -104,7 +104,9 @@ WITH RECURSIVE relations AS MATERIALIZED (
 )
 SELECT 'error' AS level, 'policies_rls_off' AS code, r.oid::regclass AS relation, NULL::name
     AS policy, NULL AS role, NULL AS command,
-       format('row-level security is off on %s: its %s policies do nothing', r.name, count(*))
+       format('row-level security is off on %s: its %s', r.name,
+              CASE count(*) WHEN 1 THEN 'policy does' ELSE count(*) || ' policies do' END
+              || ' nothing')
            AS evidence,
        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', r.name) AS fix_sql
 FROM relations r JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid

@@ -12,7 +12,7 @@ WITH sequences AS (
     SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, c.relowner AS owner,
         s.seqincrement, s.seqcycle, s.seqtypid,
            CASE WHEN s.seqincrement > 0 THEN s.seqmax ELSE s.seqmin END AS bound,
-           d.refobjid AS relation, a.attname AS column, a.atttypid,
+           d.refobjid AS relation, a.attname AS column_name, a.atttypid,
            cozi._sequence_position(c.oid) AS last_value
     FROM pg_catalog.pg_sequence s
     JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
@@ -34,7 +34,8 @@ WITH sequences AS (
                                                          ELSE s.bound END) END AS last_possible
     FROM sequences s WHERE NOT s.seqcycle
 )
-SELECT l.relation::regclass, l.column, l.oid::regclass AS sequence, l.last_value, l.last_possible,
+SELECT l.relation::regclass, l.column_name, l.oid::regclass AS sequence, l.last_value,
+    l.last_possible,
        round(l.last_value::numeric / nullif(l.last_possible, 0), 4)::float8 AS used,
        CASE WHEN l.last_value IS NULL THEN NULL
             WHEN l.last_value::numeric / nullif(l.last_possible, 0) >= 0.8 THEN 'error'
@@ -43,7 +44,7 @@ SELECT l.relation::regclass, l.column, l.oid::regclass AS sequence, l.last_value
        CASE WHEN l.atttypid IN ('int2'::regtype, 'int4'::regtype)
             THEN format('%s has %s values left; make column %I of %s bigint, in a new column that '
                 'is filled step by step', l.name,
-                        l.last_possible - l.last_value, l.column, l.relation::regclass)
+                        l.last_possible - l.last_value, l.column_name, l.relation::regclass)
             ELSE format('%s has %s values left', l.name, l.last_possible - l.last_value) END
                 AS evidence,
        CASE WHEN l.seqtypid <> 'int8'::regtype AND (l.atttypid IS NULL

@@ -301,7 +301,7 @@ read_standard_body(HTAB *functions, Node *body, CoziFunction *into)
 
 /* What the system and this extension bring is known by its name. */
 static bool
-is_known(Form_pg_proc proc, CoziFunction *into)
+is_foreign(Form_pg_proc proc, CoziFunction *into)
 {
 	if (proc->pronamespace == cozi_schema())
 	{
@@ -329,7 +329,7 @@ read_function(HTAB *functions, HeapTuple tuple, CoziFunction *into)
 	/* functions of that schema tell who calls, whatever they are made of */
 	if (schema != NULL && strcmp(schema, "auth") == 0 && proc->pronargs == 0)
 		into->identity = true;
-	if (is_known(proc, into))
+	if (is_foreign(proc, into))
 		return;
 	if (proc->prolang != SQLlanguageId && proc->prolang != get_language_oid("plpgsql", true))
 	{

@@ -12,12 +12,15 @@
 #include "access/relation.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -127,7 +130,7 @@ access_method(Oid indexid)
 }
 
 static bool
-covers(const IndexRow *wide, const IndexRow *narrow)
+index_covers(const IndexRow *wide, const IndexRow *narrow)
 {
 	Oid			am = access_method(wide->form->indexrelid);
 	bool		same_length = wide->form->indnkeyatts == narrow->form->indnkeyatts;
@@ -165,7 +168,7 @@ cozi_index_covers(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (read_index(PG_GETARG_OID(1), &narrow))
 	{
-		result = covers(&wide, &narrow);
+		result = index_covers(&wide, &narrow);
 		ReleaseSysCache(narrow.tuple);
 	}
 	ReleaseSysCache(wide.tuple);
@@ -182,6 +185,13 @@ cozi_sequence_position(PG_FUNCTION_ARGS)
 	bool		used = false;
 	int64		position = 0;
 
+	/*
+	 * what pg_sequences shows the caller, and to those who read statistics
+	 * all
+	 */
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) &&
+		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT | ACL_USAGE) != ACLCHECK_OK)
+		PG_RETURN_NULL();
 	if (!ConditionalLockRelationOid(relid, AccessShareLock))
 		PG_RETURN_NULL();
 	if (get_rel_relkind(relid) == RELKIND_SEQUENCE)

@@ -13,6 +13,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -178,6 +179,42 @@ relation_walker(Node *node, List **relids)
 }
 
 /*
+ * Lock each relation that the tree names, and those of *relids, which grows;
+ * returns the ones locked, fewer where another session has one, or it is gone.
+ */
+static List *
+lock_at_once(Node *tree, List **relids)
+{
+	List	   *locked = NIL;
+	ListCell   *cell;
+
+	(void) relation_walker(tree, relids);
+	foreach(cell, *relids)
+	{
+		Oid			relid = lfirst_oid(cell);
+
+		if (!ConditionalLockRelationOid(relid, AccessShareLock))
+			break;
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		{
+			UnlockRelationOid(relid, AccessShareLock);
+			break;
+		}
+		locked = lappend_oid(locked, relid);
+	}
+	return locked;
+}
+
+static void
+unlock(List *relids)
+{
+	ListCell   *cell;
+
+	foreach(cell, relids)
+		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
+}
+
+/*
  * The text of an expression about the table; NULL where a table in it is
  * locked or gone.  The search path is the caller's to set.
  */
@@ -185,24 +222,34 @@ char	   *
 cozi_expression_text(Oid relid, Node *node)
 {
 	List	   *relids = list_make1_oid(relid);
-	List	   *locked = NIL;
+	List	   *locked = lock_at_once(node, &relids);
 	char	   *text = NULL;
-	ListCell   *cell;
 
-	(void) relation_walker(node, &relids);
-	foreach(cell, relids)
-	{
-		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
-			break;
-		locked = lappend_oid(locked, lfirst_oid(cell));
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
-			break;
-	}
-	if (cell == NULL)
+	if (list_length(locked) == list_length(relids))
 		text = deparse_expression(node, deparse_context_for(get_rel_name(relid), relid),
 								  false, false);
 
-	foreach(cell, locked)
-		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
+	unlock(locked);
 	return text;
+}
+
+PG_FUNCTION_INFO_V1(cozi_view_definition);
+
+/* _view_definition(view oid) -> text: NULL where a table in it is locked or gone */
+Datum
+cozi_view_definition(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+	Node	   *tree = (Node *) stringToNode(TextDatumGetCString(PG_GETARG_DATUM(1)));
+	List	   *relids = list_make1_oid(view);
+	List	   *locked = lock_at_once(tree, &relids);
+	Datum text = (Datum) 0;
+
+	if (list_length(locked) == list_length(relids))
+		text = DirectFunctionCall1(pg_get_viewdef, ObjectIdGetDatum(view));
+
+	unlock(locked);
+	if (text == (Datum) 0)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(text);
 }

@@ -24,6 +24,7 @@ INSERT INTO not_dumped VALUES
     ('kept_local', 'what holds in this database alone: OIDs, and the last fold'),
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
+    ('advice_log', 'when a finding was first seen in this database'),
     ('snapshot.*', 'counters of this server, by its own identifiers');
 
 CREATE TEMP VIEW member AS

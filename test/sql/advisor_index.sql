@@ -89,7 +89,7 @@ SELECT setval('s_bad_int_seq', 2000000000), setval('s_fine_seq', 5), setval('s_b
     3000000000),
        setval('bad_small', 20000), setval('cycles', 30000), setval('bad_wide',
            2147483000) \g /dev/null
-SELECT relation, "column", sequence, last_possible, used, state, fix_sql FROM cozi.sequence_usage
+SELECT relation, column_name, sequence, last_possible, used, state, fix_sql FROM cozi.sequence_usage
 WHERE sequence::text ~ '^(s_|bad_|cycles|down)' ORDER BY sequence::text;
 
 -- keys

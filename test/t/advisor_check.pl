@@ -1,0 +1,142 @@
+
+# demo/check: advice for a dump.  The check itself runs on a server of this
+# test; the whole command, which builds one, runs with COZI_LONG.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Advisor;
+use House;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $root = "$FindBin::Bin/../..";
+my $node = Advisor::golden('advisor_check');
+my $dir = $node->basedir . '/check';
+mkdir $dir;
+$ENV{PGHOST} = $node->host;
+$ENV{PGPORT} = $node->port;
+
+sub write_to
+{
+	my ($file, $text) = @_;
+	open my $out, '>', "$dir/$file" or die "$file: $!";
+	print $out $text;
+	close $out;
+}
+
+# The report of the judge about a dump, and its exit status.
+sub judge
+{
+	my ($schema, $level, $waivers) = @_;
+	my ($out, $err) = ('', '');
+	write_to('schema.sql', $schema);
+	write_to('waivers', $waivers // '');
+	write_to('report.html', '');
+	IPC::Run::run([ "$root/demo/advisor/judge", $dir, $level, $dir ], '<', \undef, '>', \$out,
+	    '2>', \$err);
+	is($err, '', 'the check says nothing on standard error');
+	return ($out, $? >> 8);
+}
+
+sub findings
+{
+	my ($report) = @_;
+	return join "\n", sort map { lc } $report =~ /^(?:ERROR|WARN|INFO) (.*)$/mg;
+}
+
+# The golden schema
+my $schema = '';
+IPC::Run::run([ 'pg_dump', '--schema-only', '-d', $node->connstr('golden') ], '>', \$schema);
+my ($report, $status) = judge($schema, 'error');
+is($status, 1, 'a schema with errors fails');
+# which tables are edges is data, and no part of a schema
+my @difference = grep { !/edge_writable|bad\.blocks/ } split /\n/, House::difference(
+	$node->safe_psql('golden', q{SELECT DISTINCT lower(code || ': ' || object) FROM cozi.advice
+		WHERE code !~ '^(setting|login|tls|password|secret|unused)' AND object !~ '^auth\.'}),
+	findings($report));
+is(join("\n", @difference), '',
+    'a dump of the golden schema has the findings of the golden schema');
+unlike($report, qr/left out/, 'a dump of this server is restored as a whole');
+like($report, qr/\n    fix: ALTER TABLE bad\.rls_off_write ENABLE ROW LEVEL SECURITY;\n/,
+    'the report prints the statements');
+like($report, qr/^\d+ errors, \d+ warnings, \d+ notes, 0 waived$/m, 'the report counts');
+
+# A dump in the shape of Supabase's
+my $supabase = slurp_file("$FindBin::Bin/advisor_supabase.sql");
+($report, $status) = judge($supabase, 'error');
+is($status, 1, 'a table whose policies do nothing is an error');
+like($report, qr/^ERROR policies_rls_off: public\.profiles$/m,
+    'row-level security that was forgotten is found');
+like($report, qr/^WARN policy_per_row_function: files on storage\.objects$/m,
+    'a policy on storage.objects is judged');
+like($report, qr/^WARN rls_bypassing_privilege: public\.profiles$/m, 'GRANT ALL is found');
+like($report, qr/left out: extension pg_net\n/, 'an extension that is not there is said');
+like($report, qr/type citext is a stand-in/,
+    'a type that is not there has a stand-in, and that is said');
+like($report, qr/left out: 1 statements that change no schema\n/,
+    'what changes no schema is left out');
+unlike($report, qr/left out: (?!extension|type|1 statements)/, 'nothing else is left out');
+ok(!-e "$dir/owned" && !-e "$root/owned", 'no command of psql in a dump runs');
+my $html = slurp_file("$dir/report.html");
+like($html, qr/&lt;script&gt;alert\(1\)&lt;\/script&gt;/,
+    'the page shows a name of a policy as text');
+unlike($html, qr/<script|https?:|src=|href=/, 'the page runs no script and loads nothing');
+
+# Waivers and levels
+my $waivers = "# known\npolicies_rls_off\tpublic.profiles\tmigration 12 turns it on\n"
+  . "policy_always_true\t\"<script>alert(1)</script>\" on public.profiles\ttest\n";
+($report, $status) = judge($supabase, 'error', $waivers);
+is($status, 0, 'waived findings fail nothing');
+like($report, qr/^    policies_rls_off: public\.profiles \(migration 12 turns it on\)$/m,
+    'a waived finding is listed with its reason');
+(undef, $status) = judge($supabase, 'warn', $waivers);
+is($status, 1, 'warnings fail at their level');
+($report, $status) = judge($supabase, 'error',
+	"policies_rls_off\tpublic.profiles\told\t2020-01-01\n"
+	. "rls_off\tpublic.nothing\tx\npolicy_always_true\tx\n");
+is($status, 1, 'a waiver that has ended waives nothing');
+like($report, qr/waiver that ended on 2020-01-01: policies_rls_off public\.profiles/,
+    'a waiver that has ended is said');
+like($report, qr/waiver without a finding: rls_off public\.nothing/,
+    'a waiver without a finding is said');
+like($report, qr/waiver without a reason: policy_always_true x/,
+    'a waiver without a reason is said');
+(undef, $status) = judge("CREATE TABLE public.t (id int PRIMARY KEY);\n", 'info');
+is($status, 0, 'a schema without findings passes at every level');
+
+# The command
+sub check
+{
+	my (@args) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ "$root/demo/check", @args ], '<', \undef, '>', \$out, '2>', \$err);
+	return ($out, $err, $? >> 8);
+}
+foreach (
+	[ [], qr/usage/, 'no schema' ], [ [ "$dir/none.sql" ], qr/cannot read/,
+	    'a file that is not there' ],
+	[ [ "$dir/schema.sql", '--fail-on', 'fatal' ], qr/there is no level "fatal"/,
+	    'an unknown level' ],
+	[ [ '--frobnicate' ], qr/there is no option/, 'an unknown option' ],
+	[ [ "$dir/schema.sql", '--html', "$dir/no/where.html" ], qr/cannot write/,
+	    'a page that cannot be written' ])
+{
+	my (undef, $err, $code) = check(@{ $_->[0] });
+	like($err, $_->[1], "demo/check refuses $_->[2]");
+	is($code, 2, "demo/check exits with 2 for $_->[2]");
+}
+if ($ENV{COZI_LONG})
+{
+	write_to('schema.sql', $supabase);
+	my ($out, undef, $code) = check("$dir/schema.sql", '--html', "$dir/page.html");
+	is($code, 1, 'demo/check fails on an error');
+	like($out, qr/ERROR policies_rls_off: public\.profiles/, 'demo/check prints the findings');
+	like(slurp_file("$dir/page.html"), qr/<h1>Advice<\/h1>.*<\/html>/s,
+	    'demo/check writes the page');
+}
+
+$node->stop;
+done_testing();
