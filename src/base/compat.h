@@ -150,8 +150,10 @@ find_setting_compat(const char *name)
 #endif
 #if PG_VERSION_NUM >= 160000
 #define SEQUENCE_RECORD(rel) {.locator = (rel)->rd_locator}
+#define SEQUENCE_REWRITTEN(rel) ((rel)->rd_firstRelfilelocatorSubid)
 #else
 #define SEQUENCE_RECORD(rel) {.node = (rel)->rd_node}
+#define SEQUENCE_REWRITTEN(rel) ((rel)->rd_firstRelfilenodeSubid)
 #endif
 
 /* 17: the local transaction id moved */

@@ -112,9 +112,26 @@ open_sequence(Oid relid)
 	return seq;
 }
 
+/* A state that can go back would give an id twice; the ALTER that mends it. */
+static void
+refuse_sequence(Relation seq, const char *why, const char *mend)
+{
+	char	   *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(seq)),
+												  RelationGetRelationName(seq));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sequence \"%s\" cannot make ids: %s", RelationGetRelationName(seq), why),
+			 mend ? errhint("Use ALTER SEQUENCE %s %s, or a sequence of its own.", name, mend) :
+			 errhint("Commit, and call next_id() in the next transaction.")));
+}
+
 /*
- * Only a plain bigint sequence will do.  CACHE above all: sessions would hold
- * values of the past, and hand them out later.
+ * Only a plain bigint sequence will do whose state never goes back.  With CACHE,
+ * sessions would hold values of the past and hand them out later.  An unlogged
+ * sequence begins anew after a crash, a temporary one with each session.  What
+ * ALTER SEQUENCE has written anew in this transaction is undone by a rollback,
+ * together with what was drawn since.
  */
 static void
 check_sequence(Relation seq)
@@ -128,19 +145,25 @@ check_sequence(Relation seq)
 	form = *(Form_pg_sequence) GETSTRUCT(tuple);
 	ReleaseSysCache(tuple);
 
+	if (seq->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		refuse_sequence(seq, "it is unlogged, and a crash sets it back", "SET LOGGED");
+	if (seq->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s\" cannot make ids: it is temporary, and begins anew in each session",
+						RelationGetRelationName(seq)),
+				 errhint("Create a permanent sequence.")));
+	if (seq->rd_createSubid == InvalidSubTransactionId &&
+		SEQUENCE_REWRITTEN(seq) != InvalidSubTransactionId)
+		refuse_sequence(seq, "this transaction has altered it, and a rollback sets it back", NULL);
+
 	fault = form.seqcache != 1 ? "CACHE 1" :
 		form.seqincrement != 1 ? "INCREMENT BY 1" :
 		form.seqcycle ? "NO CYCLE" :
 		form.seqtypid != INT8OID ? "AS bigint" :
 		form.seqmax < SEQUENCE_MAX ? "NO MAXVALUE" : NULL;
 	if (fault)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence \"%s\" cannot make ids: it must be declared %s",
-						RelationGetRelationName(seq), fault),
-				 errhint("Use ALTER SEQUENCE %s %s, or a sequence of its own.",
-						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(seq)),
-													RelationGetRelationName(seq)), fault)));
+		refuse_sequence(seq, psprintf("it must be declared %s", fault), fault);
 }
 
 /*

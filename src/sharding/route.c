@@ -13,6 +13,8 @@
 
 #include "catalog/partition.h"
 #include "fmgr.h"
+#include "nodes/primnodes.h"
+#include "utils/builtins.h"
 #include "utils/uuid.h"
 
 #include "base/base.h"
@@ -134,4 +136,50 @@ Datum
 cozi_shard_hash_text(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64((int64) hash_key_text(fcinfo));
+}
+
+/*
+ * shard_of(user_id text, modulus int) -> int, shard_hash(user_id text) -> bigint
+ *
+ * What PostgreSQL takes for a literal or a parameter that has no type: drivers
+ * send such parameters.  It is read as the number or the uuid that it is.  A
+ * text key is shard_of_text()'s, because '1' lies elsewhere than 1: a column of
+ * type text and a text that is neither are errors.
+ */
+static uint64
+hash_untyped(FunctionCallInfo fcinfo)
+{
+	Node	   *expr = fcinfo->flinfo->fn_expr;
+	Node	   *arg = expr && IsA(expr, FuncExpr) ? linitial(((FuncExpr *) expr)->args) : NULL;
+	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	size_t		digits = strspn(key + (*key == '-'), "0123456789");
+
+	if (arg && !IsA(arg, Const) && !IsA(arg, Param))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a key of type text has a function of its own"),
+				 errhint("Use cozi.shard_of_text() or cozi.shard_hash_text(), or cast the key to bigint or uuid.")));
+	if (digits > 0 && key[digits + (*key == '-')] == '\0')
+		return hash_key_int(DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(key))));
+	if (strlen(key) >= 32 && strspn(key, "0123456789abcdefABCDEF-{}") == strlen(key))
+		return hash_key_bytes(DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(key)))->data, UUID_LEN);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("\"%s\" is neither an integer nor a uuid", key),
+			 errhint("Use cozi.shard_of_text() or cozi.shard_hash_text() for a key that is text.")));
+	pg_unreachable();
+}
+
+PG_FUNCTION_INFO_V1(cozi_shard_of_untyped);
+Datum
+cozi_shard_of_untyped(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(remainder_of(hash_untyped(fcinfo), PG_GETARG_INT32(1)));
+}
+
+PG_FUNCTION_INFO_V1(cozi_shard_hash_untyped);
+Datum
+cozi_shard_hash_untyped(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) hash_untyped(fcinfo));
 }

@@ -188,10 +188,23 @@ SELECT cozi.shard_of(1, 0);
 SELECT cozi.shard_of(1::bigint, -1);
 SELECT cozi.shard_of(gen_random_uuid(), -2147483648);
 SELECT cozi.shard_of_text('a', 0);
--- An untyped literal never routes by accident of its type: not unique, and
--- for numeric undefined (the servers' words for it differ).
+-- An untyped literal or parameter, as drivers send it, is the number or the uuid
+-- that it is; what else it might be is an error.
+SELECT cozi.shard_of('42', 1024) = cozi.shard_of(42, 1024) AS number, cozi.shard_of('-3', 1024) = cozi.shard_of(-3, 1024) AS negative,
+       cozi.shard_of('9223372036854775807', 1024) = cozi.shard_of(9223372036854775807, 1024) AS large,
+       cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f', 1024) = cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f'::uuid, 1024) AS uuid,
+       cozi.shard_hash('42') = cozi.shard_hash(42) AS hash;
+PREPARE untyped AS SELECT cozi.shard_of($1, $2) = cozi.shard_of(42::bigint, 1024);
+EXECUTE untyped('42', '1024');
+SELECT cozi.shard_of('ann', 4);
+SELECT cozi.shard_of('', 4);
+SELECT cozi.shard_of('4 2', 4);
+SELECT cozi.shard_of('9223372036854775808', 4);
+SELECT cozi.shard_of('zzzzzzzz-79b0-7cc3-98c4-dc0c0c07398f', 4);
+SELECT cozi.shard_of(name, 4) FROM (SELECT g::text AS name FROM generate_series(1, 2) g) x;
+SELECT cozi.shard_of(NULL, 4) IS NULL AS no_key;
+-- numeric hashes otherwise: undefined (the servers' words for it differ)
 \set VERBOSITY sqlstate
-SELECT cozi.shard_of('1', 4);
 SELECT cozi.shard_of(1.5, 4);
 \set VERBOSITY default
 

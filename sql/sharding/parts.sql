@@ -1,0 +1,180 @@
+-- sharding: what the parts of a table are called and where they are registered
+--
+-- A table cannot become a partitioned one in place.  shard_table() renames it
+-- out of the way, makes the partitioned table under its name, copies the rows
+-- and replays what PostgreSQL itself prints for every object of the table.  The
+-- functions of these parts read catalogues and write SQL; src/sharding/ runs
+-- it.  Each pins its search_path, so that the server's own deparsing qualifies
+-- every name and no function is found but pg_catalog's.
+
+CREATE OR REPLACE FUNCTION _shard_name(base name, suffix text) RETURNS name
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN CASE
+    WHEN octet_length(base::text || suffix) < 64 THEN base || suffix
+    ELSE (SELECT "left"(base::text, max(n)) || '_' || to_hex(hashtext(base::text)) || suffix
+          FROM generate_series(0, length(base::text)) n
+          WHERE octet_length("left"(base::text, n)) + octet_length(suffix) + 9 < 64)
+END;
+COMMENT ON FUNCTION _shard_name(name, text) IS
+'Returns base and suffix; beyond 63 bytes base is clipped, and its hash keeps it apart (internal)';
+
+CREATE OR REPLACE FUNCTION _shard_bounds(parent oid)
+    RETURNS TABLE (shard oid, modulus int, remainder int)
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 64
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.oid, b.bound[1]::int, b.bound[2]::int
+    FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid,
+        regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus (\d+), remainder (\d+)') AS b (bound)
+    WHERE i.inhparent = parent AND c.relispartition
+    ORDER BY 2, 3
+$$;
+COMMENT ON FUNCTION _shard_bounds(oid) IS
+'Returns the hash partitions of a table and their bounds (internal)';
+
+CREATE OR REPLACE FUNCTION _shard_is_ours(function oid) RETURNS boolean
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
+                   WHERE d.classid = 'pg_proc'::regclass AND d.objid = function
+                       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
+$$;
+COMMENT ON FUNCTION _shard_is_ours(oid) IS 'Returns whether a function is one of cozi (internal)';
+
+-- The indexes of a table; keyless: unique, and the key is not part of it.
+CREATE OR REPLACE FUNCTION _shard_indexes(rel oid, key name)
+    RETURNS TABLE (indexrelid oid, name name, con oid, contype "char", conname name,
+                   condeferrable boolean, condeferred boolean, indkey smallint[], indnkeyatts int, keys smallint[],
+                   indisunique boolean, indisvalid boolean, indisexclusion boolean,
+                   indnullsnotdistinct boolean, keyless boolean)
+    LANGUAGE sql STABLE ROWS 5
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT i.indexrelid, c.relname, n.oid, n.contype, n.conname, n.condeferrable, n.condeferred,
+           i.indkey::smallint[], i.indnkeyatts::int,
+           ARRAY(SELECT u.att FROM unnest(i.indkey) WITH ORDINALITY u (att, n) WHERE u.n <= i.indnkeyatts),
+           i.indisunique, i.indisvalid, i.indisexclusion, i.indnullsnotdistinct,
+           i.indisunique AND key IS NOT NULL AND NOT EXISTS (
+               SELECT FROM pg_attribute k, unnest(i.indkey) WITH ORDINALITY u (att, n)
+               WHERE k.attrelid = rel AND k.attname = key AND u.att = k.attnum AND u.n <= i.indnkeyatts)
+    FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        LEFT JOIN pg_constraint n
+            ON n.conindid = i.indexrelid AND n.conrelid = i.indrelid AND n.contype IN ('p', 'u', 'x')
+    WHERE i.indrelid = rel
+$$;
+COMMENT ON FUNCTION _shard_indexes(oid, name) IS
+'Returns the indexes of a table, and whether a unique one lacks the key (internal)';
+
+-- The boards and edges of a table: what drops them first, and what makes them
+-- again on the new table.  owned is the board's table.
+CREATE OR REPLACE FUNCTION _shard_registered(rel oid)
+    RETURNS TABLE (kind text, name text, owned oid, before text, after text)
+    LANGUAGE sql STABLE STRICT ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'board', b.board::text, b.board::oid, format('SELECT cozi.drop_board(%L)', b.board::text),
+           format('SELECT cozi.create_board(board => %L, votes => %L, item => %L, weight => %L, voted_at => %L,'
+                  || ' scope => %L, half_life => %L, down_weight => %L)',
+                  c.relname, format('%I.%I', n.nspname, t.relname), b.item, b.weight, b.voted_at,
+                  b.scope, b.half_life, b.down_weight)
+    FROM cozi.boards b
+        JOIN pg_class c ON c.oid = b.board
+        JOIN pg_class t ON t.oid = rel
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE b.votes = rel
+    UNION ALL
+    SELECT 'edge', e.edge::text, NULL, format('SELECT cozi.drop_edge(%L)', e.edge),
+           format('SELECT cozi.register_edge(%L, %L, %L, %L', e.edge,
+                  format('%I.%I', n.nspname, t.relname), e.src, e.dst)
+           || concat(', status => ' || quote_literal(e.status), ', accepted => ' || quote_literal(e.accepted),
+                     ', expires_at => ' || quote_literal(e.expires_at),
+                     ', deleted_at => ' || quote_literal(e.deleted_at),
+                     ', role => ' || quote_literal(e.role), ', roles => ' || quote_literal(e.roles), ')')
+    FROM cozi.edges e
+        JOIN pg_class t ON t.oid = e.relation
+        JOIN pg_namespace n ON n.oid = t.relnamespace
+    WHERE e.relation = rel
+$$;
+COMMENT ON FUNCTION _shard_registered(oid) IS
+'Returns the boards and edges of a table, and the SQL that drops and makes them (internal)';
+
+-- Grants and the comment of a board, which drop_board() takes away.
+CREATE OR REPLACE FUNCTION _shard_registered_grants(rel oid) RETURNS SETOF text
+    LANGUAGE sql STABLE STRICT ROWS 2
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, x.col, r.name,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM cozi._shard_registered(rel) r
+        JOIN pg_class c ON c.oid = r.owned,
+        LATERAL (SELECT c.relacl, ''
+                 UNION ALL
+                 SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b WHERE b.attrelid = c.oid) x (acl, col),
+        aclexplode(x.acl) a
+    WHERE a.grantee <> c.relowner
+    UNION ALL
+    SELECT format('COMMENT ON TABLE %s IS %L', r.name, d.description)
+    FROM cozi._shard_registered(rel) r
+        JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.owned AND d.objsubid = 0
+$$;
+COMMENT ON FUNCTION _shard_registered_grants(oid) IS
+'Returns the statements that grant on boards of a table what is granted now (internal)';
+
+-- What hangs on a board beside what create_board() makes, and what else of cozi
+-- knows the table: any regclass column of any of its tables.
+CREATE OR REPLACE FUNCTION _shard_blockers_registered(rel oid)
+    RETURNS TABLE (step int, object text, mend text)
+    LANGUAGE plpgsql STABLE STRICT ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    registry name;
+    col name;
+BEGIN
+    RETURN QUERY
+        SELECT DISTINCT 11, format('%s is of board %s', x.what, r.name),
+               format('-- drop the board with cozi.drop_board(%L), and create it again afterwards', r.name)
+        FROM cozi._shard_registered(rel) r,
+            LATERAL (SELECT format('policy "%s"', p.polname) FROM pg_policy p WHERE p.polrelid = r.owned
+                     UNION ALL
+                     SELECT format('trigger "%s"', g.tgname) FROM pg_trigger g
+                     WHERE g.tgrelid = r.owned AND NOT g.tgisinternal AND NOT cozi._shard_is_ours(g.tgfoid)
+                     UNION ALL
+                     SELECT format('view "%s"', v.relname)
+                     FROM pg_depend d
+                         JOIN pg_rewrite w ON w.oid = d.objid
+                         JOIN pg_class v ON v.oid = w.ev_class
+                     WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                         AND d.refobjid = r.owned AND v.oid <> r.owned
+                         AND v.oid NOT IN (SELECT l.live FROM cozi.kept_local l)) AS x (what)
+        WHERE r.kind = 'board';
+    RETURN QUERY
+        SELECT 11, format('it is counted for %s %s', k.kind, k.relation), '-- drop it, and create it again afterwards'
+        FROM cozi.kept k JOIN cozi.kept_local l ON l.id = k.id
+        WHERE k.kind <> 'board' AND l.source = rel;
+    RETURN QUERY
+        SELECT 11, format('it is board %s', b.board), '-- a board is one table: shard what it counts'
+        FROM cozi.boards b WHERE b.board = rel;
+    FOR registry, col IN
+        SELECT c.relname, a.attname
+        FROM pg_depend d
+            JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
+            JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'regclass'::regtype AND NOT a.attisdropped
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+        ORDER BY 1, 2
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT DISTINCT 11, %L, %L FROM cozi.%I WHERE %I = $1',
+            format('it is registered in cozi.%I', registry), '-- take it out, and register it again afterwards', registry, col)
+            USING rel;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _shard_blockers_registered(oid) IS
+'Returns what of cozi knows a table and cannot come along (internal)';
