@@ -65,17 +65,25 @@ law 'README.md has at most 180 lines', find => sub {
   planted => { 'README.md' => "x\n" x 181 },
   lawful => { 'README.md' => "x\n" x 180, 'doc/README.md' => "x\n" x 181 };
 
+# A part that is generated from a table, NAME.tsv, is nobody's to read.
 law 'a line of C, SQL or a test has at most 100 columns', find => sub {
-	return
-	  grep { my ($line) = m{^[^:]+:\d+: (.*)}s; columns($line) > 100 }
-	  lines_matching($_[0], $code, qr/.{80}/);
+	my ($tree) = @_;
+	return grep {
+		my ($file, $line) = m{^([^:]+):\d+: (.*)}s;
+		columns($line) > 100 && !($file =~ s{\.sql$}{.tsv} && exists $tree->{$file});
+	} lines_matching($tree, $code, qr/.{80}/);
   },
   planted => {
 	'src/a.c' => 'x' x 101,
 	'sql/a.sql' => '-- ' . 'x' x 98,
 	'test/t/edge_a.pl' => "\t" x 5 . 'x' x 81
   },
-  lawful => { 'src/a.c' => 'x' x 100, 'test/t/edge_a.pl' => "\t" x 5 . 'x' x 80 };
+  lawful => {
+	'src/a.c' => 'x' x 100,
+	'sql/b.sql' => 'x' x 101,
+	'sql/b.tsv' => "x\n",
+	'test/t/edge_a.pl' => "\t" x 5 . 'x' x 80
+  };
 
 law 'a line of documentation has at most 120 columns', find => sub {
 	return
