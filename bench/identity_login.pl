@@ -12,43 +12,73 @@ $dbh->do('CREATE EXTENSION pgcrypto');
 
 # Tokens
 
+# A key of each kind, made by the openssl command, and a token that it signs.
 my $secret = 'super-secret-jwt-token-with-at-least-32-characters-long';
-my $payload = sprintf(
-	'{"iss":"https://issuer.example/auth/v1","sub":"11111111-1111-4111-8111-111111111111","aud":"authenticated",'
-	  . '"exp":%d,"iat":%d,"email":"somebody@example.org","phone":"","app_metadata":{"provider":"email","providers":["email"]},'
-	  . '"user_metadata":{},"role":"authenticated","aal":"aal1","session_id":"d4b5e0a2-6b1e-4c09-a9a8-3b1a4b7c9d00","is_anonymous":false}',
-	time + 3600, time);
-my $part = encode_base64url('{"alg":"HS256","typ":"JWT"}') . '.' . encode_base64url($payload);
-my $hs256 = $part . '.' . encode_base64url(hmac_sha256($part, $secret));
+my $now = time;
+my $payload = '{"iss":"https://issuer.example/auth/v1",'
+  . '"sub":"11111111-1111-4111-8111-111111111111",'
+  . '"aud":"authenticated","exp":' . ($now + 3600) . ',"iat":' . $now
+  . ',"email":"somebody@example.org","phone":"",'
+  . '"app_metadata":{"provider":"email","providers":["email"]},"user_metadata":{},'
+  . '"role":"authenticated","aal":"aal1","session_id":"d4b5e0a2-6b1e-4c09-a9a8-3b1a4b7c9d00",'
+  . '"is_anonymous":false}';
+my $dir = $ENV{COZI_WORK} || '/tmp';
+
+# The part of a token that is signed.
+sub unsigned
+{
+	my ($alg, $kid, $claims) = @_;
+	my $header = $kid ? qq({"alg":"$alg","typ":"JWT","kid":"$kid"}) : qq({"alg":"$alg","typ":"JWT"});
+	return encode_base64url($header) . '.' . encode_base64url($claims // $payload);
+}
+
+sub sign_hs256
+{
+	my $part = unsigned('HS256', undef, shift);
+	return $part . '.' . encode_base64url(hmac_sha256($part, $secret));
+}
+my $hs256 = sign_hs256($payload);
 $dbh->do('SELECT cozi.add_secret(?)', undef, $secret);
 
-# ES256 by the openssl command: a key, its point, a signature in DER made r and s
-my $dir = $ENV{COZI_WORK} || '/tmp';
-system("openssl ecparam -name prime256v1 -genkey -noout -out $dir/ec.pem 2>$dir/ec.log") == 0
-  or die 'openssl ecparam';
-my $spki = qx(openssl ec -in $dir/ec.pem -pubout -outform DER 2>>$dir/ec.log);
-my ($x, $y) = (substr($spki, -64, 32), substr($spki, -32));
-my $es_part =
-  encode_base64url('{"alg":"ES256","typ":"JWT","kid":"es"}') . '.' . encode_base64url($payload);
-open(my $h, '>', "$dir/part") or die $!;
-print $h $es_part;
-close $h;
-my $der = qx(openssl dgst -sha256 -sign $dir/ec.pem $dir/part 2>>$dir/ec.log);
-my ($r, $s) = $der =~ /^\x30.\x02(.)/s
-  ? do
+sub generate
 {
-	my $rl = ord(substr($der, 3, 1));
-	(substr($der, 4, $rl), substr($der, 6 + $rl));
-  }
-  : die 'not a DER signature';
-for ($r, $s) { s/^\x00+//; $_ = ("\x00" x (32 - length)) . $_; }
-my $es256 = $es_part . '.' . encode_base64url($r . $s);
-$dbh->do(
-	'SELECT cozi.add_key(?)',
-	undef,
-	sprintf(
-		'{"kty":"EC","crv":"P-256","kid":"es","x":"%s","y":"%s"}',
-		encode_base64url($x), encode_base64url($y)));
+	my ($file, $options) = @_;
+	system("openssl genpkey $options -out $dir/$file 2>>$dir/openssl.log") == 0
+	  or die 'openssl genpkey';
+	return "$dir/$file";
+}
+
+# The signature of a text by the key in a file.
+sub sign
+{
+	my ($key, $text) = @_;
+	open(my $h, '>', "$dir/part") or die $!;
+	print $h $text;
+	close $h;
+	my $signature = qx(openssl dgst -sha256 -sign $key $dir/part 2>>$dir/openssl.log);
+	return $signature;
+}
+
+# ES256: the point, and a signature in DER made r and s
+my $ec = generate('ec.pem', '-algorithm EC -pkeyopt ec_paramgen_curve:P-256');
+my $spki = qx(openssl pkey -in $ec -pubout -outform DER 2>>$dir/openssl.log);
+my $point = sprintf '"x":"%s","y":"%s"',
+  map { encode_base64url($_) } substr($spki, -64, 32), substr($spki, -32);
+my $es_part = unsigned('ES256', 'es');
+my $der = sign($ec, $es_part);
+my $r_len = ord substr $der, 3, 1;
+my @pair = (substr($der, 4, $r_len), substr($der, 6 + $r_len));
+for (@pair) { s/^\x00+//; $_ = ("\x00" x (32 - length)) . $_; }
+my $es256 = $es_part . '.' . encode_base64url(join '', @pair);
+$dbh->do('SELECT cozi.add_key(?)', undef, qq({"kty":"EC","crv":"P-256","kid":"es",$point}));
+
+# RS256
+my $rsa = generate('rsa.pem', '-algorithm RSA -pkeyopt rsa_keygen_bits:2048');
+my ($modulus) = qx(openssl rsa -in $rsa -noout -modulus 2>>$dir/openssl.log) =~ /=([0-9A-F]+)/;
+my $rs_part = unsigned('RS256', 'rs');
+my $rs256 = $rs_part . '.' . encode_base64url(sign($rsa, $rs_part));
+$dbh->do('SELECT cozi.add_key(?)', undef,
+	sprintf '{"kty":"RSA","kid":"rs","e":"AQAB","n":"%s"}', encode_base64url(pack 'H*', $modulus));
 
 # What one would write without cozi: pgjwt's way, pgcrypto below
 
@@ -56,7 +86,9 @@ $dbh->do($_) for (<<'END', <<'END', <<'END');
 CREATE FUNCTION url_decode(data text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
 WITH t AS (SELECT translate(data, '-_', '+/') AS trans),
      rem AS (SELECT length(t.trans) % 4 AS remainder FROM t)
-SELECT decode(t.trans || CASE WHEN rem.remainder > 0 THEN repeat('=', (4 - rem.remainder)) ELSE '' END, 'base64') FROM t, rem
+SELECT decode(t.trans
+              || CASE WHEN rem.remainder > 0 THEN repeat('=', (4 - rem.remainder)) ELSE '' END,
+              'base64') FROM t, rem
 $$
 END
 CREATE FUNCTION url_encode(data bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -110,11 +142,10 @@ sub per_call
 }
 $dbh->do('SET max_parallel_workers_per_gather = 0');
 
-# OpenSSL alone
-
+# OpenSSL alone.
 sub openssl_hmac
 {
-	my $bytes = length($part);
+	my $bytes = length($hs256) - 44;
 	my $out = qx(openssl speed -seconds 1 -hmac sha256 -bytes $bytes 2>&1);
 	$out =~ /Doing .*?: (\d+) .* in ([\d.]+)s/ or die $out;
 	return $2 * 1e6 / $1;
@@ -127,26 +158,96 @@ sub openssl_es256
 	return $2 * 1e6 / $1;
 }
 
+# Tokens that the server has not seen: each run has new ones.
+my $unseen = 1000;
+my $serial = 0;
+$dbh->do('CREATE TABLE tokens (token text)');
+
+sub new_tokens
+{
+	my @tokens;
+	for (1 .. $unseen)
+	{
+		my $jti = $serial++;
+		push @tokens, "('" . sign_hs256($payload =~ s/\}$/,"jti":"$jti"}/r) . "')";
+	}
+	$dbh->do('TRUNCATE tokens');
+	$dbh->do('INSERT INTO tokens VALUES ' . join ', ', @tokens);
+	$dbh->do('SELECT count(token) FROM tokens');
+	return;
+}
+
+sub per_token
+{
+	my ($expression) = @_;
+	my $before = cpu();
+	$dbh->do("SELECT count($expression) FROM tokens");
+	return (cpu() - $before) / $unseen;
+}
+
+sub first_login { new_tokens(); return per_token('cozi.login(token)'); }
+
 Bench::title('login(), a token of ' . length($hs256) . ' bytes as Supabase signs them');
 Bench::pair(
-	'login, HS256',
-	runs => 7,
+	'first login, HS256',
+	runs => 9,
 	unit => 'us',
 	floor => 10,
-	new => [ 'cozi.login', sub { per_call("cozi.login('$hs256')") } ],
-	old => [ 'plpgsql and pgcrypto', sub { per_call("sql_login('$hs256', '$secret')", 2000) } ]);
+	new => [ 'cozi.login', \&first_login ],
+	old => [ 'plpgsql and pgcrypto', sub { per_token("sql_login(token, '$secret')") } ]);
 Bench::pair(
-	'login, HS256, beside OpenSSL',
+	'first login, HS256, beside OpenSSL',
 	runs => 5,
 	unit => 'us',
-	new => [ 'cozi.login', sub { per_call("cozi.login('$hs256')") } ],
+	new => [ 'cozi.login', \&first_login ],
 	old => [ 'HMAC alone', \&openssl_hmac ]);
 Bench::pair(
-	'login, ES256, beside OpenSSL',
+	'verification, ES256, beside OpenSSL',
 	runs => 5,
 	unit => 'us',
-	new => [ 'cozi.login', sub { per_call("cozi.login('$es256')", 2000) } ],
+	new => [ 'cozi.check_token', sub { per_call("cozi.check_token('$es256')", 2000) } ],
 	old => [ 'ECDSA verify alone', \&openssl_es256 ]);
+my %token = (HS256 => $hs256, RS256 => $rs256, ES256 => $es256);
+foreach my $alg (qw(HS256 RS256 ES256))
+{
+	Bench::pair(
+		"the same token again, $alg",
+		runs => 7,
+		unit => 'us',
+		new => [ 'cozi.login', sub { per_call("cozi.login('$token{$alg}')") } ],
+		old => [ 'first login, HS256', \&first_login ]);
+}
+$dbh->do("SELECT cozi.revoke_user('22222222-2222-4222-8222-222222222222')");
+Bench::pair(
+	'the same token again, with revocations',
+	runs => 7,
+	unit => 'us',
+	new => [ 'cozi.login', sub { per_call("cozi.login('$hs256')") } ],
+	old => [ 'first login, HS256', \&first_login ]);
+$dbh->do('TRUNCATE cozi.revocations');
+
+# A session that has read no key: of three, and of a thousand.
+sub first_of_session
+{
+	my $session = Bench::connect();
+	$session->do('SELECT 1');
+	$session->do("SELECT cozi.uid()");
+	my $file = "/proc/$session->{pg_pid}/schedstat";
+	my $spent = sub { open(my $h, '<', $file) or die $!; return (split ' ', scalar <$h>)[0] / 1e6 };
+	my $before = $spent->();
+	$session->do("SELECT cozi.check_token('$es256')");
+	my $took = $spent->() - $before;
+	$session->disconnect;
+	return $took;
+}
+my @few = map { first_of_session() } 1 .. 7;
+$dbh->do(sprintf q(SELECT cozi.add_key('{"kty":"EC","crv":"P-256","kid":"k%d",%s}')), $_, $point)
+  foreach 1 .. 1000;
+my @many = map { first_of_session() } 1 .. 7;
+$dbh->do(q(DELETE FROM cozi.jwks WHERE kid ~ '^k[0-9]+$'));
+Bench::title('the first login of a session, ES256, milliseconds');
+printf "%-44s %s\n%-44s %s\n", 'of three keys', Bench::spread('%.2f', @few),
+  'of a thousand keys', Bench::spread('%.2f', @many);
 
 # Who is it, half a million times
 

@@ -54,6 +54,14 @@ SELECT cozi.uid_text() IS NULL AS "still nobody";
 RESET request.jwt.claims;
 RESET ROLE;
 
+\echo 'A token that was verified is refused from the moment that its user is revoked:'
+SELECT cozi.revoke_user(:'bob') \g /dev/null
+\set ON_ERROR_STOP off
+SELECT cozi.login(:'bob_token');
+\set ON_ERROR_STOP on
+SELECT cozi.login(:'ann_token') = :'ann' AS "Ann is not concerned";
+DELETE FROM cozi.revocations;
+
 \echo
 \echo '== Who may see what: follows and blocks, in words a policy can say'
 \echo

@@ -111,6 +111,7 @@ read_secret(Jsonb *jwk, CoziVerifier *verifier, CoziJwkProblem *problem)
 		return false;
 	if (len >= min)
 		verifier->mac = keyed_mac(verifier->alg->digest, secret, len);
+	verifier->mac_restarts = verifier->mac && cozi_mac_restarts(verifier->mac);
 	OPENSSL_cleanse(secret, sizeof(secret));
 	if (len < min)
 		return refuse(problem,

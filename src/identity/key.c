@@ -45,8 +45,7 @@ enum
 	Anum_jwks_issuer,
 	Anum_jwks_audience,
 	Anum_jwks_id_tokens,
-	Anum_jwks_any_kid,
-	Natts_jwks_read = Anum_jwks_any_kid
+	Anum_jwks_any_kid
 };
 
 static CoziRegistry registry = {.table = "jwks"};
@@ -82,51 +81,60 @@ read_audience(CoziKey *key, Datum value)
 		key->audiences[key->naudiences++] = "";
 }
 
-/* What decides about tokens of the key, and nothing else. */
-static void
-digest_key(CoziKey *key)
+/* A reading of the table. */
+typedef struct Reading
 {
-	StringInfoData all;
-	int64		times[2] = {key->not_before, key->retired_at};
+	List	   *keys;
+	StringInfoData row;			/* what decides about tokens of a key */
+} Reading;
 
-	initStringInfo(&all);
-	appendBinaryStringInfo(&all, (const char *) times, sizeof(times));
-	appendStringInfo(&all, "%d%d%d %d %s", key->id_tokens, key->any_kid, key->issuer != NULL,
-					 key->naudiences, key->issuer ? key->issuer : "");
+/* The digest of what decides about tokens of the key, and of nothing else. */
+static void
+digest_key(CoziKey *key, StringInfo row)
+{
+	int64		times[2] = {key->not_before, key->retired_at};
+	char		flags[3] = {key->id_tokens, key->any_kid, key->issuer != NULL};
+
+	resetStringInfo(row);
+	appendBinaryStringInfo(row, (const char *) times, sizeof(times));
+	appendBinaryStringInfo(row, flags, sizeof(flags));
+	appendBinaryStringInfo(row, (const char *) &key->naudiences, sizeof(key->naudiences));
+	if (key->issuer)
+		appendBinaryStringInfo(row, key->issuer, strlen(key->issuer) + 1);
 	for (int i = 0; i < key->naudiences; i++)
-		appendBinaryStringInfo(&all, key->audiences[i], strlen(key->audiences[i]) + 1);
-	appendBinaryStringInfo(&all, (const char *) key->jwk, VARSIZE(key->jwk));
-	cozi_hash128(all.len, all.data, all.len, key->digest);
-	explicit_bzero(all.data, all.len);
-	pfree(all.data);
+		appendBinaryStringInfo(row, key->audiences[i], strlen(key->audiences[i]) + 1);
+	appendBinaryStringInfo(row, (const char *) key->jwk, VARSIZE(key->jwk));
+	cozi_hash128(row->len, row->data, row->len, key->digest);
 }
 
 static void
 read_key_row(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	Datum		values[Natts_jwks_read + 1];
-	bool		nulls[Natts_jwks_read + 1];
+	Reading    *reading = arg;
+	Datum		values[MaxHeapAttributeNumber];
+	bool		nulls[MaxHeapAttributeNumber];
 	CoziKey    *key;
 
-	for (int i = Anum_jwks_id; i <= Natts_jwks_read; i++)
-		values[i] = heap_getattr(tuple, i, desc, &nulls[i]);
-	if (nulls[Anum_jwks_jwk] || nulls[Anum_jwks_alg])
+	heap_deform_tuple(tuple, desc, values, nulls);
+#define VALUE(column) (values[Anum_jwks_##column - 1])
+#define IS_NULL(column) (nulls[Anum_jwks_##column - 1])
+	if (IS_NULL(jwk) || IS_NULL(alg))
 		return;
 	key = palloc0(sizeof(CoziKey));
-	key->jwk = DatumGetJsonbPCopy(values[Anum_jwks_jwk]);
-	key->kid = text_or_null(values[Anum_jwks_kid], nulls[Anum_jwks_kid]);
-	key->alg = TextDatumGetCString(values[Anum_jwks_alg]);
-	key->issuer = text_or_null(values[Anum_jwks_issuer], nulls[Anum_jwks_issuer]);
-	if (!nulls[Anum_jwks_audience])
-		read_audience(key, values[Anum_jwks_audience]);
-	key->id_tokens = !nulls[Anum_jwks_id_tokens] && DatumGetBool(values[Anum_jwks_id_tokens]);
-	key->any_kid = !nulls[Anum_jwks_any_kid] && DatumGetBool(values[Anum_jwks_any_kid]);
-	key->not_before = nulls[Anum_jwks_not_before] ? DT_NOBEGIN
-		: DatumGetTimestampTz(values[Anum_jwks_not_before]);
-	key->retired_at = nulls[Anum_jwks_retired_at] ? DT_NOEND
-		: DatumGetTimestampTz(values[Anum_jwks_retired_at]);
-	digest_key(key);
-	*(List **) arg = lappend(*(List **) arg, key);
+	key->jwk = DatumGetJsonbPCopy(VALUE(jwk));
+	key->kid = text_or_null(VALUE(kid), IS_NULL(kid));
+	key->alg = TextDatumGetCString(VALUE(alg));
+	key->issuer = text_or_null(VALUE(issuer), IS_NULL(issuer));
+	if (!IS_NULL(audience))
+		read_audience(key, VALUE(audience));
+	key->id_tokens = !IS_NULL(id_tokens) && DatumGetBool(VALUE(id_tokens));
+	key->any_kid = !IS_NULL(any_kid) && DatumGetBool(VALUE(any_kid));
+	key->not_before = IS_NULL(not_before) ? DT_NOBEGIN : DatumGetTimestampTz(VALUE(not_before));
+	key->retired_at = IS_NULL(retired_at) ? DT_NOEND : DatumGetTimestampTz(VALUE(retired_at));
+#undef VALUE
+#undef IS_NULL
+	digest_key(key, &reading->row);
+	reading->keys = lappend(reading->keys, key);
 }
 
 /* Read the keys anew.  An error on the way leaves what was. */
@@ -136,9 +144,12 @@ fill_cache(uint64 generation, uint64 changes)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cozi keys",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	List	   *keys = NIL;
+	Reading		reading = {.keys = NIL};
 
-	cozi_read_table("jwks", read_key_row, &keys);
+	initStringInfo(&reading.row);
+	cozi_read_table("jwks", read_key_row, &reading);
+	explicit_bzero(reading.row.data, reading.row.maxlen);
+	pfree(reading.row.data);
 	MemoryContextSwitchTo(old);
 	if (cache.context)
 		MemoryContextDelete(cache.context);
@@ -146,7 +157,7 @@ fill_cache(uint64 generation, uint64 changes)
 	cache.context = context;
 	cache.generation = generation;
 	cache.changes = changes;
-	cache.keys = keys;
+	cache.keys = reading.keys;
 }
 
 /*

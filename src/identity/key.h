@@ -34,7 +34,8 @@ typedef struct CoziAlgorithm
 typedef struct CoziVerifier
 {
 	const CoziAlgorithm *alg;
-	EVP_MAC_CTX *mac;			/* keyed, copied for each use */
+	EVP_MAC_CTX *mac;			/* keyed */
+	bool		mac_restarts;	/* else it is copied for each use */
 	EVP_PKEY   *pkey;
 } CoziVerifier;
 
@@ -65,6 +66,7 @@ typedef struct CoziKey
 /* algorithm.c: verification by OpenSSL */
 extern const CoziAlgorithm *cozi_find_algorithm(const char *kty, const char *crv, const char *alg);
 extern bool cozi_alg_is(const char *of_key, const char *of_header);
+extern bool cozi_mac_restarts(EVP_MAC_CTX *keyed);
 extern bool cozi_verifies(const CoziVerifier *verifier, const CoziJws *jws);
 
 /* jwk.c: from a JSON Web Key to what verifies */

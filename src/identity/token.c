@@ -188,7 +188,12 @@ take_claims(const CoziJws *jws, const CoziKey *key, Verified *verified)
 static const char *
 judge_token(const char *token, int len, TimestampTz at, Verified *verified)
 {
-	CoziJws    *jws = palloc(sizeof(CoziJws));
+	/*
+	 * large, and used by one verification at a time: no foreign code runs
+	 * here
+	 */
+	static CoziJws workspace;
+	CoziJws    *jws = &workspace;
 	const char *reason = cozi_jws_read(jws, token, len);
 	Refusal		refusal;
 	const CoziKey *key;
