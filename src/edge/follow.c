@@ -8,7 +8,8 @@
  * edge says so in a WARNING, at once, and what the edge now hides.
  *
  * The law: the trouble of an edge never makes the command of another role fail
- * or wait.  No lock is waited for or kept, and no code of the table's owner runs;
+ * or wait.  A row of edge_state that another session has locked is left to that
+ * session.  No lock on a table is waited for or kept, and no code of the table's owner runs;
  * the session that holds a lock on the table follows it itself.
  */
 #include "postgres.h"
@@ -145,8 +146,8 @@ follow(CoziEdgeConfig *config, const Known *known)
 		update(config, "UPDATE cozi.edge_config SET rel = $2, owner = coalesce($3, owner) WHERE "
 			   "edge = $1", rel, owner);
 	if (!same(edge.trouble, known->trouble) || (edge.ids != NULL && !same(edge.ids, known->ids)))
-		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids) WHERE "
-			   "edge = $1",
+		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids)"
+			   " WHERE edge = (SELECT edge FROM cozi.edge_state WHERE edge = $1 FOR UPDATE SKIP LOCKED)",
 			   edge.trouble, edge.ids);
 }
 

@@ -181,7 +181,8 @@ check_indexes(Relation rel, const CoziEdgeConfig *config, const CoziEdgeTest *te
 				 errhint("%s", index_advice(rel, config, &config->dst, &config->src))));
 }
 
-static void
+/* Returns the types of the ids, in words. */
+static const char *
 check_edge(CoziEdgeConfig *config)
 {
 	CoziEdge	edge;
@@ -209,6 +210,7 @@ check_edge(CoziEdgeConfig *config)
 				 errmsg("%s", edge.trouble),
 				 errhint("An edge is a table that all sessions read, with all its rows in itself "
 						 "or in its partitions.")));
+	return edge.ids;
 }
 
 PG_FUNCTION_INFO_V1(cozi_register_edge);
@@ -226,10 +228,11 @@ cozi_register_edge(PG_FUNCTION_ARGS)
 	Datum		values[NVALUES];
 	char		nulls[NVALUES];
 	CoziEdgeConfig config;
+	const char *ids;
 
 	memset(&config, 0, sizeof(config));
 	read_arguments(fcinfo, &config);
-	check_edge(&config);
+	ids = check_edge(&config);
 	for (int i = 0; i < OWNER; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
@@ -245,6 +248,9 @@ cozi_register_edge(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("edge \"%s\" is registered already", NameStr(config.name)),
 				 errhint("Call cozi.drop_edge() first, as the owner of its table.")));
+	values[1] = CStringGetTextDatum(ids);
+	(void) cozi_edge_execute("UPDATE cozi.edge_state SET ids = $2 WHERE edge = $1",
+							 2, types, values, NULL);
 	PG_RETURN_VOID();
 }
 

@@ -158,7 +158,7 @@ why_query(Oid relid, Oid role)
 	initStringInfo(&rules);
 	add_rule(&rules, "visible", cozi_present_condition(relid, role),
 			 quote_literal_cstr(enabled ? "row-level security is on: a permissive policy must "
-										  "let the row through, and every restrictive one"
+								"let the row through, and every restrictive one"
 								: "row-level security is off"));
 	add_policies(&rules, relid);
 	if (state != NULL)

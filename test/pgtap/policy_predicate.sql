@@ -28,7 +28,7 @@ SELECT is(string_agg(oid::regprocedure::text, ' ' ORDER BY oid::regprocedure::te
           'cozi.has_edge_role(name,bigint,text) cozi.has_edge_role(name,text,text) cozi.has_edge_role(name,uuid,text) '
           'cozi.is_edge(name,bigint) cozi.is_edge(name,integer) cozi.is_edge(name,smallint) cozi.is_edge(name,text) cozi.is_edge(name,uuid) '
           'cozi.is_following(bigint) cozi.is_following(text) cozi.is_following(uuid) cozi.is_member(bigint) cozi.is_member(text) cozi.is_member(uuid)',
-          'the planner knows those that lead from the caller')
+          'the predicates that lead from the caller have planner support')
 FROM pg_proc WHERE prosupport = 'cozi._edge_support'::regproc;
 SELECT is(count(*), 12::bigint, 'can_view takes every combination of ids, and an author without a group') FROM pg_proc WHERE pronamespace = 'cozi'::regnamespace AND proname = 'can_view';
 
@@ -36,22 +36,22 @@ CREATE ROLE cozi_test_anybody;
 GRANT USAGE ON SCHEMA cozi TO cozi_test_anybody;
 SET ROLE cozi_test_anybody;
 SELECT is(cozi.is_owner(gen_random_uuid()), NULL, 'any role may ask is_owner');
-SELECT is(cozi.has_role('admin'), false, 'and has_role: nobody has none');
-SELECT throws_ok('SELECT cozi.require_role($$admin$$)', '28000', 'nobody is logged in', 'and require_role');
-SELECT throws_ok('SELECT cozi.require_role(NULL)', '22004', 'role must not be null', 'NULL is no role');
-SELECT is(cozi.has_blocked(1), false, 'and has_blocked: no edge is no block');
+SELECT is(cozi.has_role('admin'), false, 'any role may ask has_role, which is false when no one is logged in');
+SELECT throws_ok('SELECT cozi.require_role($$admin$$)', '28000', 'nobody is logged in', 'any role may ask require_role, which raises an error when no one is logged in');
+SELECT throws_ok('SELECT cozi.require_role(NULL)', '22004', 'role must not be null', 'require_role refuses NULL');
+SELECT is(cozi.has_blocked(1), false, 'has_blocked is false where no such edge is registered');
 SELECT is(cozi.is_following(1), false, 'is_following is false where no such edge is registered');
 SELECT is(cozi.is_edge('no', 1), false, 'is_edge is false of a name that no edge has');
 SELECT is(cozi.has_edge_role('no', 1::bigint, 'admin'), false, 'has_edge_role is false of a name that no edge has');
-SELECT is(cozi.can_view('public', 1, 1), true, 'and can_view');
+SELECT is(cozi.can_view('public', 1, 1), true, 'any role may ask can_view');
 SELECT is(cozi.can_view('public', 1), true, 'can_view may be asked without a group');
-SELECT throws_ok('SELECT cozi.register_edge($$a$$, $$pg_class$$, $$a$$, $$b$$)', '42501', NULL, 'nobody registers an edge unasked');
-SELECT throws_ok('SELECT cozi.drop_edge($$a$$)', '42501', NULL, 'nor drops one');
-SELECT throws_ok('SELECT cozi.protect($$pg_class$$, $$oid$$)', '42501', NULL, 'nor protects a table');
-SELECT throws_ok('SELECT cozi.unprotect($$pg_class$$)', '42501', NULL, 'nor unprotects one');
-SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'nor reads the list');
+SELECT throws_ok('SELECT cozi.register_edge($$a$$, $$pg_class$$, $$a$$, $$b$$)', '42501', NULL, 'a role without a grant cannot register an edge');
+SELECT throws_ok('SELECT cozi.drop_edge($$a$$)', '42501', NULL, 'a role without a grant cannot drop an edge');
+SELECT throws_ok('SELECT cozi.protect($$pg_class$$, $$oid$$)', '42501', NULL, 'a role without a grant cannot call protect');
+SELECT throws_ok('SELECT cozi.unprotect($$pg_class$$)', '42501', NULL, 'a role without a grant cannot call unprotect');
+SELECT throws_ok('SELECT * FROM cozi.edge_config', '42501', NULL, 'a role without a grant cannot read the registrations');
 RESET ROLE;
-SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi._is_owner_support(internal)', 'EXECUTE'), 'the planner''s part is nobody else''s');
+SELECT ok(NOT has_function_privilege('cozi_test_anybody', 'cozi._is_owner_support(internal)', 'EXECUTE'), 'no role may call the planner support by hand');
 
 -- Collations: one definition of the same user, where the server has ICU.
 CREATE TABLE with_icu AS SELECT count(*) > 0 AS icu FROM pg_collation WHERE collprovider = 'i';
