@@ -38,7 +38,7 @@ SET ROLE cozi_test_anybody;
 SELECT is(cozi.is_owner(gen_random_uuid()), NULL, 'any role may ask is_owner');
 SELECT is(cozi.has_role('admin'), false, 'any role may ask has_role, which is false when no one is logged in');
 SELECT throws_ok('SELECT cozi.require_role($$admin$$)', '28000', 'nobody is logged in', 'any role may ask require_role, which raises an error when no one is logged in');
-SELECT throws_ok('SELECT cozi.require_role(NULL)', '22004', 'role must not be null', 'require_role refuses NULL');
+SELECT throws_ok('SELECT cozi.require_role(NULL)', '22004', 'argument "role" must not be null', 'require_role refuses NULL');
 SELECT is(cozi.has_blocked(1), false, 'has_blocked is false where no such edge is registered');
 SELECT is(cozi.is_following(1), false, 'is_following is false where no such edge is registered');
 SELECT is(cozi.is_edge('no', 1), false, 'is_edge is false of a name that no edge has');
