@@ -10,12 +10,14 @@ COMMENT ON FUNCTION _histogram_add(internal, float8) IS 'transition function of 
 CREATE OR REPLACE FUNCTION _histogram_merge(state internal, histogram bigint[]) RETURNS internal
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_merge';
-COMMENT ON FUNCTION _histogram_merge(internal, bigint[]) IS 'transition function of histogram_sum(bigint[])';
+COMMENT ON FUNCTION _histogram_merge(internal, bigint[]) IS
+'transition function of histogram_sum(bigint[])';
 
 CREATE OR REPLACE FUNCTION _histogram_final(state internal) RETURNS bigint[]
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_histogram_final';
-COMMENT ON FUNCTION _histogram_final(internal) IS 'final function of histogram(float8) and histogram_sum(bigint[])';
+COMMENT ON FUNCTION _histogram_final(internal) IS
+'final function of histogram(float8) and histogram_sum(bigint[])';
 
 CREATE OR REPLACE AGGREGATE histogram(ms float8) (
     SFUNC = _histogram_add, STYPE = internal, SSPACE = 2112,
@@ -27,17 +29,20 @@ CREATE OR REPLACE AGGREGATE histogram_sum(histogram bigint[]) (
     SFUNC = _histogram_merge, STYPE = internal, SSPACE = 2112,
     FINALFUNC = _histogram_final, PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE histogram_sum(bigint[]) IS 'the histogram of all durations of several histograms, exactly';
+COMMENT ON AGGREGATE histogram_sum(bigint[]) IS
+'the histogram of all durations of several histograms, exactly';
 
 CREATE OR REPLACE FUNCTION histogram_minus(newer bigint[], older bigint[]) RETURNS bigint[]
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_minus';
-COMMENT ON FUNCTION histogram_minus(bigint[], bigint[]) IS 'what came between two snapshots of a histogram; all of the newer one if a reset came between';
+COMMENT ON FUNCTION histogram_minus(bigint[], bigint[]) IS
+'what came between two snapshots of a histogram; all of the newer one if a reset came between';
 
 CREATE OR REPLACE FUNCTION histogram_pack(histogram bigint[]) RETURNS bigint[]
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_pack';
-COMMENT ON FUNCTION histogram_pack(bigint[]) IS 'a histogram for storing, without its empty buckets';
+COMMENT ON FUNCTION histogram_pack(bigint[]) IS
+'a histogram for storing, without its empty buckets';
 
 CREATE OR REPLACE FUNCTION histogram_unpack(packed bigint[]) RETURNS bigint[]
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
@@ -52,11 +57,13 @@ COMMENT ON FUNCTION histogram_count(bigint[]) IS 'how many durations a histogram
 CREATE OR REPLACE FUNCTION histogram_quantile(histogram bigint[], quantile float8) RETURNS float8
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'cozi_histogram_quantile_sql';
-COMMENT ON FUNCTION histogram_quantile(bigint[], float8) IS 'the quantile in ms, at most 12.5 % off percentile_disc; NULL of an empty histogram';
+COMMENT ON FUNCTION histogram_quantile(bigint[], float8) IS
+'the quantile in ms, at most 12.5 % off percentile_disc; NULL of an empty histogram';
 
 CREATE OR REPLACE FUNCTION histogram_buckets(histogram bigint[],
     OUT lower_ms float8, OUT upper_ms float8, OUT count bigint)
 RETURNS SETOF record
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_histogram_buckets';
-COMMENT ON FUNCTION histogram_buckets(bigint[]) IS 'the buckets that hold something: from lower_ms on, below upper_ms';
+COMMENT ON FUNCTION histogram_buckets(bigint[]) IS
+'the buckets that hold something: from lower_ms on, below upper_ms';

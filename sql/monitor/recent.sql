@@ -6,7 +6,8 @@ CREATE OR REPLACE FUNCTION window_start(span interval) RETURNS timestamptz
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
 RETURN (SELECT s.taken_at FROM cozi.snapshots s
         WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
-COMMENT ON FUNCTION window_start(interval) IS 'when the snapshot was taken that a window of that length begins with; NULL if there is none';
+COMMENT ON FUNCTION window_start(interval) IS
+'when the snapshot was taken that a window of that length begins with; NULL if there is none';
 
 -- From what cozi counted, where it did: failed and timed-out executions count,
 -- BEGIN and COMMIT do not.  Else from pg_stat_statements, which has the former
@@ -111,7 +112,9 @@ BEGIN ATOMIC
          WHERE s.latency_since = l.stats_since AND s.taken_at <= now() - latency_start.span / 10
          ORDER BY s.taken_at LIMIT 1));
 END;
-COMMENT ON FUNCTION latency_start(interval) IS 'the snapshot that a window of latencies and errors of that length begins with, NULL if there is none, and since when they count';
+COMMENT ON FUNCTION latency_start(interval) IS
+'the snapshot that a window of latencies and errors of that length begins with, NULL if there '
+'is none, and since when they count';
 
 CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8,
     OUT value float8, OUT period interval, OUT source text, OUT events bigint)
@@ -129,7 +132,8 @@ BEGIN ATOMIC
         WHERE t.dbid = (SELECT d.oid FROM pg_catalog.pg_database d
                         WHERE d.datname = current_database())) h(histogram);
 END;
-COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS 'the quantile in ms of this database''s transactions since that long ago, or since the reset';
+COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS
+'the quantile in ms of this database''s transactions since that long ago, or since the reset';
 
 -- A statement is counted before it is known that it failed: while one does, a
 -- snapshot may hold one too many.
@@ -165,4 +169,6 @@ BEGIN ATOMIC
         SELECT coalesce(e.errors, 0)
                + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)) n(events);
 END;
-COMMENT ON FUNCTION recent_error_ratio(interval) IS 'errors of the server''s making for each statement of this database since that long ago, or since the reset';
+COMMENT ON FUNCTION recent_error_ratio(interval) IS
+'errors of the server''s making for each statement of this database since that long ago, or '
+'since the reset';

@@ -42,4 +42,5 @@ SELECT 'this server', current_setting('cluster_name'), NULL,
                          - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))::float8 END,
        NULL, NULL, NULL, NULL
 FROM (SELECT) standby WHERE pg_is_in_recovery();
-COMMENT ON VIEW replication_lag IS 'how far behind standbys, slots and, on a standby, this server are';
+COMMENT ON VIEW replication_lag IS
+'how far behind standbys, slots and, on a standby, this server are';

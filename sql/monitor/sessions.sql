@@ -16,7 +16,9 @@ FROM pg_catalog.pg_stat_activity a, room r
 WHERE a.backend_type = 'client backend'
 GROUP BY GROUPING SETS ((r.available), (r.available, a.datname, a.usename, a.application_name))
 ORDER BY grouping(a.datname) DESC, count(*) DESC;
-COMMENT ON VIEW connections IS 'client connections against the limit: one row for all, one for each database, role and application';
+COMMENT ON VIEW connections IS
+'client connections against the limit: one row for all, one for each database, role and '
+'application';
 
 CREATE OR REPLACE VIEW activity_now AS
 SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name, a.client_addr, a.backend_type, a.state,
@@ -25,7 +27,7 @@ SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name,
        clock_timestamp() - a.xact_start AS transaction_age,
        clock_timestamp() - a.query_start AS query_age,
        clock_timestamp() - a.state_change AS state_age,
-       a.query_id AS queryid, a.query
+       a.query_id AS queryid, cozi._readable(a.datid, a.query) AS query
 FROM pg_catalog.pg_stat_activity a
 WHERE a.pid <> pg_backend_pid()
   AND (a.state <> 'idle' OR a.backend_type IN ('autovacuum worker', 'parallel worker'))
@@ -71,13 +73,15 @@ SELECT t.root_pid, t.depth, t.pid, t.parent_pid, w.blocked_by,
        l.locktype, l.mode, l.relation::regclass AS relation,
        a.datname, a.usename AS rolname, a.application_name,
        CASE WHEN t.pid = 0 THEN 'prepared transaction' ELSE a.state END AS state,
-       clock_timestamp() - a.xact_start AS transaction_age, a.query_id AS queryid, a.query
+       clock_timestamp() - a.xact_start AS transaction_age, a.query_id AS queryid,
+       cozi._readable(a.datid, a.query) AS query
 FROM tree t
 LEFT JOIN waiting w ON w.pid = t.pid
 LEFT JOIN wanted l ON l.pid = t.pid
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = t.pid
 ORDER BY t.path;
-COMMENT ON VIEW blocking_tree IS 'who waits for whom: each chain of locks from its root, the session that waits for none';
+COMMENT ON VIEW blocking_tree IS
+'who waits for whom: each chain of locks from its root, the session that waits for none';
 
 -- What vacuum may remove from an ordinary table of this database is bounded by
 -- the transactions of this database, by standbys that report theirs, and by the
@@ -91,7 +95,7 @@ WITH held AS (
            CASE WHEN coalesce(a.datname, current_database()) = current_database()
                      AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid)
                 THEN greatest(age(a.backend_xid), age(a.backend_xmin)) END AS held,
-           a.query_id AS queryid, a.query
+           a.query_id AS queryid, cozi._readable(a.datid, a.query) AS query
     FROM pg_catalog.pg_stat_activity a
     WHERE (a.xact_start IS NOT NULL OR a.backend_xmin IS NOT NULL)
       AND a.pid <> pg_backend_pid() AND a.backend_type <> 'walsender' AND a.leader_pid IS NULL

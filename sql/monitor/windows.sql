@@ -7,7 +7,9 @@ BEGIN ATOMIC
     SELECT coalesce((SELECT c.snapshot FROM comparable c WHERE c.taken_at <= at ORDER BY c.taken_at DESC LIMIT 1),
                     (SELECT c.snapshot FROM comparable c ORDER BY c.taken_at LIMIT 1));
 END;
-COMMENT ON FUNCTION snapshot_at(timestamptz) IS 'the last snapshot not after that instant, else the first one; NULL if none can be compared with the present';
+COMMENT ON FUNCTION snapshot_at(timestamptz) IS
+'the last snapshot not after that instant, else the first one; NULL if none can be compared '
+'with the present';
 
 -- The counters of statements, as snapshot_statements has them.
 CREATE OR REPLACE FUNCTION _statements_at(until timestamptz, base bigint, last bigint)
@@ -124,7 +126,9 @@ RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapsh
                            AND l.snapshot <= s.snapshot AND l.latency_since = s.latency_since
                          ORDER BY l.snapshot DESC LIMIT 1), '{}')
         FROM cozi.snapshots s WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
-COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS 'a statement''s histogram, or with queryid 0 that of a role''s transactions, at a snapshot; NULL if none was measured then';
+COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS
+'a statement''s histogram, or with queryid 0 that of a role''s transactions, at a snapshot; '
+'NULL if none was measured then';
 
 -- Counters that began within the window were all within it, those of the server
 -- and those of one statement that was evicted meanwhile; ones that began before

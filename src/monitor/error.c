@@ -45,7 +45,7 @@ compare_ints(const void *a, const void *b)
 }
 
 static bool
-is_known(int code)
+is_server_code(int code)
 {
 	return known_count == 0 ||
 		bsearch(&code, known, known_count, sizeof(int), compare_ints) != NULL;
@@ -108,7 +108,7 @@ error_origin(const ErrorData *edata)
 {
 	if (edata->funcname && strcmp(edata->funcname, "exec_stmt_raise") == 0)
 		return ORIGIN_RAISED;
-	if (edata->filename && strcmp(edata->filename, "limiter.c") == 0)
+	if (edata->filename && strcmp(edata->filename, "refusal.c") == 0)
 		return ORIGIN_RAISED;
 	if (edata->elevel >= FATAL && debug_query_string == NULL)
 		return ORIGIN_SESSION;
@@ -162,7 +162,7 @@ own_codes(Oid role)
 		uint64		key = pg_atomic_read_u64(&cozi_monitor->error[i].key);
 
 		n += key != 0 && pg_atomic_read_u64(&cozi_monitor->error[i].role) == role &&
-			(KEY_ORIGIN(key) == ORIGIN_RAISED || !is_known(KEY_CODE(key)));
+			(KEY_ORIGIN(key) == ORIGIN_RAISED || !is_server_code(KEY_CODE(key)));
 	}
 	return n;
 }
@@ -191,7 +191,7 @@ error_key(Oid database, Oid role, int code, ErrorOrigin origin)
 	bool		own = origin == ORIGIN_RAISED;
 	uint64		key;
 
-	if (!is_known(code))
+	if (!is_server_code(code))
 	{
 		own = true;
 		code = is_class(code) ? ERRCODE_TO_CATEGORY(code) | CODE_OF_CLASS : CODE_OTHER;

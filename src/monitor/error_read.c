@@ -89,7 +89,7 @@ typedef struct Totals
 static void
 add_totals(CoziTable *table, uint64 only_queryid, Oid database, Totals *totals)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	for (int i = 0; i < table->size; i++)
 	{

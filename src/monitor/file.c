@@ -69,7 +69,7 @@ get(SavedFile *saved, void *data, Size size)
 static bool
 save_table(SavedFile *file, CoziTable *table)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	for (int i = 0; i < table->size; i++)
 		if (cozi_copy_slot(table, i, &slot) && !put(file, &slot, sizeof(slot)))
@@ -81,7 +81,7 @@ save_table(SavedFile *file, CoziTable *table)
 static bool
 load_table(SavedFile *file, CoziTable *table, uint64 n)
 {
-	CoziSlot	saved;
+	CoziFigures saved;
 
 	while (n-- > 0)
 	{

@@ -20,6 +20,7 @@ bool		cozi_track_transactions = true;
 bool		cozi_track_errors = true;
 bool		cozi_track_plans = true;
 int			cozi_slow_plan_ms = 1000;
+bool		cozi_show_constants = false;
 int			cozi_max_statements = 5000;
 int			cozi_snapshot_interval = 60;
 char	   *cozi_snapshot_database = "";
@@ -46,6 +47,11 @@ define_collecting(void)
 				  &cozi_track_errors);
 	define_switch("cozi.track_plans", "Keeps the plans of slow executions.",
 				  &cozi_track_plans);
+	DefineCustomBoolVariable("cozi.show_constants",
+							 "Shows captured plans and texts with their constants.",
+							 "While it is off, only superusers and the role that ran the "
+							 "statement see constants, bound values and policies' constants.",
+							 &cozi_show_constants, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("cozi.slow_plan_ms",
 							"Sets the execution time from which on a plan is kept.",
 							"-1 keeps none, 0 keeps the plan of every statement.",

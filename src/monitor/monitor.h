@@ -62,7 +62,7 @@ typedef struct CoziHistogram
 #define COZI_SLOT_WORDS	((int) (sizeof(CoziHistogram) / sizeof(pg_atomic_uint64)))
 
 /* A copy of a slot, word by word. */
-typedef struct CoziSlot
+typedef struct CoziFigures
 {
 	uint64		queryid;
 	uint64		owner;
@@ -73,7 +73,7 @@ typedef struct CoziSlot
 	uint64		timeouts;
 	uint64		used;
 	uint64		count[COZI_BUCKETS];
-} CoziSlot;
+} CoziFigures;
 
 /* What is first looked at for a key, and its lock; at the start of a line. */
 typedef struct CoziSet
@@ -170,6 +170,7 @@ extern bool cozi_track_transactions;
 extern bool cozi_track_errors;
 extern bool cozi_track_plans;
 extern int	cozi_slow_plan_ms;
+extern bool cozi_show_constants;
 extern int	cozi_max_statements;
 extern int	cozi_snapshot_interval;
 extern char *cozi_snapshot_database;
@@ -188,8 +189,8 @@ extern CoziTable cozi_transaction_table;
 extern CoziTable cozi_other_table;
 extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner);
 extern void cozi_release_slot(CoziTable *table, CoziHistogram *slot);
-extern bool cozi_copy_slot(CoziTable *table, int i, CoziSlot *copy);
-extern bool cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziSlot *copy);
+extern bool cozi_copy_slot(CoziTable *table, int i, CoziFigures *copy);
+extern bool cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziFigures *copy);
 extern uint64 cozi_count_slots(CoziTable *table);
 extern void cozi_clear_table(CoziTable *table);
 extern void cozi_forget_dropped(CoziTable *table);
@@ -203,6 +204,13 @@ extern void cozi_install_hooks(void);
 
 /* monitor/histogram.c */
 extern ArrayType *cozi_histogram_array(const uint64 *count);
+
+/* monitor/mask.c */
+extern char *cozi_text_here(Oid database, char *text);
+extern void cozi_warn_encoding(void);
+extern bool cozi_sees_constants(Oid role);
+extern char *cozi_mask_query(const char *query);
+extern char *cozi_mask_plan(const char *plan);
 
 /* monitor/unfinished.c */
 extern void cozi_add_unfinished(ReturnSetInfo *rsinfo);

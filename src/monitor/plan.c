@@ -5,8 +5,9 @@
  * A statement that took cozi.slow_plan_ms or more has its plan written down
  * when it ends, as EXPLAIN prints it, with the settings that are not at their
  * defaults.  Only estimates: counting the rows of each node would cost every
- * statement, the fast ones too.  A plan shows constants of the query, so
- * whoever may not see a text may not see the plan.
+ * statement, the fast ones too.  A plan shows constants of the query, so a
+ * role that may not see a text may not see the plan; mask.c hides the constants
+ * from others that may.
  *
  * The text is made before the lock is taken; under it there is only a copy.
  * A statement that timed out or was cancelled leaves its text without a plan:
@@ -213,9 +214,14 @@ cozi_plans(PG_FUNCTION_ARGS)
 		value[PLAN_TIMED_OUT] = BoolGetDatum(timed_out);
 		if (sees_all || plan->role == GetUserId())
 		{
+			bool		raw = cozi_sees_constants(plan->role);
+
 			value[PLAN_QUERYID] = Int64GetDatum((int64) plan->queryid);
-			value[PLAN_QUERY] = text_datum(plan->query, plan->encoding, &null[PLAN_QUERY]);
-			value[PLAN_EXPLAINED] = text_datum(plan->explained, plan->encoding, &null[PLAN_EXPLAINED]);
+			value[PLAN_QUERY] = text_datum(raw ? plan->query : cozi_mask_query(plan->query),
+										   plan->encoding, &null[PLAN_QUERY]);
+			value[PLAN_EXPLAINED] = text_datum(raw ? plan->explained :
+											   cozi_mask_plan(plan->explained),
+											   plan->encoding, &null[PLAN_EXPLAINED]);
 		}
 		else
 		{
@@ -251,7 +257,9 @@ cozi_captured(Oid database, Oid role, int64 queryid, bool *null)
 		strcpy(query, plan->query);
 	}
 	LWLockRelease(&cozi_monitor->lock);
-	return number == 0 ? (Datum) 0 : text_datum(query, encoding, null);
+	if (number == 0)
+		return (Datum) 0;
+	return text_datum(cozi_sees_constants(role) ? query : cozi_mask_query(query), encoding, null);
 }
 
 PG_FUNCTION_INFO_V1(cozi_captured_text);

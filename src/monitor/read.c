@@ -53,7 +53,7 @@ enum
 };
 
 static void
-read_slot(const CoziSlot *slot, bool with_histogram, Datum *value, bool *null)
+read_slot(const CoziFigures *slot, bool with_histogram, Datum *value, bool *null)
 {
 	static const double fraction[] = {0.50, 0.95, 0.99, 0.999};
 	uint64		n = cozi_histogram_count(slot->count);
@@ -94,7 +94,7 @@ read_rows(FunctionCallInfo fcinfo, CoziTable *table, uint64 only_queryid, bool w
 	{
 		Datum		value[KEY_COLUMNS + READ_COLUMNS] = {0};
 		bool		null[KEY_COLUMNS + READ_COLUMNS] = {false};
-		CoziSlot	slot;
+		CoziFigures slot;
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
@@ -164,7 +164,7 @@ cozi_transaction_latency(PG_FUNCTION_ARGS)
 
 /* The slot a caller may see; false if there is none, or not for the caller. */
 static bool
-visible_slot(FunctionCallInfo fcinfo, CoziSlot *slot)
+visible_slot(FunctionCallInfo fcinfo, CoziFigures *slot)
 {
 	if (cozi_monitor == NULL || PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
 		(PG_GETARG_OID(1) != GetUserId() && !cozi_sees_all_stats()))
@@ -194,7 +194,7 @@ PG_FUNCTION_INFO_V1(cozi_latency_of);
 Datum
 cozi_latency_of(PG_FUNCTION_ARGS)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 	uint64		n;
 
 	if (PG_ARGISNULL(3) || !visible_slot(fcinfo, &slot))
@@ -216,7 +216,7 @@ PG_FUNCTION_INFO_V1(cozi_latency_histogram);
 Datum
 cozi_latency_histogram(PG_FUNCTION_ARGS)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
@@ -233,7 +233,7 @@ PG_FUNCTION_INFO_V1(cozi_latency_calls);
 Datum
 cozi_latency_calls(PG_FUNCTION_ARGS)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
@@ -250,7 +250,7 @@ PG_FUNCTION_INFO_V1(cozi_latency_since);
 Datum
 cozi_latency_since(PG_FUNCTION_ARGS)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
@@ -267,7 +267,7 @@ PG_FUNCTION_INFO_V1(cozi_timeouts_of);
 Datum
 cozi_timeouts_of(PG_FUNCTION_ARGS)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	if (!visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
@@ -276,9 +276,9 @@ cozi_timeouts_of(PG_FUNCTION_ARGS)
 
 /* Add up the slots of a database, of all if it is invalid. */
 static void
-add_up(CoziTable *table, uint64 only_queryid, Oid database, CoziSlot *sum)
+add_up(CoziTable *table, uint64 only_queryid, Oid database, CoziFigures *sum)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	for (int i = 0; i < table->size; i++)
 	{
@@ -303,7 +303,7 @@ Datum
 cozi_transaction_time(PG_FUNCTION_ARGS)
 {
 	Oid			database = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	CoziSlot	sum = {0};
+	CoziFigures sum = {0};
 	uint64		n;
 
 	if (cozi_monitor == NULL || PG_ARGISNULL(1))

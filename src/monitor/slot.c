@@ -24,7 +24,7 @@
 #include "monitor/monitor.h"
 
 StaticAssertDecl(sizeof(CoziHistogram) % PG_CACHE_LINE_SIZE == 0, "slots begin on cache lines");
-StaticAssertDecl(sizeof(CoziSlot) == sizeof(CoziHistogram), "a copy has the words of a slot");
+StaticAssertDecl(sizeof(CoziFigures) == sizeof(CoziHistogram), "a copy has the words of a slot");
 
 #define RESERVED_WAYS	2		/* COZI_OTHER_STATEMENTS, _TRANSACTIONS */
 
@@ -180,7 +180,7 @@ evict(CoziTable *table, CoziSet *set, int way)
  * database, for all that have none of their own.
  */
 static CoziHistogram *
-take_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
+give_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
 {
 	CoziHistogram *slot;
 	int			way = 0;
@@ -229,7 +229,7 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
 		slot = find_in_set(table, set, hash, queryid, owner);
 		if (slot == NULL)
-			slot = take_slot(table, set, hash, queryid, owner);
+			slot = give_slot(table, set, hash, queryid, owner);
 	}
 	turn = pg_atomic_read_u64(&set->turn);
 	used = pg_atomic_read_u64(&slot->used);
@@ -246,7 +246,7 @@ cozi_release_slot(CoziTable *table, CoziHistogram *slot)
 
 /* A copy of slot number i; false if it is free. */
 bool
-cozi_copy_slot(CoziTable *table, int i, CoziSlot *copy)
+cozi_copy_slot(CoziTable *table, int i, CoziFigures *copy)
 {
 	CoziHistogram *slot = &table->histogram[i];
 	CoziSet    *set = slot_set(table, slot);
@@ -265,7 +265,7 @@ cozi_copy_slot(CoziTable *table, int i, CoziSlot *copy)
 
 /* A copy of a key's slot; false if it has none. */
 bool
-cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziSlot *copy)
+cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziFigures *copy)
 {
 	uint64		hash = key_hash(queryid, owner);
 	CoziSet    *set = key_set(table, hash);
@@ -317,7 +317,7 @@ is_dropped(int cache, Oid object)
 }
 
 static void
-forget_slot(CoziTable *table, int i, const CoziSlot *seen, bool database_dropped)
+forget_slot(CoziTable *table, int i, const CoziFigures *seen, bool database_dropped)
 {
 	CoziHistogram *slot = &table->histogram[i];
 	CoziSet    *set = slot_set(table, slot);
@@ -350,7 +350,7 @@ cozi_forget_dropped(CoziTable *table)
 
 	for (int i = 0; i < table->size; i++)
 	{
-		CoziSlot	seen;
+		CoziFigures seen;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!cozi_copy_slot(table, i, &seen))

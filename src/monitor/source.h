@@ -28,4 +28,7 @@ typedef struct CoziSource
 extern CoziSource cozi_find_source(void);
 extern void cozi_warn_source(CoziSource src);
 
+/* monitor/text.c */
+extern void cozi_with_raw_texts(void (*call) (void *arg), void *arg);
+
 #endif							/* COZI_MONITOR_SOURCE_H */

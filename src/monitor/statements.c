@@ -117,23 +117,80 @@ build_query(Oid function, const char *args, TupleDesc desc)
 	return buf.data;
 }
 
+/* A query that runs into a tuplestore. */
+typedef struct Reading
+{
+	const char *query;
+	SPIExecuteOptions options;
+} Reading;
+
+static void
+run_reading(void *arg)
+{
+	Reading    *reading = arg;
+
+	if (SPI_execute_extended(reading->query, &reading->options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read %s", PGSS);
+}
+
 /* Answer a set-returning function with what another function returns. */
 static void
-return_rows(FunctionCallInfo fcinfo, Oid function, const char *args)
+return_rows(FunctionCallInfo fcinfo, Oid function, const char *args, Tuplestorestate *rows,
+			bool raw)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	SPIExecuteOptions options = {0};
-	char	   *query = build_query(function, args, rsinfo->setDesc);
+	Reading		reading = {.query = build_query(function, args, rsinfo->setDesc)};
 
-	options.read_only = true;
-	options.dest = CreateTuplestoreDestReceiver();
-	SetTuplestoreDestReceiverParams(options.dest, rsinfo->setResult,
+	reading.options.read_only = true;
+	reading.options.dest = CreateTuplestoreDestReceiver();
+	SetTuplestoreDestReceiverParams(reading.options.dest, rows,
 									rsinfo->econtext->ecxt_per_query_memory,
 									false, NULL, NULL);
 	SPI_connect();
-	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read %s", PGSS);
+	if (raw)
+		cozi_with_raw_texts(run_reading, &reading);
+	else
+		run_reading(&reading);
 	SPI_finish();
+}
+
+/* The rows with their texts: one that has no representation here is NULL. */
+static void
+return_texts(FunctionCallInfo fcinfo, Oid function)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
+	int			dbid = SPI_fnumber(rsinfo->setDesc, "dbid") - 1;
+	int			query = SPI_fnumber(rsinfo->setDesc, "query") - 1;
+	bool		unreadable = false;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "cozi statement row",
+											  ALLOCSET_DEFAULT_SIZES);
+
+	return_rows(fcinfo, function, "true", rows, true);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		MemoryContext caller = MemoryContextSwitchTo(row);
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		if (!slot->tts_isnull[query])
+		{
+			char	   *readable = cozi_text_here(DatumGetObjectId(slot->tts_values[dbid]),
+												  TextDatumGetCString(slot->tts_values[query]));
+
+			slot->tts_isnull[query] = readable == NULL;
+			slot->tts_values[query] = readable ? CStringGetTextDatum(readable) : (Datum) 0;
+			unreadable |= readable == NULL;
+		}
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(row);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+	if (unreadable)
+		cozi_warn_encoding();
 }
 
 /*
@@ -215,10 +272,15 @@ cozi_statements(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (src.state == SOURCE_OK)
 	{
-		return_rows(fcinfo, src.function, showtext ? "true" : "false");
+		ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+		if (showtext)
+			return_texts(fcinfo, src.function);
+		else
+			return_rows(fcinfo, src.function, "false", rsinfo->setResult, false);
 		if (PG_GETARG_BOOL(2))
-			cozi_add_unfinished((ReturnSetInfo *) fcinfo->resultinfo);
-		add_times((ReturnSetInfo *) fcinfo->resultinfo);
+			cozi_add_unfinished(rsinfo);
+		add_times(rsinfo);
 	}
 	else if (!quiet)
 		cozi_warn_source(src);
@@ -240,6 +302,6 @@ cozi_statements_info(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (src.state == SOURCE_OK && OidIsValid(src.info) &&
 		cozi_may_execute(src.info, GetUserId()))
-		return_rows(fcinfo, src.info, "");
+		return_rows(fcinfo, src.info, "", ((ReturnSetInfo *) fcinfo->resultinfo)->setResult, false);
 	return (Datum) 0;
 }

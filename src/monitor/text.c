@@ -3,20 +3,23 @@
  *		The texts of statements, fetched for the rows that are shown.
  *
  * pg_stat_statements reads its whole file for one text as for all.  So all
- * texts are read at most once for a query, and those shown lately live in
- * session_texts, a hash table of the session, started afresh when it holds
- * more than TEXTS_SESSION bytes.
+ * texts are read at most once for a query, what exceeds TEXTS_QUERY into a
+ * temporary file, and those shown lately live in session_texts, a hash table of
+ * the session, started afresh when it holds more than TEXTS_SESSION bytes.
  *
  * Law: who may see what is decided as pg_stat_statements decides it, before
  * anything that was remembered is shown.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/buffile.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -37,23 +40,33 @@ typedef struct TextKey
 typedef struct TextEntry
 {
 	TextKey		key;
-	char	   *query;			/* NULL if pg_stat_statements lost it */
+	char	   *query;			/* NULL if there is none, or it is in the file */
+	int			len;			/* in the file; -1: it is not there */
+	int			fileno;
+	off_t		offset;
 } TextEntry;
 
-/* The texts read for one query, in its memory. */
+/*
+ * The texts read for one statement of the client, in the memory of its
+ * transaction, and in a file when they are many.
+ */
 typedef struct TextMap
 {
 	HTAB	   *texts;
 	MemoryContext cxt;
-	Size		bytes;
-	bool		complete;		/* all were kept, none missed for its size */
+	Size		bytes;			/* in memory */
+	BufFile    *file;
+	bool		complete;		/* all were read */
+	bool		unreadable;		/* one cannot be shown here */
+	TimestampTz statement;		/* that they were read for */
 } TextMap;
 
-/* Bounds of the texts kept for the session, and for one query, in bytes. */
+/* Bounds of the texts in memory, for the session and for one query, in bytes. */
 #define TEXTS_SESSION	(1024 * 1024)
 #define TEXTS_QUERY		(64 * 1024 * 1024)
 
 static TextMap *session_texts = NULL;
+static TextMap *statement_texts = NULL;
 
 static TextMap *
 create_texts(MemoryContext parent)
@@ -76,67 +89,150 @@ find_text(TextMap *map, const TextKey *key)
 	return map ? hash_search(map->texts, key, HASH_FIND, NULL) : NULL;
 }
 
+static TextEntry *
+enter_text(TextMap *map, const TextKey *key)
+{
+	TextEntry  *entry = hash_search(map->texts, key, HASH_ENTER, NULL);
+
+	entry->query = NULL;
+	entry->len = -1;
+	map->bytes += sizeof(TextEntry);
+	return entry;
+}
+
 static void
 keep_text(TextMap *map, const TextKey *key, const char *query)
 {
+	TextEntry  *entry = enter_text(map, key);
 	Size		len = query ? strlen(query) + 1 : 0;
-	char	   *copy = query ? memcpy(MemoryContextAllocHuge(map->cxt, len), query, len) : NULL;
-	TextEntry  *entry = hash_search(map->texts, key, HASH_ENTER, NULL);
 
-	entry->query = copy;
-	map->bytes += len + sizeof(TextEntry);
+	if (query)
+		entry->query = memcpy(MemoryContextAllocHuge(map->cxt, len), query, len);
+	map->bytes += len;
 }
 
-/* One row of the texts' query, to be kept if there is room or it is wanted. */
+/* Keep a text in the map's file, which goes with the query. */
 static void
-read_text(TextMap *map, const TextKey *wanted, HeapTuple tup, TupleDesc desc)
+file_text(TextMap *map, const TextKey *key, char *query)
+{
+	TextEntry  *entry = enter_text(map, key);
+	MemoryContext caller = MemoryContextSwitchTo(map->cxt);
+
+	if (map->file == NULL)
+		map->file = BufFileCreateTemp(false);
+	if (BufFileSeek(map->file, 0, 0, SEEK_END) != 0)
+		elog(ERROR, "could not seek in a temporary file");
+	BufFileTell(map->file, &entry->fileno, &entry->offset);
+	entry->len = strlen(query);
+	BufFileWrite(map->file, query, entry->len);
+	MemoryContextSwitchTo(caller);
+}
+
+/* The text of an entry; NULL if it has none. */
+static char *
+entry_text(TextMap *map, TextEntry *entry)
+{
+	char	   *query;
+
+	if (entry->len < 0)
+		return entry->query;
+	query = MemoryContextAllocHuge(CurrentMemoryContext, (Size) entry->len + 1);
+	if (BufFileSeek(map->file, entry->fileno, entry->offset, SEEK_SET) != 0 ||
+		BufFileRead(map->file, query, entry->len) != entry->len)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read a query text from a temporary file: %m")));
+	query[entry->len] = '\0';
+	return query;
+}
+
+/* One row of the texts' query. */
+static void
+read_text(TextMap *map, HeapTuple tup, TupleDesc desc)
 {
 	TextKey		key = {0};
 	bool		isnull;
 	bool		hidden;
+	char	   *raw;
+	char	   *query;
 
 	key.dbid = DatumGetObjectId(SPI_getbinval(tup, desc, 1, &isnull));
 	key.userid = DatumGetObjectId(SPI_getbinval(tup, desc, 2, &isnull));
 	key.queryid = DatumGetInt64(SPI_getbinval(tup, desc, 3, &hidden));
 	if (hidden || find_text(map, &key))
 		return;
-
-	if (map->bytes < TEXTS_QUERY || memcmp(&key, wanted, sizeof(key)) == 0)
-		keep_text(map, &key, SPI_getvalue(tup, desc, 4));
+	raw = SPI_getvalue(tup, desc, 4);
+	query = raw ? cozi_text_here(key.dbid, raw) : NULL;
+	map->unreadable |= raw != NULL && query == NULL;
+	if (query == NULL || map->bytes < TEXTS_QUERY)
+		keep_text(map, &key, query);
 	else
-		map->complete = false;
+		file_text(map, &key, query);
+}
+
+/*
+ * Run what calls pg_stat_statements(true) while this database's encoding is
+ * SQL_ASCII, so that it hands out the bytes as they are: it raises an error for
+ * all texts when one has no representation here.
+ */
+void
+cozi_with_raw_texts(void (*call) (void *arg), void *arg)
+{
+	int			here = GetDatabaseEncoding();
+
+	SetDatabaseEncoding(PG_SQL_ASCII);
+	PG_TRY();
+	{
+		call(arg);
+	}
+	PG_FINALLY();
+	{
+		SetDatabaseEncoding(here);
+	}
+	PG_END_TRY();
+}
+
+static void
+run_plan(void *plan)
+{
+	if (SPI_execute_plan(plan, NULL, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read %s", PGSS);
 }
 
 /*
  * Read all texts into the map.  pg_stat_statements reads its whole file for
- * one text as for all, so this happens at most once for a query unless the
- * texts exceed TEXTS_QUERY.
+ * one text as for all, so this happens at most once for a query.
  */
 static void
-read_texts(TextMap *map, const TextKey *wanted)
+read_texts(TextMap *map)
 {
 	CoziSource	src = cozi_find_source();
 	StringInfoData query;
-	Portal		portal;
+	SPIPlanPtr	plan;
 
-	map->complete = true;
 	if (src.state != SOURCE_OK)
+	{
+		map->complete = true;
 		return;
+	}
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "SELECT dbid, userid, queryid, query FROM %s(true)",
 					 quote_qualified_identifier(get_namespace_name(src.schema), PGSS));
 	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, query.data, 0, NULL, NULL, NULL, true, 0);
-	do
+	plan = SPI_prepare(query.data, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the reading of %s", PGSS);
+	cozi_with_raw_texts(run_plan, plan);
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		SPI_cursor_fetch(portal, true, 100);
-		for (uint64 i = 0; i < SPI_processed; i++)
-			read_text(map, wanted, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
-	SPI_cursor_close(portal);
+		CHECK_FOR_INTERRUPTS();
+		read_text(map, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	}
 	SPI_finish();
+	map->complete = true;
+	if (map->unreadable)
+		cozi_warn_encoding();
 }
 
 /* Remember a text that was shown: a screen that polls asks for it again. */
@@ -154,6 +250,38 @@ remember_text(const TextKey *key, const char *query)
 		keep_text(session_texts, key, query);
 }
 
+static void
+forget_map(void *map)
+{
+	if (statement_texts == map)
+		statement_texts = NULL;
+}
+
+/*
+ * The map of the client's statement: its columns and conditions, which call
+ * query_text() each for itself, read the texts once.
+ */
+static TextMap *
+statement_map(void)
+{
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+
+	if (statement_texts && statement_texts->statement != statement)
+		MemoryContextDelete(statement_texts->cxt);
+	if (statement_texts == NULL)
+	{
+		TextMap    *map = create_texts(TopTransactionContext);
+		MemoryContextCallback *callback = MemoryContextAlloc(map->cxt, sizeof(*callback));
+
+		callback->func = forget_map;
+		callback->arg = map;
+		MemoryContextRegisterResetCallback(map->cxt, callback);
+		map->statement = statement;
+		statement_texts = map;
+	}
+	return statement_texts;
+}
+
 PG_FUNCTION_INFO_V1(cozi_query_text);
 
 /*
@@ -168,9 +296,10 @@ PG_FUNCTION_INFO_V1(cozi_query_text);
 Datum
 cozi_query_text(PG_FUNCTION_ARGS)
 {
-	TextMap    *map = fcinfo->flinfo->fn_extra;
+	TextMap    *map;
 	TextEntry  *entry;
 	TextKey		key = {0};
+	char	   *query = NULL;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
@@ -194,21 +323,22 @@ cozi_query_text(PG_FUNCTION_ARGS)
 	}
 	if (entry == NULL)
 	{
-		if (map == NULL)
-		{
-			map = create_texts(fcinfo->flinfo->fn_mcxt);
-			fcinfo->flinfo->fn_extra = map;
-		}
+		map = statement_map();
 		entry = find_text(map, &key);
 		if (entry == NULL && !map->complete)
 		{
-			read_texts(map, &key);
+			read_texts(map);
 			entry = find_text(map, &key);
 		}
 		if (entry)
-			remember_text(&key, entry->query);
+		{
+			query = entry_text(map, entry);
+			remember_text(&key, query);
+		}
 	}
-	if (entry == NULL || entry->query == NULL)
+	else
+		query = entry->query;
+	if (query == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(entry->query));
+	PG_RETURN_TEXT_P(cstring_to_text(query));
 }

@@ -22,7 +22,7 @@
 
 /* How often it was executed, if it never completed; otherwise 0. */
 static uint64
-unfinished_calls(const CoziSlot *slot)
+unfinished_calls(const CoziFigures *slot)
 {
 	uint64		n = slot->failed == 0 ? 0 : cozi_histogram_count(slot->count);
 
@@ -60,7 +60,7 @@ cozi_unfinished(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
-		CoziSlot	slot;
+		CoziFigures slot;
 		uint64		n;
 		Datum		value[UNFINISHED_COLUMNS];
 		bool		null[UNFINISHED_COLUMNS] = {false};
@@ -101,7 +101,7 @@ statements_in_trouble(void)
 
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
-		CoziSlot	slot;
+		CoziFigures slot;
 
 		if (pg_atomic_read_u64(&cozi_statement_table.histogram[i].timeouts) == 0 ||
 			!cozi_copy_slot(&cozi_statement_table, i, &slot) || slot.timeouts == 0 ||
@@ -173,7 +173,7 @@ cozi_add_unfinished(ReturnSetInfo *rsinfo)
 	hash_seq_init(&scan, missing);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		CoziSlot	slot;
+		CoziFigures slot;
 		uint64		n;
 
 		if (!cozi_find_slot(&cozi_statement_table, entry->queryid, entry->owner, &slot) ||
@@ -199,7 +199,7 @@ cozi_add_unfinished(ReturnSetInfo *rsinfo)
 bool
 cozi_never_completed(Oid database, Oid role, int64 queryid)
 {
-	CoziSlot	slot;
+	CoziFigures slot;
 
 	return cozi_monitor != NULL &&
 		cozi_find_slot(&cozi_statement_table, (uint64) queryid, COZI_OWNER(database, role), &slot) &&
