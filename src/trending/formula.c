@@ -20,15 +20,6 @@
 #include "pure/score.h"
 #include "trending/trending.h"
 
-PG_FUNCTION_INFO_V1(cozi_hot);
-PG_FUNCTION_INFO_V1(cozi_gravity);
-PG_FUNCTION_INFO_V1(cozi_hot_rank);
-PG_FUNCTION_INFO_V1(cozi_scaled_rank);
-PG_FUNCTION_INFO_V1(cozi_controversy);
-PG_FUNCTION_INFO_V1(cozi_wilson_lower);
-PG_FUNCTION_INFO_V1(cozi_wilson_upper);
-PG_FUNCTION_INFO_V1(cozi_bayesian_average);
-
 static int64
 check_count(int64 count, const char *name)
 {
@@ -65,6 +56,8 @@ cozi_check_gravity(float8 gravity)
 	return check_not_negative(gravity, "gravity");
 }
 
+PG_FUNCTION_INFO_V1(cozi_hot);
+
 /* hot(ups bigint, downs bigint, created_at timestamptz) -> float8 */
 Datum
 cozi_hot(PG_FUNCTION_ARGS)
@@ -76,6 +69,8 @@ cozi_hot(PG_FUNCTION_ARGS)
 	cozi_check_instant(created_at);
 	PG_RETURN_FLOAT8(score_hot(ups, downs, created_at));
 }
+
+PG_FUNCTION_INFO_V1(cozi_gravity);
 
 /*
  * gravity(points bigint, created_at timestamptz, as_of timestamptz,
@@ -96,6 +91,8 @@ cozi_gravity(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(score_gravity((float8) points, score_age(created_at, as_of), gravity));
 }
 
+PG_FUNCTION_INFO_V1(cozi_hot_rank);
+
 /*
  * hot_rank(score bigint, created_at timestamptz, as_of timestamptz) -> float8
  */
@@ -110,6 +107,8 @@ cozi_hot_rank(PG_FUNCTION_ARGS)
 	cozi_check_instant(as_of);
 	PG_RETURN_FLOAT8(score_hot_rank((float8) score, created_at, as_of));
 }
+
+PG_FUNCTION_INFO_V1(cozi_scaled_rank);
 
 /*
  * scaled_rank(score bigint, created_at timestamptz, interactions bigint,
@@ -128,6 +127,8 @@ cozi_scaled_rank(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(score_scaled_rank(score_hot_rank((float8) score, created_at, as_of),
 									   (float8) interactions));
 }
+
+PG_FUNCTION_INFO_V1(cozi_controversy);
 
 /* controversy(ups bigint, downs bigint) -> float8 */
 Datum
@@ -149,6 +150,8 @@ wilson(FunctionCallInfo fcinfo, bool upper)
 	return score_wilson((float8) ups, (float8) downs, z, upper);
 }
 
+PG_FUNCTION_INFO_V1(cozi_wilson_lower);
+
 /* wilson_lower(ups bigint, downs bigint, z float8 = 1.96) -> float8 */
 Datum
 cozi_wilson_lower(PG_FUNCTION_ARGS)
@@ -156,12 +159,16 @@ cozi_wilson_lower(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(wilson(fcinfo, false));
 }
 
+PG_FUNCTION_INFO_V1(cozi_wilson_upper);
+
 /* wilson_upper(ups bigint, downs bigint, z float8 = 1.96) -> float8 */
 Datum
 cozi_wilson_upper(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_FLOAT8(wilson(fcinfo, true));
 }
+
+PG_FUNCTION_INFO_V1(cozi_bayesian_average);
 
 /*
  * bayesian_average(sum float8, n bigint, prior_mean float8,

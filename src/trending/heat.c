@@ -19,16 +19,6 @@
 #include "pure/decay_sum.h"
 #include "trending/trending.h"
 
-PG_FUNCTION_INFO_V1(cozi_heat);
-PG_FUNCTION_INFO_V1(cozi_heat_add);
-PG_FUNCTION_INFO_V1(cozi_heat_merge);
-PG_FUNCTION_INFO_V1(cozi_heat_value);
-PG_FUNCTION_INFO_V1(cozi_heat_agg_add);
-PG_FUNCTION_INFO_V1(cozi_heat_agg_combine);
-PG_FUNCTION_INFO_V1(cozi_heat_agg_serialize);
-PG_FUNCTION_INFO_V1(cozi_heat_agg_deserialize);
-PG_FUNCTION_INFO_V1(cozi_heat_agg_heat);
-
 /* The state of heat_agg; it lives in the aggregate's context. */
 typedef struct HeatAgg
 {
@@ -94,6 +84,8 @@ check_weight(float8 weight)
 	return weight;
 }
 
+PG_FUNCTION_INFO_V1(cozi_heat);
+
 /* heat(weight float8, at timestamptz, half_life interval) -> float8 */
 Datum
 cozi_heat(PG_FUNCTION_ARGS)
@@ -105,6 +97,8 @@ cozi_heat(PG_FUNCTION_ARGS)
 	cozi_check_instant(at);
 	PG_RETURN_FLOAT8(decay_heat(weight, at, half_life));
 }
+
+PG_FUNCTION_INFO_V1(cozi_heat_add);
 
 /*
  * heat_add(heat float8, weight float8, at timestamptz, half_life interval)
@@ -122,6 +116,8 @@ cozi_heat_add(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(decay_add(heat, weight, at, half_life));
 }
 
+PG_FUNCTION_INFO_V1(cozi_heat_merge);
+
 /* heat_merge(float8, float8) -> float8 */
 Datum
 cozi_heat_merge(PG_FUNCTION_ARGS)
@@ -134,6 +130,8 @@ cozi_heat_merge(PG_FUNCTION_ARGS)
 		float_overflow_error();
 	PG_RETURN_FLOAT8(merged);
 }
+
+PG_FUNCTION_INFO_V1(cozi_heat_value);
 
 /* heat_value(heat float8, half_life interval, as_of timestamptz) -> float8 */
 Datum
@@ -221,6 +219,8 @@ return_state(FunctionCallInfo fcinfo, HeatAgg *state)
 	PG_RETURN_POINTER(state);
 }
 
+PG_FUNCTION_INFO_V1(cozi_heat_agg_add);
+
 /*
  * _heat_agg_add(internal, weight float8, at timestamptz, half_life interval)
  *		-> internal
@@ -257,6 +257,8 @@ cozi_heat_agg_add(PG_FUNCTION_ARGS)
 	return return_state(fcinfo, state);
 }
 
+PG_FUNCTION_INFO_V1(cozi_heat_agg_combine);
+
 /* _heat_agg_combine(internal, internal) -> internal */
 Datum
 cozi_heat_agg_combine(PG_FUNCTION_ARGS)
@@ -278,6 +280,8 @@ cozi_heat_agg_combine(PG_FUNCTION_ARGS)
 	return return_state(fcinfo, state);
 }
 
+PG_FUNCTION_INFO_V1(cozi_heat_agg_serialize);
+
 /* _heat_agg_serialize(internal) -> bytea, in network order */
 Datum
 cozi_heat_agg_serialize(PG_FUNCTION_ARGS)
@@ -296,6 +300,8 @@ cozi_heat_agg_serialize(PG_FUNCTION_ARGS)
 		pq_sendint64(&buf, state->sum.limb[i]);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
+
+PG_FUNCTION_INFO_V1(cozi_heat_agg_deserialize);
 
 /* _heat_agg_deserialize(bytea, internal) -> internal */
 Datum
@@ -328,6 +334,8 @@ cozi_heat_agg_deserialize(PG_FUNCTION_ARGS)
 	pfree(buf.data);
 	PG_RETURN_POINTER(state);
 }
+
+PG_FUNCTION_INFO_V1(cozi_heat_agg_heat);
 
 /* _heat_agg_heat(internal) -> float8; of no rows, 0 */
 Datum

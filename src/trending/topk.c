@@ -56,8 +56,6 @@
  */
 #define NEWEST_PER_HIGHEST 4
 
-PG_FUNCTION_INFO_V1(cozi_top_ranked);
-
 /*
  * The best k.
  */
@@ -326,6 +324,8 @@ return_rows(TopRanked *top, ReturnSetInfo *rsinfo)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
+
+PG_FUNCTION_INFO_V1(cozi_top_ranked);
 
 /*
  * top_ranked(rel regclass, formula text, k int, item name = 'id',

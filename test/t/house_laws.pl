@@ -23,31 +23,33 @@ my %left = (
 	'SQL with more than three %s is built from a named template' => {
 		monitor => 1 },
 	'PG_FUNCTION_INFO_V1 stands directly above the comment and the function' => {
-		policy => 4, sharding => 4, trending => 18 },
+		policy => 4 },
 	'no definition stands twice in src/' => {
-		monitor => 2, pure => 1, ratelimit => 1, trending => 6 },
+		kept => 1, monitor => 1, pure => 1, ratelimit => 1, trending => 6 },
 	'a function of src/ has at most 60 lines' => {
 		sharding => 1 },
 	'a function says how volatile it is' => {
-		sharding => 6 },
+		sharding => 33 },
 	'the comment of a function begins with a verb in the third person' => {
-		monitor => 46, sharding => 29, trending => 19 },
+		monitor => 46 },
 	'the comment of a view begins with "One row per"' => {
 		monitor => 9 },
 	'a function that no page names is a helper, and begins with an underscore' => {
-		monitor => 15, sharding => 8 },
+		monitor => 15 },
 	'a file has at most 500 lines' => {
-		monitor => 1, policy => 1, pure => 1, rls => 1, sharding => 2 },
+		monitor => 1, policy => 1, pure => 1, rls => 1, sharding => 1 },
+	'README.md has at most 180 lines' => {
+		house => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
 		edge => 65, house => 2, identity => 49, kept => 33, monitor => 391, policy => 404, pure
-		=> 35, ratelimit => 131, rls => 5, sharding => 342, trending => 231 },
+		=> 35, ratelimit => 131, rls => 5, sharding => 310, trending => 218 },
 	'a line of documentation has at most 120 columns' => {
-		backup => 1, house => 1, monitor => 99, ratelimit => 21, rls => 27, sharding => 87,
+		backup => 1, house => 2, monitor => 99, ratelimit => 21, rls => 27, sharding => 6,
 		trending => 97 },
 	'no file has rulers' => {
 		policy => 10, ratelimit => 4, trending => 4 },
 	'no text says whoever, whomever, its like or for who' => {
-		house => 2, monitor => 5, policy => 3, sharding => 2, trending => 1 },
+		house => 2, monitor => 5, policy => 3, trending => 1 },
 	'the name of a test is a sentence of its own' => {
 		policy => 9, ratelimit => 5, trending => 10 });
 
