@@ -12,7 +12,7 @@
 -- The table and, where it is partitioned, its shards.
 CREATE OR REPLACE FUNCTION _shard_relations(rel oid)
     RETURNS TABLE (relid oid, top boolean, q text)
-    LANGUAGE sql STABLE STRICT ROWS 64
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 64
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT c.oid, c.oid = rel, format('%I.%I', n.nspname, c.relname)
@@ -27,7 +27,7 @@ COMMENT ON FUNCTION _shard_relations(oid) IS
 -- The tables that inherit from an ordinary table, at any depth.
 CREATE OR REPLACE FUNCTION _shard_children(rel oid)
     RETURNS TABLE (child oid, depth int, q text)
-    LANGUAGE sql STABLE STRICT ROWS 8
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 8
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE tree AS (
@@ -48,7 +48,7 @@ COMMENT ON FUNCTION _shard_children(oid) IS
 -- What the table itself is.
 CREATE OR REPLACE FUNCTION _shard_blockers_table(rel oid, key name, modulus int)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 2
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -92,7 +92,7 @@ COMMENT ON FUNCTION _shard_blockers_table(oid, name, int) IS
 -- Children whose rows would come along, or whose behaviour would be lost.
 CREATE OR REPLACE FUNCTION _shard_blockers_children(rel oid)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE STRICT ROWS 2
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH c AS (
@@ -149,7 +149,7 @@ COMMENT ON FUNCTION _shard_blockers_children(oid) IS
 -- Uniqueness is kept per shard: it must tell the shards apart.
 CREATE OR REPLACE FUNCTION _shard_blockers_indexes(rel oid, key name)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 2
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -220,7 +220,7 @@ COMMENT ON FUNCTION _shard_blockers_indexes(oid, name) IS
 -- Foreign keys of the table and of other tables.
 CREATE OR REPLACE FUNCTION _shard_blockers_foreign_keys(rel oid, key name)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 2
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH idx AS (

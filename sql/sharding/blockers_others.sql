@@ -3,7 +3,7 @@
 -- The objects that are the table: they go where it goes.
 CREATE OR REPLACE FUNCTION _shard_own(rel oid)
     RETURNS TABLE (classid oid, objid oid)
-    LANGUAGE sql STABLE STRICT ROWS 20
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH r AS (
@@ -37,7 +37,7 @@ COMMENT ON FUNCTION _shard_own(oid) IS
 -- The objects that need the table, and how.
 CREATE OR REPLACE FUNCTION _shard_dependents(rel oid, key name)
     RETURNS TABLE (classid oid, objid oid, objsubid int, by_name boolean, by_type boolean, by_keyless boolean)
-    LANGUAGE sql STABLE ROWS 10
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH own AS MATERIALIZED (
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION _shard_dependents(oid, name) IS
 
 CREATE OR REPLACE FUNCTION _shard_blockers_dependents(rel oid, key name)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 2
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -125,7 +125,7 @@ COMMENT ON FUNCTION _shard_blockers_dependents(oid, name) IS
 -- Labels, privileges, publications, subscriptions and names.
 CREATE OR REPLACE FUNCTION _shard_blockers_server(rel oid, key name, modulus int, drop_children boolean)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 2
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -198,7 +198,7 @@ COMMENT ON FUNCTION _shard_blockers_server(oid, name, int, boolean) IS
 -- What only one shard has, and one table cannot.
 CREATE OR REPLACE FUNCTION _shard_blockers_shards(rel oid)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE STRICT ROWS 2
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH s AS (
@@ -257,7 +257,7 @@ COMMENT ON FUNCTION _shard_blockers_shards(oid) IS
 -- All of them, in the order in which their SQL runs.
 CREATE OR REPLACE FUNCTION _shard_blockers(rel oid, key name, modulus int, drop_children boolean)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE sql STABLE ROWS 10
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT b.* FROM (

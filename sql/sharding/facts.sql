@@ -20,7 +20,7 @@ COMMENT ON TYPE _shard_step IS 'The steps of shard_table(), in their order (inte
 -- The sequences of a table: owned ('a') and of identity columns ('i').
 CREATE OR REPLACE FUNCTION _shard_sequences(rel oid)
     RETURNS TABLE (seq oid, q text, acl aclitem[], owner oid, deptype "char", attnum int)
-    LANGUAGE sql STABLE STRICT ROWS 2
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relacl, c.relowner, d.deptype, d.refobjsubid
@@ -36,7 +36,7 @@ COMMENT ON FUNCTION _shard_sequences(oid) IS
 -- The clause of columns.
 CREATE OR REPLACE FUNCTION _shard_facts_columns(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 2
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH col AS (
@@ -92,7 +92,7 @@ COMMENT ON FUNCTION _shard_facts_columns(oid) IS
 -- The clause of options: of the table, or of its first shard; none without one.
 CREATE OR REPLACE FUNCTION _shard_facts_storage(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 1
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH store AS (
@@ -126,7 +126,7 @@ COMMENT ON FUNCTION _shard_facts_storage(oid) IS
 -- Constraints and indexes.
 CREATE OR REPLACE FUNCTION _shard_facts_indexes(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 10
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (

@@ -4,7 +4,7 @@
 -- that they keep their OIDs, grants and comments.
 CREATE OR REPLACE FUNCTION _shard_facts_outside(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 5
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 5
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH outside AS (
@@ -50,7 +50,7 @@ COMMENT ON FUNCTION _shard_facts_outside(oid) IS
 -- Foreign keys, statistics, owned sequences, triggers and rules.
 CREATE OR REPLACE FUNCTION _shard_facts_objects(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 10
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION _shard_facts_objects(oid) IS
 -- Policies, grants, comments and publications.
 CREATE OR REPLACE FUNCTION _shard_facts_guards(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 10
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -188,7 +188,7 @@ COMMENT ON FUNCTION _shard_facts_guards(oid) IS
 
 CREATE OR REPLACE FUNCTION _shard_facts_comments(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 5
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 5
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -232,7 +232,7 @@ COMMENT ON FUNCTION _shard_facts_comments(oid) IS
 
 CREATE OR REPLACE FUNCTION _shard_facts(rel oid)
     RETURNS TABLE (step _shard_step, place text, fact text, index name, spc name)
-    LANGUAGE sql STABLE STRICT ROWS 100
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 100
     SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT * FROM cozi._shard_facts_columns(rel)

@@ -35,7 +35,7 @@ COMMENT ON FUNCTION _shard_bounds(oid) IS
 'Returns the hash partitions of a table and their bounds (internal)';
 
 CREATE OR REPLACE FUNCTION _shard_is_ours(function oid) RETURNS boolean
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
@@ -50,7 +50,7 @@ CREATE OR REPLACE FUNCTION _shard_indexes(rel oid, key name)
                    condeferrable boolean, condeferred boolean, indkey smallint[], indnkeyatts int, keys smallint[],
                    indisunique boolean, indisvalid boolean, indisexclusion boolean,
                    indnullsnotdistinct boolean, keyless boolean)
-    LANGUAGE sql STABLE ROWS 5
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 5
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT i.indexrelid, c.relname, n.oid, n.contype, n.conname, n.condeferrable, n.condeferred,
@@ -73,7 +73,7 @@ COMMENT ON FUNCTION _shard_indexes(oid, name) IS
 -- again on the new table.  owned is the board's table.
 CREATE OR REPLACE FUNCTION _shard_registered(rel oid)
     RETURNS TABLE (kind text, name text, owned oid, before text, after text)
-    LANGUAGE sql STABLE STRICT ROWS 1
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'board', b.board::text, b.board::oid, format('SELECT cozi.drop_board(%L)', b.board::text),
@@ -104,7 +104,7 @@ COMMENT ON FUNCTION _shard_registered(oid) IS
 
 -- Grants and the comment of a board, which drop_board() takes away.
 CREATE OR REPLACE FUNCTION _shard_registered_grants(rel oid) RETURNS SETOF text
-    LANGUAGE sql STABLE STRICT ROWS 2
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, x.col, r.name,
@@ -129,7 +129,7 @@ COMMENT ON FUNCTION _shard_registered_grants(oid) IS
 -- knows the table: any regclass column of any of its tables.
 CREATE OR REPLACE FUNCTION _shard_blockers_registered(rel oid)
     RETURNS TABLE (step int, object text, mend text)
-    LANGUAGE plpgsql STABLE STRICT ROWS 1
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -4,7 +4,7 @@
 -- privileges, not even those ALTER DEFAULT PRIVILEGES would give it: a role
 -- that may read the table reads it through the table, under its policies.
 CREATE OR REPLACE FUNCTION _shard_partitions(rel oid, modulus int, storage text) RETURNS SETOF text
-    LANGUAGE sql STABLE ROWS 100
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 100
     SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT x.statement
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION _shard_partitions(oid, int, text) IS
 -- the new table will take.
 CREATE OR REPLACE FUNCTION _shard_plan_before(rel oid, key name, drop_children boolean)
     RETURNS TABLE (a int, b bigint, c bigint, statement text)
-    LANGUAGE sql STABLE ROWS 20
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -82,7 +82,7 @@ COMMENT ON FUNCTION _shard_plan_before(oid, name, boolean) IS
 -- The copying: the table in pieces, then each child, or each shard.
 CREATE OR REPLACE FUNCTION _shard_plan_copy(rel oid, key name, drop_children boolean)
     RETURNS TABLE (a int, b bigint, c bigint, statement text)
-    LANGUAGE sql STABLE ROWS 20
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 20
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -130,7 +130,7 @@ COMMENT ON FUNCTION _shard_plan_copy(oid, name, boolean) IS
 -- The children, once their rows are copied.
 CREATE OR REPLACE FUNCTION _shard_plan_children(rel oid, drop_children boolean)
     RETURNS TABLE (a int, b bigint, c bigint, statement text)
-    LANGUAGE sql STABLE ROWS 5
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 5
     SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT 12, 0::bigint, row_number() OVER (ORDER BY x.q),
@@ -153,7 +153,7 @@ COMMENT ON FUNCTION _shard_plan_children(oid, boolean) IS
 -- Each fact, on each relation that it goes to: the shards, then the table.
 CREATE OR REPLACE FUNCTION _shard_plan_facts(rel oid, key name, modulus int)
     RETURNS TABLE (step _shard_step, n int, r int, spc name, statement text)
-    LANGUAGE sql STABLE ROWS 100
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 100
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (
@@ -181,7 +181,7 @@ COMMENT ON FUNCTION _shard_plan_facts(oid, name, int) IS
 
 -- The statements of shard_table(), or with no key those of unshard_table().
 CREATE OR REPLACE FUNCTION _shard_plan(rel oid, key name, modulus int, drop_children boolean) RETURNS SETOF text
-    LANGUAGE sql STABLE ROWS 200
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 200
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH t AS (

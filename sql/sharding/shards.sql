@@ -26,7 +26,7 @@ COMMENT ON FUNCTION unshard_table(regclass, boolean) IS
 -- One query a shard, for its rows whose key says another shard.  The rows are
 -- fetched first: a foreign shard's server does not know the OID of the table.
 CREATE OR REPLACE FUNCTION _shard_check(parent oid) RETURNS SETOF text
-    LANGUAGE sql STABLE STRICT ROWS 64
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 64
     SET search_path = pg_catalog, pg_temp
 AS $$
 WITH key AS (

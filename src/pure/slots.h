@@ -19,17 +19,17 @@
 #define COZI_SLOTS 7
 #define COZI_PER_BITS 20
 
-typedef struct CoziSlot
+typedef struct CoziGcraSlot
 {
 	uint64_t	tag;			/* 44 bits of the key, 20 of a hash of per */
 	int64_t		tat;			/* ns; at or before now: the slot is free */
-} CoziSlot;
+} CoziGcraSlot;
 
 typedef struct CoziSlots
 {
 	uint8_t		limit[COZI_SLOTS];	/* 8 bits of a hash of max_calls */
 	uint8_t		refused;		/* a bit a slot, since the last admitted call */
-	CoziSlot	slot[COZI_SLOTS];
+	CoziGcraSlot slot[COZI_SLOTS];
 } CoziSlots;
 
 /* Does slot i hold a key of that limit? */

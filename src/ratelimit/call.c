@@ -74,7 +74,7 @@ static CoziVerdict
 slots_call(CoziLimiter *limiter, uint64 hash, const CoziCall *call, bool consume,
 		   bool *evicted)
 {
-	CoziSet    *set = cozi_set_at(limiter, choose(hash, limiter->n_sets));
+	CoziGcraSet *set = cozi_set_at(limiter, choose(hash, limiter->n_sets));
 	uint64		tag = slot_tag(limiter, hash, call->per);
 	uint8		limit = ((uint64) call->max_calls * limiter->per_factor) >> 56;
 	int64		spacing = cozi_gcra_spacing(call->per * NS_PER_US, call->max_calls);
@@ -247,13 +247,13 @@ cozi_limiter_call_all(CoziLimiter *limiter, const CoziCall *calls, int n,
 static bool
 reset_slots(CoziLimiter *limiter, uint64 hash, int64 now)
 {
-	CoziSet    *set = cozi_set_at(limiter, choose(hash, limiter->n_sets));
+	CoziGcraSet *set = cozi_set_at(limiter, choose(hash, limiter->n_sets));
 	bool		found = false;
 
 	SpinLockAcquire(&set->lock);
 	for (int s = 0; s < COZI_SLOTS; s++)
 	{
-		CoziSlot   *slot = &set->slots.slot[s];
+		CoziGcraSlot *slot = &set->slots.slot[s];
 
 		if (((slot->tag ^ key_bits(hash)) >> COZI_PER_BITS) == 0)
 		{

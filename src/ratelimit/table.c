@@ -19,7 +19,7 @@
 
 #define MIN_PARTITIONS 4
 
-StaticAssertDecl(sizeof(CoziSet) == 128, "a set is 128 bytes");
+StaticAssertDecl(sizeof(CoziGcraSet) == 128, "a set is 128 bytes");
 StaticAssertDecl(sizeof(CoziLog) == 128, "a log's first block is 128 bytes");
 StaticAssertDecl(sizeof(CoziMore) == 128, "a log's further blocks are 128 bytes");
 
@@ -84,10 +84,10 @@ limiter_init(CoziShmemHeader *area)
 	limiter->epoch = monotonic_ns();
 	limiter->since = GetCurrentTimestamp();
 	limiter->tranche = LWLockNewTrancheId_compat("CoziRateLimit");
-	limiter->n_sets = size / 4 / sizeof(CoziSet);
+	limiter->n_sets = size / 4 / sizeof(CoziGcraSet);
 	limiter->n_partitions = partitions_for(size);
 	limiter->sets_at = TYPEALIGN(128, sizeof(*limiter));
-	limiter->partitions_at = limiter->sets_at + limiter->n_sets * sizeof(CoziSet);
+	limiter->partitions_at = limiter->sets_at + limiter->n_sets * sizeof(CoziGcraSet);
 	size -= limiter->partitions_at;
 	limiter->partition_size = TYPEALIGN_DOWN(128, size / limiter->n_partitions);
 
@@ -98,7 +98,7 @@ limiter_init(CoziShmemHeader *area)
 		pg_atomic_init_u64(&limiter->tally[i].evictions, 0);
 	}
 	LWLockInitialize(&limiter->names_lock.lock, limiter->tranche);
-	memset(cozi_set_at(limiter, 0), 0, limiter->n_sets * sizeof(CoziSet));
+	memset(cozi_set_at(limiter, 0), 0, limiter->n_sets * sizeof(CoziGcraSet));
 	for (uint32 i = 0; i < limiter->n_sets; i++)
 		SpinLockInit(&cozi_set_at(limiter, i)->lock);
 	for (uint32 i = 0; i < limiter->n_partitions; i++)

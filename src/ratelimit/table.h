@@ -38,12 +38,12 @@
 #define CLASSES (COZI_SHARED_CLASSES + COZI_MAX_NAMED)
 #define NS_PER_US INT64CONST(1000)
 
-typedef struct CoziSet
+typedef struct CoziGcraSet
 {
 	slock_t		lock;
 	char		pad[8 - sizeof(slock_t)];
 	CoziSlots	slots;
-} CoziSet;
+} CoziGcraSet;
 
 typedef struct CoziTally
 {
@@ -83,10 +83,10 @@ struct CoziLimiter
 	LWLockPadded lock[MAX_PARTITIONS];	/* the first n_partitions are used */
 };
 
-static inline CoziSet *
+static inline CoziGcraSet *
 cozi_set_at(CoziLimiter *limiter, uint32 i)
 {
-	return (CoziSet *) ((char *) limiter + limiter->sets_at) + i;
+	return (CoziGcraSet *) ((char *) limiter + limiter->sets_at) + i;
 }
 
 static inline CoziArena *
