@@ -352,7 +352,7 @@ count_statement(const Kept *kept, TriggerData *trigger)
 	batch.sums = cozi_kept_sums(kept, context);
 	if (batch.columns[KEPT_SCOPE].key.is_array)
 		batch.elements = cozi_kept_sums(kept, context);
-	batch.store = cozi_kept_open(kept, true);
+	batch.store = cozi_kept_open_delta(kept);
 	if (kept_has(kept, KEPT_SCOPE) &&
 		cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
 		level = cozi_kept_plain_settings();

@@ -221,6 +221,7 @@ typedef struct KeptStore KeptStore;
 struct SnapshotData;
 
 extern KeptStore *cozi_kept_open(const Kept *kept, bool for_write);
+extern KeptStore *cozi_kept_open_delta(const Kept *kept);
 extern void cozi_kept_close(KeptStore *store);
 extern void cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
 							 TimestampTz ready, TimestampTz now);

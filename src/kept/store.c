@@ -71,21 +71,29 @@ is_unlogged(const Kept *kept)
 }
 
 static KeptStore *
-open_store(int32 id, bool unlogged, bool for_write)
+open_delta(int32 id, bool unlogged, bool for_write)
 {
 	KeptStore  *store = palloc0(sizeof(KeptStore));
 	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
 
 	store->id = id;
 	store->delta = table_open(cozi_table(unlogged ? "kept_delta_unlogged" : "kept_delta"), mode);
+	if (for_write)
+		store->delta_indexes = CatalogOpenIndexes(store->delta);
+	return store;
+}
+
+static KeptStore *
+open_store(int32 id, bool unlogged, bool for_write)
+{
+	KeptStore  *store = open_delta(id, unlogged, for_write);
+	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
+
 	store->state = table_open(cozi_table(unlogged ? "kept_state_unlogged" : "kept_state"), mode);
 	store->delta_index = cozi_table(unlogged ? "kept_delta_unlogged_ready" : "kept_delta_ready");
 	store->state_index = cozi_table(unlogged ? "kept_state_unlogged_pkey" : "kept_state_pkey");
 	if (for_write)
-	{
-		store->delta_indexes = CatalogOpenIndexes(store->delta);
 		store->state_indexes = CatalogOpenIndexes(store->state);
-	}
 	return store;
 }
 
@@ -93,6 +101,13 @@ KeptStore  *
 cozi_kept_open(const Kept *kept, bool for_write)
 {
 	return open_store(kept->id, is_unlogged(kept), for_write);
+}
+
+/* For a writer, who appends to the delta and does nothing else. */
+KeptStore  *
+cozi_kept_open_delta(const Kept *kept)
+{
+	return open_delta(kept->id, is_unlogged(kept), true);
 }
 
 void
@@ -103,7 +118,8 @@ cozi_kept_close(KeptStore *store)
 	if (store->state_indexes)
 		CatalogCloseIndexes(store->state_indexes);
 	table_close(store->delta, NoLock);
-	table_close(store->state, NoLock);
+	if (store->state)
+		table_close(store->state, NoLock);
 	pfree(store);
 }
 
