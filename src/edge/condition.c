@@ -124,7 +124,8 @@ cozi_edge_test(Relation rel, const CoziEdgeConfig *config, CoziEdgeTest *test)
 	memset(test, 0, sizeof(CoziEdgeTest));
 	if ((trouble = find_words(rel, &config->status, config->accepted, &test->status)) != NULL ||
 		(trouble = find_words(rel, &config->role, config->roles, &test->role)) != NULL ||
-		(trouble = condition_column(rel, &config->expires_at, "an instant", &test->expires_at)) != NULL)
+		(trouble = condition_column(rel, &config->expires_at, "an instant",
+									&test->expires_at)) != NULL)
 		return trouble;
 	return condition_column(rel, &config->deleted_at, "anything", &test->deleted_at);
 }

@@ -147,7 +147,8 @@ follow(CoziEdgeConfig *config, const Known *known)
 			   "edge = $1", rel, owner);
 	if (!same(edge.trouble, known->trouble) || (edge.ids != NULL && !same(edge.ids, known->ids)))
 		update(config, "UPDATE cozi.edge_state SET trouble = $2, ids = coalesce($3, ids)"
-			   " WHERE edge = (SELECT edge FROM cozi.edge_state WHERE edge = $1 FOR UPDATE SKIP LOCKED)",
+			   " WHERE edge = (SELECT edge FROM cozi.edge_state WHERE edge = $1"
+			   " FOR UPDATE SKIP LOCKED)",
 			   edge.trouble, edge.ids);
 }
 
