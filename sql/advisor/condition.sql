@@ -5,19 +5,19 @@
 CREATE OR REPLACE VIEW _findings_condition AS
 WITH conditions AS MATERIALIZED (
     SELECT * FROM cozi._advisor_conditions
+), restrictive AS MATERIALIZED (
+    SELECT * FROM conditions WHERE NOT permissive
 ), facts AS MATERIALIZED (
     SELECT f.*, p.polrelid AS relation
     FROM cozi._policy_facts() f JOIN pg_catalog.pg_policy p ON p.oid = f.subject
 ), permissive AS MATERIALIZED (
     SELECT c.*,
-           EXISTS (SELECT FROM conditions q
-                   WHERE q.relation = c.relation AND NOT q.permissive
-                       AND q.on_command = c.on_command
+           EXISTS (SELECT FROM restrictive q
+                   WHERE q.relation = c.relation AND q.on_command = c.on_command
                      AND q.clause = c.clause AND q.passes = 'some' AND (q.roles @> c.roles
                          OR 0 = ANY (q.roles))) AS guarded,
-           EXISTS (SELECT FROM conditions q
-                   WHERE q.relation = c.relation AND NOT q.permissive
-                       AND q.on_command = c.on_command
+           EXISTS (SELECT FROM restrictive q
+                   WHERE q.relation = c.relation AND q.on_command = c.on_command
                      AND q.clause = c.clause AND q.binds AND (q.roles @> c.roles
                          OR 0 = ANY (q.roles))) AS bound_elsewhere
     FROM conditions c
