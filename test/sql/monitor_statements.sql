@@ -50,9 +50,9 @@ LEFT JOIN cozi.statements(true) s
     jit_generation_time, jit_inlining_time, jit_optimization_time, jit_emission_time)
 WHERE p.query LIKE '%monitor_t%';
 
--- one row a query, database and role; the share is that of its database
+-- one row a query, database and role (a dropped role has no name); the share is of the database
 SELECT count(*) = count(DISTINCT (queryid, datname, rolname)) AS one_row_each
-FROM cozi.slow_queries WHERE datname = current_database();
+FROM cozi.slow_queries WHERE datname = current_database() AND rolname IS NOT NULL;
 SELECT datname = current_database() AS here, round(sum(share)::numeric, 6) AS shares
 FROM cozi.slow_queries WHERE datname = current_database() GROUP BY 1;
 -- the orders
