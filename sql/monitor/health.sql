@@ -32,8 +32,8 @@ BEGIN ATOMIC
     ORDER BY 5 DESC NULLS LAST;
 END;
 COMMENT ON FUNCTION connection_limits() IS
-'Returns the connections in use against each limit that is in force, the nearest to it first: of the '
-'server, of roles and of databases';
+'Returns the connections in use against each limit that is in force, the nearest to it first: of '
+'the server, of roles and of databases';
 
 CREATE OR REPLACE FUNCTION health_statements(
     OUT rank int, OUT metric text, OUT value float8, OUT period interval, OUT events bigint,

@@ -18,13 +18,13 @@ RETURNS record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_stats';
 COMMENT ON FUNCTION latency_stats() IS
-'since when and why latencies, errors and plans count, and what found no room';
+'Returns since when and why latencies, errors and plans count, and what found no room';
 
 CREATE OR REPLACE FUNCTION latency_reset() RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_reset';
 COMMENT ON FUNCTION latency_reset() IS
-'forget all latencies, errors and plans, and free their room';
+'Forgets all latencies, errors and plans, and frees their room';
 
 CREATE OR REPLACE FUNCTION latency(with_histogram boolean = false, missing_ok boolean = false,
     OUT dbid oid, OUT userid oid, OUT queryid bigint,
@@ -35,7 +35,7 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1000
 AS 'MODULE_PATHNAME', 'cozi_latency';
 COMMENT ON FUNCTION latency(boolean, boolean) IS
-'the latencies of every top-level statement, by database, role and query identifier';
+'Returns the latencies of every top-level statement, by database, role and query identifier';
 
 CREATE OR REPLACE FUNCTION transaction_latency(with_histogram boolean = false, missing_ok boolean = false,
     OUT dbid oid, OUT userid oid,
@@ -46,7 +46,7 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000 ROWS 50
 AS 'MODULE_PATHNAME', 'cozi_transaction_latency';
 COMMENT ON FUNCTION transaction_latency(boolean, boolean) IS
-'the durations of client transactions, by database and the role that logged in';
+'Returns the durations of client transactions, by database and the role that logged in';
 
 CREATE OR REPLACE FUNCTION errors(missing_ok boolean = false,
     OUT dbid oid, OUT sqlstate text, OUT count bigint, OUT origin text, OUT blame text)
@@ -65,7 +65,7 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 128
 AS 'MODULE_PATHNAME', 'cozi_plans';
 COMMENT ON FUNCTION plans(boolean) IS
-'the last executions that took cozi.slow_plan_ms, with their plans, or timed out, without';
+'Returns the last executions that took cozi.slow_plan_ms, with their plans, or timed out, without';
 
 CREATE OR REPLACE FUNCTION unfinished(OUT dbid oid, OUT userid oid, OUT queryid bigint,
     OUT calls bigint, OUT total_ms float8, OUT max_ms float8, OUT stats_since timestamptz)
@@ -73,7 +73,8 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10
 AS 'MODULE_PATHNAME', 'cozi_unfinished';
 COMMENT ON FUNCTION unfinished() IS
-'the statements that were executed and never completed, which pg_stat_statements does not show';
+'Returns the statements that were executed and never completed, which pg_stat_statements does '
+'not show';
 
 -- One figure each, for the lists of other views: NULL where it is not measured.
 
@@ -81,50 +82,51 @@ CREATE OR REPLACE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quan
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_latency_of';
 COMMENT ON FUNCTION latency_of(oid, oid, bigint, float8) IS
-'the quantile of a statement''s latency in ms, 1 its maximum; NULL when not measured';
+'Returns the quantile of a statement''s latency in ms, 1 its maximum; NULL when not measured';
 
 CREATE OR REPLACE FUNCTION latency_histogram(dbid oid, userid oid, queryid bigint) RETURNS bigint[]
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_latency_histogram';
 COMMENT ON FUNCTION latency_histogram(oid, oid, bigint) IS
-'the histogram of a statement''s latency; NULL when not measured';
+'Returns the histogram of a statement''s latency; NULL when not measured';
 
 CREATE OR REPLACE FUNCTION timeouts_of(dbid oid, userid oid, queryid bigint) RETURNS bigint
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_timeouts_of';
 COMMENT ON FUNCTION timeouts_of(oid, oid, bigint) IS
-'how often a statement timed out or was cancelled; NULL when not measured';
+'Returns how often a statement timed out or was cancelled; NULL when not measured';
 
 CREATE OR REPLACE FUNCTION transaction_time(dbid oid, quantile float8) RETURNS float8
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_transaction_time';
 COMMENT ON FUNCTION transaction_time(oid, float8) IS
-'the quantile of a database''s transaction durations in ms; NULL when not measured';
+'Returns the quantile of a database''s transaction durations in ms; NULL when not measured';
 
 CREATE OR REPLACE FUNCTION captured_text(dbid oid, userid oid, queryid bigint) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_captured_text';
 COMMENT ON FUNCTION captured_text(oid, oid, bigint) IS
-'the text of a statement''s last slow execution, NULL if it is not among the last 128';
+'Returns the text of a statement''s last slow execution; NULL if it is not among the last 128';
 
 CREATE OR REPLACE FUNCTION error_ratio(dbid oid) RETURNS float8
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'cozi_error_ratio';
 COMMENT ON FUNCTION error_ratio(oid) IS
-'errors of the server''s making for each statement that completed or failed; NULL when not '
-'counted';
+'Returns the errors of the server''s making for each statement that completed or failed; NULL '
+'when not counted';
 
 CREATE OR REPLACE FUNCTION latency_reason() RETURNS text
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cozi_latency_reason';
 COMMENT ON FUNCTION latency_reason() IS
-'why latencies and errors are NULL; NULL when they are measured';
+'Returns why latencies and errors are NULL; NULL when they are measured';
 
 CREATE OR REPLACE FUNCTION error_name(sqlstate text) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_error_name';
 COMMENT ON FUNCTION error_name(text) IS
-'the condition name of an SQLSTATE, as PL/pgSQL and the manual have it; NULL if it has none';
+'Returns the condition name of an SQLSTATE, as PL/pgSQL and the manual have it; NULL if it has '
+'none';
 
 CREATE OR REPLACE FUNCTION latency_calls(dbid oid, userid oid, queryid bigint) RETURNS bigint
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
@@ -143,22 +145,22 @@ CREATE OR REPLACE FUNCTION statement_totals(dbid oid,
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'cozi_statement_totals';
 COMMENT ON FUNCTION statement_totals(oid) IS
-'Returns, of a database, of all if NULL, the statements that ended without an error, and the number '
-'and time in ms of all executions but BEGIN, COMMIT and the like; NULL when not counted';
+'Returns, of a database, of all if NULL, the statements that ended without an error, and the '
+'number and time in ms of all executions but BEGIN, COMMIT and the like; NULL when not counted';
 
 CREATE OR REPLACE FUNCTION error_blame(sqlstate text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_error_blame';
 COMMENT ON FUNCTION error_blame(text) IS
-'who makes an error of this class: server (conflicts, limits, cancellation, I/O, internal) or '
-'client (all others)';
+'Returns who makes an error of this class: server (conflicts, limits, cancellation, I/O, '
+'internal) or client (all others)';
 
 CREATE OR REPLACE FUNCTION statements_completed(dbid oid) RETURNS bigint
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'cozi_statements_completed';
 COMMENT ON FUNCTION statements_completed(oid) IS
-'how many top-level statements of a database, of all if NULL, ended without an error; NULL when '
-'not counted';
+'Returns how many top-level statements of a database, of all if NULL, ended without an error; '
+'NULL when not counted';
 
 CREATE OR REPLACE VIEW error_rate AS
 SELECT d.datname, e.blame AS class, e.sqlstate,
@@ -190,5 +192,5 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.userid
 WHERE p.number IS NOT NULL OR NOT s.preloaded
 ORDER BY p.number DESC;
 COMMENT ON VIEW slow_plans IS
-'the last 128 executions that took cozi.slow_plan_ms or timed out, newest first; one row with '
-'the reason when cozi is not preloaded';
+'One row per execution among the last 128 that took cozi.slow_plan_ms or timed out, newest '
+'first; one row with the reason when cozi is not preloaded';

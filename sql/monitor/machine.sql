@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION os_load(root text = '',
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000
 AS 'MODULE_PATHNAME', 'cozi_os_load';
 COMMENT ON FUNCTION os_load(text) IS
-'the shares of CPU and memory in use, on Linux; NULL elsewhere';
+'Returns the shares of CPU and memory in use, on Linux; NULL elsewhere';
 
 CREATE OR REPLACE FUNCTION disk_usage(
     OUT place text, OUT total_bytes bigint, OUT free_bytes bigint, OUT used float8)

@@ -7,14 +7,14 @@ CREATE OR REPLACE FUNCTION database_time(dbid oid) RETURNS float8
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_database_time';
 COMMENT ON FUNCTION database_time(oid) IS
-'the total time in ms of a database''s top-level statements, as statements() last read them in '
-'this session';
+'Returns the total time in ms of a database''s top-level statements, as statements() last read '
+'them in this session';
 
 CREATE OR REPLACE FUNCTION timed_io(ms float8) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE COST 1
 RETURN CASE WHEN ms > 0 OR current_setting('track_io_timing')::boolean THEN ms END;
 COMMENT ON FUNCTION timed_io(float8) IS
-'a time of reading and writing, NULL rather than 0 where nothing measures it';
+'Returns a time of reading and writing; NULL rather than 0 where nothing measures it';
 
 -- Three views of one text, which differ in their order alone.  The order is
 -- that of the inner query, so that what a reader sorts and limits is pulled up

@@ -7,7 +7,8 @@ LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
 RETURN (SELECT s.taken_at FROM cozi.snapshots s
         WHERE s.snapshot = cozi.snapshot_at(now() - span) AND s.taken_at <= now() - span / 10);
 COMMENT ON FUNCTION window_start(interval) IS
-'when the snapshot was taken that a window of that length begins with; NULL if there is none';
+'Returns when the snapshot was taken that a window of that length begins with; NULL if there is '
+'none';
 
 -- From what cozi counted, where it did: failed and timed-out executions count,
 -- BEGIN and COMMIT do not.  Else from pg_stat_statements, which has the former
@@ -55,8 +56,8 @@ BEGIN ATOMIC
     ) q(total_ms, calls, period, source);
 END;
 COMMENT ON FUNCTION recent_query_time(interval) IS
-'Returns the mean time in ms of this database''s statements since that long ago, or since the reset, '
-'and of how many';
+'Returns the mean time in ms of this database''s statements since that long ago, or since the '
+'reset, and of how many';
 
 -- What pg_stat_database counted of this database since a snapshot of that long
 -- ago, or since its reset.
@@ -94,8 +95,8 @@ BEGIN ATOMIC
     FROM cozi._recent_database(recent_cache_hit.span) d;
 END;
 COMMENT ON FUNCTION recent_cache_hit(interval) IS
-'Returns this database''s cache hit ratio in percent since that long ago, or since the reset, and of '
-'how many blocks';
+'Returns this database''s cache hit ratio in percent since that long ago, or since the reset, '
+'and of how many blocks';
 
 -- The life of cozi's own counters is not that of pg_stat_statements: the
 -- snapshot that a window of them begins with is their own, too.
@@ -113,8 +114,8 @@ BEGIN ATOMIC
          ORDER BY s.taken_at LIMIT 1));
 END;
 COMMENT ON FUNCTION latency_start(interval) IS
-'the snapshot that a window of latencies and errors of that length begins with, NULL if there '
-'is none, and since when they count';
+'Returns the snapshot that a window of latencies and errors of that length begins with, NULL if '
+'there is none, and since when they count';
 
 CREATE OR REPLACE FUNCTION recent_transaction_time(span interval, quantile float8,
     OUT value float8, OUT period interval, OUT source text, OUT events bigint)
@@ -133,7 +134,8 @@ BEGIN ATOMIC
                         WHERE d.datname = current_database())) h(histogram);
 END;
 COMMENT ON FUNCTION recent_transaction_time(interval, float8) IS
-'the quantile in ms of this database''s transactions since that long ago, or since the reset';
+'Returns the quantile in ms of this database''s transactions since that long ago, or since the '
+'reset';
 
 -- A statement is counted before it is known that it failed: while one does, a
 -- snapshot may hold one too many.
@@ -170,5 +172,5 @@ BEGIN ATOMIC
                + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)) n(events);
 END;
 COMMENT ON FUNCTION recent_error_ratio(interval) IS
-'errors of the server''s making for each statement of this database since that long ago, or '
-'since the reset';
+'Returns the errors of the server''s making for each statement of this database since that long '
+'ago, or since the reset';

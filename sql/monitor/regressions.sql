@@ -29,4 +29,4 @@ FROM (SELECT n.dbid, n.userid, n.queryid, o.calls AS calls_before, n.calls, o.me
 LEFT JOIN pg_catalog.pg_database d ON d.oid = r.dbid
 LEFT JOIN pg_catalog.pg_roles u ON u.oid = r.userid;
 COMMENT ON VIEW regressions IS
-'statements whose mean time at least doubled and grew by 5 ms, costliest first';
+'One row per statement whose mean time at least doubled and grew by 5 ms, costliest first';

@@ -43,4 +43,4 @@ SELECT 'this server', current_setting('cluster_name'), NULL,
        NULL, NULL, NULL, NULL
 FROM (SELECT) standby WHERE pg_is_in_recovery();
 COMMENT ON VIEW replication_lag IS
-'how far behind standbys, slots and, on a standby, this server are';
+'One row per standby and slot, and on a standby one for this server: how far behind each is';

@@ -1,4 +1,4 @@
--- Sessions, as pg_stat_activity shows them to whoever asks.
+-- Sessions, as pg_stat_activity shows them to the caller.
 
 CREATE OR REPLACE VIEW connections AS
 WITH room AS (
@@ -17,8 +17,8 @@ WHERE a.backend_type = 'client backend'
 GROUP BY GROUPING SETS ((r.available), (r.available, a.datname, a.usename, a.application_name))
 ORDER BY grouping(a.datname) DESC, count(*) DESC;
 COMMENT ON VIEW connections IS
-'client connections against the limit: one row for all, one for each database, role and '
-'application';
+'One row per database, role and application, and one for all: client connections against the '
+'limit';
 
 CREATE OR REPLACE VIEW activity_now AS
 SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name, a.client_addr, a.backend_type, a.state,
@@ -32,7 +32,8 @@ FROM pg_catalog.pg_stat_activity a
 WHERE a.pid <> pg_backend_pid()
   AND (a.state <> 'idle' OR a.backend_type IN ('autovacuum worker', 'parallel worker'))
 ORDER BY a.xact_start;
-COMMENT ON VIEW activity_now IS 'what runs or holds a transaction open right now, longest first';
+COMMENT ON VIEW activity_now IS
+'One row per session that runs something or holds a transaction open right now, longest first';
 
 CREATE OR REPLACE VIEW blocking_tree AS
 WITH RECURSIVE waiting AS MATERIALIZED (
@@ -81,7 +82,8 @@ LEFT JOIN wanted l ON l.pid = t.pid
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = t.pid
 ORDER BY t.path;
 COMMENT ON VIEW blocking_tree IS
-'who waits for whom: each chain of locks from its root, the session that waits for none';
+'One row per session in a chain of locks, below the root, which waits for none: which session '
+'waits for which';
 
 -- What vacuum may remove from an ordinary table of this database is bounded by
 -- the transactions of this database, by standbys that report theirs, and by the
@@ -129,5 +131,5 @@ CROSS JOIN target t
 CROSS JOIN LATERAL (SELECT clock_timestamp() - h.started AS age) d
 ORDER BY h.started, h.xid_age DESC NULLS LAST;
 COMMENT ON VIEW long_transactions IS
-'One row per transaction, prepared transaction, slot and standby that is open; holds_horizon is true '
-'for what keeps vacuum from removing dead rows of this database';
+'One row per transaction, prepared transaction, slot and standby that is open; holds_horizon is '
+'true for what keeps vacuum from removing dead rows of this database';

@@ -30,7 +30,8 @@ CREATE TABLE snapshot_databases (
     PRIMARY KEY (snapshot, dbid)
 );
 COMMENT ON TABLE snapshot_databases IS
-'One row per snapshot and database: the counters of pg_stat_database, and what cozi counted of statements';
+'One row per snapshot and database: the counters of pg_stat_database, and what cozi counted of '
+'statements';
 
 -- The tables below hold what changed: at a snapshot holds the last row of a key
 -- that is not after it.  When a snapshot is dropped, a row that still holds moves
@@ -78,8 +79,8 @@ CREATE TABLE snapshot_latencies (
 );
 CREATE INDEX ON snapshot_latencies USING brin (snapshot) WITH (pages_per_range = 16);
 COMMENT ON TABLE snapshot_latencies IS
-'One row per histogram and snapshot at which it had changed: of statements; where queryid is 0, of a '
-'role''s transactions; where userid is 0, of what was evicted';
+'One row per histogram and snapshot at which it had changed: of statements; where queryid is 0, '
+'of a role''s transactions; where userid is 0, of what was evicted';
 
 CREATE TABLE snapshot_errors (
     snapshot      bigint NOT NULL,
@@ -102,7 +103,8 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 RETURN CASE WHEN NOT pg_is_in_recovery()
             THEN left(pg_walfile_name(pg_current_wal_lsn()), 8)
                  || coalesce((SELECT '/' || extract(epoch FROM i.stats_reset) FROM cozi.statements_info() i), '') END;
-COMMENT ON FUNCTION stats_epoch() IS 'names the life of the server''s counters; NULL on a standby';
+COMMENT ON FUNCTION stats_epoch() IS
+'Names the life of the server''s counters; NULL on a standby';
 
 -- What changed since the snapshot before.
 CREATE OR REPLACE FUNCTION _snapshot_changes(this bigint, since timestamptz) RETURNS void
@@ -256,8 +258,8 @@ BEGIN
     RETURN this;
 END $$;
 COMMENT ON FUNCTION _take_snapshot() IS
-'Writes the counters down, drops what is older than cozi.snapshot_retention, thins what is older than '
-'a day to one snapshot in ten, and returns the number of the new one';
+'Writes the counters down, drops what is older than cozi.snapshot_retention, thins what is older '
+'than a day to one snapshot in ten, and returns the number of the new one';
 
 CREATE OR REPLACE FUNCTION snapshot(retention interval = NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -83,4 +83,5 @@ FROM pgss, LATERAL (VALUES
      format('ALTER DATABASE %I SET cozi.jwt_audience = ''...'';', current_database()))
 ) c(capability, good, otherwise, why, fix);
 COMMENT ON VIEW monitor_status IS
-'One row per capability of monitoring: whether it is there, if not why, and the command that mends it';
+'One row per capability of monitoring: whether it is there, if not why, and the command that '
+'mends it';

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION relation_bytes(relation oid) RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'cozi_relation_bytes';
 COMMENT ON FUNCTION relation_bytes(oid) IS
-'the bytes of all forks of one relation; NULL, without waiting, if it is locked or gone';
+'Returns the bytes of all forks of one relation; NULL, without waiting, if it is locked or gone';
 
 CREATE OR REPLACE VIEW table_sizes AS
 WITH tables AS (
@@ -60,7 +60,7 @@ JOIN trees t ON t.root = r.oid
 LEFT JOIN sizes s ON s.root = r.oid
 ORDER BY total_bytes DESC;
 COMMENT ON VIEW table_sizes IS
-'the size of each table and partition tree, in all schemas, largest first';
+'One row per table and partition tree, in all schemas: its size, largest first';
 
 CREATE OR REPLACE VIEW cache_hit AS
 WITH tables AS (
@@ -85,7 +85,8 @@ SELECT c.scope, c.relation::regclass AS relation, c.hit::bigint AS hit, c.read::
 FROM counted c
 ORDER BY c.rank, c.read DESC, c.hit DESC;
 COMMENT ON VIEW cache_hit IS
-'how much was found in shared buffers: the database, its tables and indexes, each table';
+'One row per scope, which is the database, its tables, its indexes or one table: how much was '
+'found in shared buffers';
 
 -- What autovacuum will do, and how far each table is from wraparound.
 
@@ -138,4 +139,4 @@ FROM settings s
 LEFT JOIN pg_catalog.pg_stat_progress_vacuum p ON p.relid = s.oid AND p.datname = current_database()
 ORDER BY freeze_share DESC;
 COMMENT ON VIEW vacuum_health IS
-'what autovacuum will do and how far each table is from wraparound, oldest first';
+'One row per table: what autovacuum will do and how far it is from wraparound, oldest first';

@@ -8,8 +8,8 @@ BEGIN ATOMIC
                     (SELECT c.snapshot FROM comparable c ORDER BY c.taken_at LIMIT 1));
 END;
 COMMENT ON FUNCTION snapshot_at(timestamptz) IS
-'the last snapshot not after that instant, else the first one; NULL if none can be compared '
-'with the present';
+'Returns the last snapshot not after that instant, else the first one; NULL if none can be '
+'compared with the present';
 
 -- The counters of statements, as snapshot_statements has them.
 CREATE OR REPLACE FUNCTION _statements_at(until timestamptz, base bigint, last bigint)
@@ -62,8 +62,8 @@ RETURN CASE
     WHEN new.min_exec_time = old.min_exec_time OR new.max_exec_time = old.max_exec_time THEN false
 END;
 COMMENT ON FUNCTION _was_restarted(cozi.snapshot_statements, cozi.snapshot_statements, timestamptz) IS
-'Returns whether pg_stat_statements forgot a statement between two readings of its counters; NULL '
-'when that is not known';
+'Returns whether pg_stat_statements forgot a statement between two readings of its counters; '
+'NULL when that is not known';
 
 -- All of a counter that was restarted within the window is within it.
 CREATE OR REPLACE FUNCTION statement_deltas(since timestamptz, until timestamptz = NULL)
@@ -114,8 +114,9 @@ BEGIN ATOMIC
     WHERE (c.calls > 0) IS NOT FALSE;
 END;
 COMMENT ON FUNCTION statement_deltas(timestamptz, timestamptz) IS
-'Returns what each top-level statement did between two instants, or since one: never negative; NULL, '
-'with restarted NULL, where it is not known whether pg_stat_statements forgot the statement meanwhile';
+'Returns what each top-level statement did between two instants, or since one: never negative; '
+'NULL, with restarted NULL, where it is not known whether pg_stat_statements forgot the '
+'statement meanwhile';
 
 -- The same of a statement's histogram.  One key at a time, so that a list asks
 -- for the rows it shows.
@@ -127,8 +128,8 @@ RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapsh
                          ORDER BY l.snapshot DESC LIMIT 1), '{}')
         FROM cozi.snapshots s WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
 COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS
-'a statement''s histogram, or with queryid 0 that of a role''s transactions, at a snapshot; '
-'NULL if none was measured then';
+'Returns a statement''s histogram, or with queryid 0 that of a role''s transactions, at a '
+'snapshot; NULL if none was measured then';
 
 -- Counters that began within the window were all within it, those of the server
 -- and those of one statement that was evicted meanwhile; ones that began before
@@ -162,4 +163,5 @@ BEGIN ATOMIC
     WHERE b.snapshot = cozi.snapshot_at(latency_window.since);
 END;
 COMMENT ON FUNCTION latency_window(oid, oid, bigint, timestamptz, timestamptz) IS
-'Returns the histogram of a statement in the window of statement_deltas(); NULL if it was not measured';
+'Returns the histogram of a statement in the window of statement_deltas(); NULL if it was not '
+'measured';

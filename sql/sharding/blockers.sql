@@ -215,7 +215,8 @@ WHERE g.tgrelid = rel AND key IS NOT NULL AND g.tgtype & 1 = 1
     AND (g.tgoldtable IS NOT NULL OR g.tgnewtable IS NOT NULL)
 $$;
 COMMENT ON FUNCTION _shard_blockers_indexes(oid, name) IS
-'Returns indexes, constraints and triggers that a sharded table cannot have, and what mends it (internal)';
+'Returns indexes, constraints and triggers that a sharded table cannot have, and what mends it '
+'(internal)';
 
 -- Foreign keys of the table and of other tables.
 CREATE OR REPLACE FUNCTION _shard_blockers_foreign_keys(rel oid, key name)

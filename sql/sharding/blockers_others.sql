@@ -120,7 +120,8 @@ FROM cozi._shard_own(rel) own
     JOIN pg_extension e ON e.oid = d.refobjid, pg_identify_object(d.classid, d.objid, 0) o
 $$;
 COMMENT ON FUNCTION _shard_blockers_dependents(oid, name) IS
-'Returns objects that need a table and cannot be turned to another one, and what mends it (internal)';
+'Returns objects that need a table and cannot be turned to another one, and what mends it '
+'(internal)';
 
 -- Labels, privileges, publications, subscriptions and names.
 CREATE OR REPLACE FUNCTION _shard_blockers_server(rel oid, key name, modulus int, drop_children boolean)
@@ -193,7 +194,8 @@ WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = p.shard AND c.relnamespac
                AND y.typelem = 0)
 $$;
 COMMENT ON FUNCTION _shard_blockers_server(oid, name, int, boolean) IS
-'Returns labels, privileges, publications and names in the way of a sharded table, and what mends it (internal)';
+'Returns labels, privileges, publications and names in the way of a sharded table, and what '
+'mends it (internal)';
 
 -- What only one shard has, and one table cannot.
 CREATE OR REPLACE FUNCTION _shard_blockers_shards(rel oid)

@@ -121,7 +121,8 @@ SELECT 'clause'::cozi._shard_step, 'storage',
        NULL::name, NULL::name
 $$;
 COMMENT ON FUNCTION _shard_facts_storage(oid) IS
-'Returns the options, access method and tablespace of a table as a clause of CREATE TABLE (internal)';
+'Returns the options, access method and tablespace of a table as a clause of CREATE TABLE '
+'(internal)';
 
 -- Constraints and indexes.
 CREATE OR REPLACE FUNCTION _shard_facts_indexes(rel oid)

@@ -33,16 +33,16 @@ CREATE OR REPLACE FUNCTION shard_of_text(user_id text, modulus int) RETURNS int
 AS 'MODULE_PATHNAME', 'cozi_shard_of_text'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of_text(text, int) IS
-'Returns the shard of a text key, by its bytes: agrees with HASH partitions under any deterministic '
-'collation; NULL if an argument is NULL';
+'Returns the shard of a text key, by its bytes: agrees with HASH partitions under any '
+'deterministic collation; NULL if an argument is NULL';
 
 -- What a literal or a parameter without a type is taken for.
 CREATE OR REPLACE FUNCTION shard_of(user_id text, modulus int) RETURNS int
     AS 'MODULE_PATHNAME', 'cozi_shard_of_untyped'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_of(text, int) IS
-'Returns the shard of a number or a uuid that a driver sends without a type; an error for any other '
-'text, and for a column of type text; NULL if an argument is NULL';
+'Returns the shard of a number or a uuid that a driver sends without a type; an error for any '
+'other text, and for a column of type text; NULL if an argument is NULL';
 
 CREATE OR REPLACE FUNCTION shard_hash(user_id text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cozi_shard_hash_untyped'
@@ -79,4 +79,5 @@ CREATE OR REPLACE FUNCTION shard_hash_text(user_id text) RETURNS bigint
 AS 'MODULE_PATHNAME', 'cozi_shard_hash_text'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash_text(text) IS
-'Returns the 64-bit hash that shard_of_text divides, to be read as unsigned; NULL if the key is NULL';
+'Returns the 64-bit hash that shard_of_text divides, to be read as unsigned; NULL if the key is '
+'NULL';

@@ -4,24 +4,25 @@ CREATE OR REPLACE FUNCTION create_shards(parent regclass, modulus int) RETURNS S
     AS 'MODULE_PATHNAME', 'cozi_create_shards'
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 64;
 COMMENT ON FUNCTION create_shards(regclass, int) IS
-'Creates the hash partitions PARENT_shard_0 .. of a hash-partitioned table that has none, and returns '
-'them; for its owner; an error if an argument is NULL';
+'Creates the hash partitions PARENT_shard_0 .. of a hash-partitioned table that has none, and '
+'returns them; for its owner; an error if an argument is NULL';
 
 CREATE OR REPLACE FUNCTION shard_table(rel regclass, key name, modulus int, dry_run boolean = false,
     drop_children boolean = false) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'cozi_shard_table'
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 200;
 COMMENT ON FUNCTION shard_table(regclass, name, int, boolean, boolean) IS
-'Turns a table into one with hash partitions on key, with rows, indexes, grants, boards and edges, and '
-'the rows of its children; returns the statements it ran, or with dry_run would run; locks the table '
-'until the transaction ends; an error if an argument is NULL';
+'Turns a table into one with hash partitions on key, with rows, indexes, grants, boards and '
+'edges, and the rows of its children; returns the statements it ran, or with dry_run would run; '
+'locks the table until the transaction ends; an error if an argument is NULL';
 
 CREATE OR REPLACE FUNCTION unshard_table(rel regclass, dry_run boolean = false) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'cozi_unshard_table'
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 200;
 COMMENT ON FUNCTION unshard_table(regclass, boolean) IS
-'Turns a table with hash partitions back into an ordinary one; returns the statements it ran, or with '
-'dry_run would run; locks the table until the transaction ends; an error if an argument is NULL';
+'Turns a table with hash partitions back into an ordinary one; returns the statements it ran, or '
+'with dry_run would run; locks the table until the transaction ends; an error if an argument is '
+'NULL';
 
 -- One query a shard, for its rows whose key says another shard.  The rows are
 -- fetched first: a foreign shard's server does not know the OID of the table.
@@ -48,7 +49,8 @@ SELECT concat('SELECT tableoid::regclass, ctid, format(''%s'', ', key.one, '), (
 FROM key, whose, s JOIN pg_class c ON c.oid = s.shard JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY s.shard
 $$;
-COMMENT ON FUNCTION _shard_check(oid) IS 'Returns the queries of shard_check(), one a shard (internal)';
+COMMENT ON FUNCTION _shard_check(oid) IS
+'Returns the queries of shard_check(), one a shard (internal)';
 
 CREATE OR REPLACE FUNCTION shard_check(parent regclass)
     RETURNS TABLE (shard regclass, row_id tid, key text, belongs_in regclass)
@@ -153,5 +155,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION shard_report(regclass, boolean) IS
-'Returns rows, bytes, share, skew (1 is even) and heaviest users of each shard; counted by reading the '
-'table, or with exact => false estimated from its statistics; an error if the table is NULL';
+'Returns rows, bytes, share, skew (1 is even) and heaviest users of each shard; counted by '
+'reading the table, or with exact => false estimated from its statistics; an error if the table '
+'is NULL';

@@ -8,8 +8,9 @@ CREATE OR REPLACE VIEW boards AS
     CROSS JOIN LATERAL cozi._kept_status(k.id) s
     WHERE k.kind = 'board';
 COMMENT ON VIEW boards IS
-'One row per board of the caller, or of everybody for pg_monitor: what it counts, what is pending, and its '
-'state: ok, stalled (cannot be folded), or broken (may no longer equal its votes); last_error says the next call';
+'One row per board of the caller, or of everybody for pg_monitor: what it counts, what is '
+'pending, and its state: ok, stalled (cannot be folded), or broken (may no longer equal its '
+'votes); last_error says the next call';
 
 CREATE OR REPLACE FUNCTION create_board(
         board text, votes regclass, item name, weight name = NULL, voted_at name = 'created_at',
@@ -19,10 +20,10 @@ CREATE OR REPLACE FUNCTION create_board(
     AS 'MODULE_PATHNAME', 'cozi_create_board'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION create_board(text, regclass, name, name, name, name, interval, float8, regclass) IS
-'Creates a ranking of the items that a table of votes is about, a table in its schema, fills it, and keeps it '
-'from then on; takes over and recounts one that a dump has brought; locks the votes against writes until the end '
-'of the transaction; item_table also makes the computed relationship that PostgREST embeds by; '
-'NULL weight: every vote weighs 1; NULL scope: one ranking';
+'Creates a ranking of the items that a table of votes is about, a table in its schema, fills it, '
+'and keeps it from then on; takes over and recounts one that a dump has brought; locks the votes '
+'against writes until the end of the transaction; item_table also makes the computed '
+'relationship that PostgREST embeds by; NULL weight: every vote weighs 1; NULL scope: one ranking';
 
 CREATE OR REPLACE FUNCTION drop_board(board regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_drop_board'
@@ -40,7 +41,8 @@ CREATE OR REPLACE FUNCTION set_half_life(board regclass, half_life interval) RET
     AS 'MODULE_PATHNAME', 'cozi_set_half_life'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION set_half_life(regclass, interval) IS
-'Counts the votes again by another half-life; locks the votes against writes, readers see the old board until the commit';
+'Counts the votes again by another half-life; locks the votes against writes, readers see the '
+'old board until the commit';
 
 CREATE OR REPLACE FUNCTION verify_board(board regclass)
     RETURNS TABLE (item text, ups bigint, downs bigint, heat float8,
@@ -48,8 +50,8 @@ CREATE OR REPLACE FUNCTION verify_board(board regclass)
     AS 'MODULE_PATHNAME', 'cozi_verify_board'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 100000 ROWS 10;
 COMMENT ON FUNCTION verify_board(regclass) IS
-'Returns the items whose counts or heat, pending votes included, differ from a recount of the votes; '
-'no row means that the board is right';
+'Returns the items whose counts or heat, pending votes included, differ from a recount of the '
+'votes; no row means that the board is right';
 
 -- For readers
 
@@ -58,5 +60,5 @@ CREATE OR REPLACE FUNCTION top(board regclass, k int, scope text = NULL)
     AS 'MODULE_PATHNAME', 'cozi_top'
     LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 50;
 COMMENT ON FUNCTION top(regclass, int, text) IS
-'Returns the k hottest items, pending votes included; needs SELECT on the board, whose policies hold; '
-'NULL scope: of the whole board, an item of several scopes once with its highest heat';
+'Returns the k hottest items, pending votes included; needs SELECT on the board, whose policies '
+'hold; NULL scope: of the whole board, an item of several scopes once with its highest heat';

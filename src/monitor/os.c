@@ -4,7 +4,7 @@
  *		the size of a relation's files.
  *
  * CPU is a share of time, so it takes two samples.  A session keeps its last
- * one: whoever polls gets the share since the previous call, and a first
+ * one: a caller that polls gets the share since the previous call, and a first
  * call waits FIRST_MS for its second sample.  Where the server's cgroup, or
  * one above it, has a limit, that limit is what it is measured against;
  * elsewhere the whole machine.

@@ -162,9 +162,11 @@ source_fix(CoziSource src)
 			return preload_fix(PGSS);
 		case SOURCE_DENIED:
 			schema = get_namespace_name(src.schema);
-			return psprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT EXECUTE ON FUNCTION %s(boolean) TO %s;",
-							quote_identifier(schema), role,
-							quote_qualified_identifier(schema, PGSS), role);
+			return cozi_statement("GRANT USAGE ON SCHEMA {schema} TO {role};"
+								  " GRANT EXECUTE ON FUNCTION {function}(boolean) TO {role};",
+								  "schema", quote_identifier(schema),
+								  "function", quote_qualified_identifier(schema, PGSS),
+								  "role", role, NULL);
 	}
 	return NULL;
 }

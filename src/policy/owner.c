@@ -35,9 +35,6 @@
 #include "identity/identity.h"
 
 PG_FUNCTION_INFO_V1(cozi_is_owner_uuid);
-PG_FUNCTION_INFO_V1(cozi_is_owner_bigint);
-PG_FUNCTION_INFO_V1(cozi_is_owner_text);
-PG_FUNCTION_INFO_V1(cozi_is_owner_support);
 
 /* is_owner(id uuid) -> boolean */
 Datum
@@ -50,6 +47,8 @@ cozi_is_owner_uuid(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(memcmp(&who->uuid, PG_GETARG_UUID_P(0), UUID_LEN) == 0);
 }
 
+PG_FUNCTION_INFO_V1(cozi_is_owner_bigint);
+
 /* is_owner(id bigint) -> boolean */
 Datum
 cozi_is_owner_bigint(PG_FUNCTION_ARGS)
@@ -60,6 +59,8 @@ cozi_is_owner_bigint(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	PG_RETURN_BOOL(who->bigint == PG_GETARG_INT64(0));
 }
+
+PG_FUNCTION_INFO_V1(cozi_is_owner_text);
 
 /* is_owner(id text) -> boolean, by the collation of id, as = compares it */
 Datum
@@ -127,6 +128,8 @@ owner_equality(FuncExpr *call)
 	return (Node *) make_opclause(operator, BOOLOID, false, (Expr *) arg, asks,
 								  InvalidOid, call->inputcollid);
 }
+
+PG_FUNCTION_INFO_V1(cozi_is_owner_support);
 
 /* _is_owner_support(internal) -> internal: planner support of is_owner() */
 Datum
