@@ -61,7 +61,8 @@ DECLARE
 BEGIN
     EXECUTE format('SELECT cozi.register_edge(''m'', ''condition.m'', ''usr'', ''grp'', %s)',
         array_to_string(arguments, ', '));
-    EXECUTE format('SELECT count(*) FILTER (WHERE answer <> should), count(*) FILTER (WHERE should) FROM (
+    EXECUTE format('SELECT count(*) FILTER (WHERE answer <> should),
+            count(*) FILTER (WHERE should) FROM (
         SELECT cozi.is_edge(''m'', g) AS answer,
             EXISTS (SELECT FROM condition.m WHERE usr = 1 AND grp = g AND (%s)) AS should
         FROM generate_series(0::bigint, 500) g) x', holds) INTO wrong, right_ones;
@@ -87,8 +88,10 @@ INSERT INTO asked (holds, arguments) VALUES
     ('expires_at IS NULL OR expires_at > now()', '{"expires_at => ''expires_at''"}'),
     ('deleted_at IS NULL', '{"deleted_at => ''deleted_at''"}'),
     ('e IN (''member'', ''admin'')', '{"role => ''e''", "roles => ''{member,admin}''"}'),
-    ('t = ''in'' AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND e <> ''guest''',
-     '{"status => ''t''", "accepted => ''{in}''", "expires_at => ''expires_at''", "deleted_at => ''deleted_at''", "role => ''e''", "roles => ''{member,moderator,admin}''"}');
+    ('t = ''in'' AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now()) '
+     'AND e <> ''guest''',
+     '{"status => ''t''", "accepted => ''{in}''", "expires_at => ''expires_at''", '
+     '"deleted_at => ''deleted_at''", "role => ''e''", "roles => ''{member,moderator,admin}''"}');
 SET jit = off;
 BEGIN; SELECT cozi.login(:'one');
 SELECT holds, differ(holds, VARIADIC arguments) FROM asked ORDER BY n;

@@ -83,9 +83,11 @@ SELECT * FROM after('ALTER TABLE blocks ALTER COLUMN b TYPE text');
 SELECT * FROM after('CREATE TABLE child () INHERITS (members)');
 SELECT * FROM after('ALTER TABLE blocks DROP COLUMN a');
 SELECT * FROM after('DROP INDEX blocks_b_a_idx');
-SELECT * FROM after('UPDATE pg_index SET indisvalid = false WHERE indexrelid = ''blocks_pkey''::regclass');
+SELECT * FROM after('UPDATE pg_index SET indisvalid = false '
+                    'WHERE indexrelid = ''blocks_pkey''::regclass');
 -- renamed and moved: followed
-SELECT * FROM after('ALTER TABLE follows RENAME TO follow; ALTER TABLE members SET SCHEMA public; ALTER SCHEMA total RENAME TO "To tal"; ALTER SCHEMA "To tal" RENAME TO total');
+SELECT * FROM after('ALTER TABLE follows RENAME TO follow; ALTER TABLE members SET SCHEMA public; '
+                    'ALTER SCHEMA total RENAME TO "To tal"; ALTER SCHEMA "To tal" RENAME TO total');
 BEGIN;
 ALTER TABLE follows RENAME TO "to Follow"; ALTER TABLE members SET SCHEMA public;
 SELECT edge, relation FROM cozi.edges ORDER BY edge;

@@ -98,11 +98,15 @@ EXECUTE add(jsonb_build_object('keys', jsonb_build_array(:'kidless'::jsonb #> '{
     :'issuer', '0');
 -- secrets and private keys in a document
 TRUNCATE cozi.jwks;
-SELECT * FROM cozi.add_jwks('{"keys": [{"kty": "oct", "alg": "HS512", "kid": "h", "k": "YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDY0IGJ5dGVzIG9yIG1vcmU6IDAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"},
+SELECT * FROM cozi.add_jwks('{"keys": [{"kty": "oct", "alg": "HS512", "kid": "h",
+    "k": "YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDY0IGJ5dGVzIG9yIG1vcmU6'
+         'IDAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"},
                                        {"kty": "OKP", "crv": "Ed25519", "kid": "p",
                                            "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
                                            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}');
-SELECT * FROM cozi.add_jwks('{"keys": [{"kty": "oct", "alg": "HS512", "kid": "h", "k": "YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDY0IGJ5dGVzIG9yIG1vcmU6IDAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"}]}');
+SELECT * FROM cozi.add_jwks('{"keys": [{"kty": "oct", "alg": "HS512", "kid": "h",
+    "k": "YSBzZWNyZXQgb2YgdGhlIHRlc3RzLCB3aXRoIDY0IGJ5dGVzIG9yIG1vcmU6'
+         'IDAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"}]}');
 
 -- What is no document changes nothing.
 TRUNCATE cozi.jwks;
@@ -114,7 +118,8 @@ SELECT cozi.add_jwks('{}');
 SELECT cozi.add_jwks('{"keys": {}}');
 SELECT cozi.add_jwks('{"error": "try again later"}', :'issuer');
 SELECT cozi.add_jwks('{"keys": []}', :'issuer');
-SELECT cozi.add_jwks('{"keys": [{"kty": "RSA", "kid": "e", "use": "enc", "n": "AQAB", "e": "AQAB"}, 7]}', :'issuer');
+SELECT cozi.add_jwks('{"keys": [{"kty": "RSA", "kid": "e", "use": "enc", '
+                     '"n": "AQAB", "e": "AQAB"}, 7]}', :'issuer');
 SELECT cozi.add_jwks(:'all_keys'::jsonb #> '{keys,0}', :'issuer');
 SELECT cozi.add_jwks(:'all_keys', '');
 SELECT cozi.add_jwks(:'all_keys', :'issuer', '{}');

@@ -45,10 +45,13 @@ SELECT jwk, pg_temp.try(jwk) FROM (VALUES
         ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","kid":7}'),
     ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign"]}'),
         ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":"verify"}'),
-    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign","verify"],"use":"sig","alg":"HS256"}'),
+    ('{"kty":"oct","k":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE","key_ops":["sign","verify"],'
+     '"use":"sig","alg":"HS256"}'),
     ('{"kty":"EC","crv":"P-256"}'),
-        ('{"kty":"EC","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
-    ('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
+        ('{"kty":"EC","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",'
+         '"y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
+    ('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",'
+     '"y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'),
     ('{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}'),
         ('{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}'),
     ('{"kty":"RSA"}'), ('{"kty":"RSA","n":"AQAB"}'), ('{"kty":"RSA","n":"AQAB","e":"AQAB"}'),

@@ -1,5 +1,14 @@
 -- Where the roles of the caller are: cozi.role_claim.
-\set claims '{"role":"one","roles":["two",7,{"x":"y"}],"https://example.org/roles":["three"],"https://hasura.io/jwt/claims":{"x-hasura-allowed-roles":["four","user"],"x-hasura-default-role":"user"},"realm_access":{"roles":["five"]},"resource_access":{"my.client":{"roles":["six"]},"web":{"roles":["seven"]}},"scope":"read:posts write:posts","scp":"posts.read posts.write","deep":{"scope":"a b"},"title":"site admin","a":{"b":{"c":"eight"}},"a.b":{"c":"nine"},"a.b.c":"ten","with, comma":"eleven","user_metadata":{"roles":["mine"]},"app_metadata":{"user_metadata":["odd"]}}'
+\set claims '{"role":"one","roles":["two",7,{"x":"y"}],"https://example.org/roles":["three"],'
+\set claims :claims '"https://hasura.io/jwt/claims":{"x-hasura-allowed-roles":["four","user"],'
+\set claims :claims '"x-hasura-default-role":"user"},'
+\set claims :claims '"realm_access":{"roles":["five"]},'
+\set claims :claims '"resource_access":{"my.client":{"roles":["six"]},"web":{"roles":["seven"]}},'
+\set claims :claims '"scope":"read:posts write:posts","scp":"posts.read posts.write",'
+\set claims :claims '"deep":{"scope":"a b"},"title":"site admin",'
+\set claims :claims '"a":{"b":{"c":"eight"}},"a.b":{"c":"nine"},"a.b.c":"ten",'
+\set claims :claims '"with, comma":"eleven","user_metadata":{"roles":["mine"]},'
+\set claims :claims '"app_metadata":{"user_metadata":["odd"]}}'
 CREATE FUNCTION pg_temp.roles(path text, claims text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     found text;
@@ -7,7 +16,9 @@ BEGIN
     PERFORM set_config('cozi.role_claim', path, true);
     PERFORM cozi.act_as('ann', claims::jsonb);
     SELECT string_agg(r, ' | ') INTO found
-    FROM unnest('{one,two,three,four,five,six,seven,eight,nine,ten,eleven,user,7,read:posts,write:posts,read,posts.read,posts.write,"read:posts write:posts",a,b,admin,site,"site admin",mine,odd,y,x,roles,""}'::text[]) r
+    FROM unnest('{one,two,three,four,five,six,seven,eight,nine,ten,eleven,user,7,read:posts,'
+                'write:posts,read,posts.read,posts.write,"read:posts write:posts",a,b,admin,site,'
+                '"site admin",mine,odd,y,x,roles,""}'::text[]) r
     WHERE cozi.has_role(r);
     RETURN found;
 EXCEPTION WHEN invalid_parameter_value THEN

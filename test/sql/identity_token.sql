@@ -67,7 +67,9 @@ INSERT INTO t (name, token) VALUES
     ('escapes, and a pair of surrogates',
         pg_temp.sign(format('{"\u0073ub":"\"\\\/\b\f\n\r\t\u20ac\ud83d\ude00€😀","exp":%s}',
         :soon))),
-    ('numbers', pg_temp.sign(format('{"sub":"ann","exp":%s,"a":[0,-0,-1.5e+10,1E-300,1e308,0.10,12345678901234567890.5]}', :soon))),
+    ('numbers',
+     pg_temp.sign(format('{"sub":"ann","exp":%s,'
+        '"a":[0,-0,-1.5e+10,1E-300,1e308,0.10,12345678901234567890.5]}', :soon))),
     ('31 deep', pg_temp.sign(format('{"sub":"ann","exp":%s,"a":%s1%s}', :soon, repeat('[', 31),
         repeat(']', 31)))),
     ('aud as a string', pg_temp.sign(format('{"sub":"ann","exp":%s,"aud":"web"}', :soon))),
@@ -187,7 +189,8 @@ INSERT INTO t (name, token)
         ('{"sub":"ann","exp":253402300800}'), ('{"sub":"ann","exp":9223372036854775807}'),
             ('{"sub":"ann","exp":9223372036854775808}'),
             ('{"sub":"ann","exp":18446744073709551616}'),
-        ('{"sub":"ann","exp":99999999999999999999999999999999999999999999999999999999999999999999999999}'),
+        ('{"sub":"ann",'
+            '"exp":99999999999999999999999999999999999999999999999999999999999999999999999999}'),
         ('{"sub":"ann","exp":E,"exp":9999999999}'), ('{"sub":"ann","exp":1,"exp":E}'),
         ('{"sub":"ann","exp":E,"nbf":"E"}'), ('{"sub":"ann","exp":E,"nbf":null}'),
             ('{"sub":"ann","exp":E,"nbf":E}'), ('{"sub":"ann","exp":E,"nbf":NaN}'),

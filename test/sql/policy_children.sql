@@ -62,7 +62,8 @@ RESET ROLE;
 CREATE SCHEMA tree2 AUTHORIZATION tree_owner CREATE TABLE pm1d PARTITION OF tree.pm1
     FOR VALUES FROM (400) TO (500);
 GRANT USAGE ON SCHEMA tree2 TO tree_client; GRANT ALL ON tree2.pm1d TO tree_client;
-INSERT INTO pm SELECT id, 3, 'private' FROM generate_series(100, 499) id WHERE id NOT BETWEEN 350 AND 399;
+INSERT INTO pm SELECT id, 3, 'private' FROM generate_series(100, 499) id
+WHERE id NOT BETWEEN 350 AND 399;
 SET ROLE tree_client;
 BEGIN; SELECT cozi.login(:'one');
 SELECT * FROM shows('pm', 'pm1b', 'pm1c', 'deep', 'deeper', 'tree2.pm1d');
@@ -139,7 +140,8 @@ CREATE TABLE closed (id int, author bigint); ALTER TABLE closed ENABLE ROW LEVEL
 CREATE TABLE stays (id int, author bigint);
 INSERT INTO readable SELECT 1, 2, 'private'; INSERT INTO readable_child
 SELECT 1, 2, 'private'; INSERT INTO closed SELECT 1, 2; INSERT INTO stays SELECT 1, 2;
-SELECT t, count(*) FROM unnest('{readable,closed,stays}'::regclass[]) t, cozi.protect(t, 'author') GROUP BY t
+SELECT t, count(*) FROM unnest('{readable,closed,stays}'::regclass[]) t, cozi.protect(t, 'author')
+GROUP BY t
 ORDER BY t::text;
 CREATE POLICY mine ON stays USING (id = 1);
 RESET ROLE;

@@ -12,34 +12,45 @@ SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more');
 
 \set ann '11111111-1111-4111-8111-111111111111'
 \set bob '22222222-2222-4222-8222-222222222222'
-SELECT pg_temp.token(:'ann', '{"role": "editor"}') AS ann_token, pg_temp.token(:'bob', '{"role": ["editor", "admin", 7]}') AS bob_token,
+SELECT pg_temp.token(:'ann', '{"role": "editor"}') AS ann_token,
+       pg_temp.token(:'bob', '{"role": ["editor", "admin", 7]}') AS bob_token,
        pg_temp.token('42') AS number_token \gset
 
 -- nobody: NULL, as = gives it
-SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(42), cozi.is_owner('x'), cozi.is_owner(NULL::uuid);
+SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(42), cozi.is_owner('x'),
+       cozi.is_owner(NULL::uuid);
 BEGIN;
 SELECT cozi.login(:'ann_token');
-SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(:'bob'::uuid), cozi.is_owner(42), cozi.is_owner(:'ann'), cozi.is_owner(upper(:'ann')), cozi.is_owner(NULL::uuid);
+SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(:'bob'::uuid), cozi.is_owner(42),
+       cozi.is_owner(:'ann'), cozi.is_owner(upper(:'ann')), cozi.is_owner(NULL::uuid);
 SELECT cozi.login(:'number_token');
-SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(42), cozi.is_owner(43), cozi.is_owner(42::smallint), cozi.is_owner('42'), cozi.is_owner('042');
+SELECT cozi.is_owner(:'ann'::uuid), cozi.is_owner(42), cozi.is_owner(43),
+       cozi.is_owner(42::smallint), cozi.is_owner('42'), cozi.is_owner('042');
 COMMIT;
 
 -- the functions themselves, which the planner replaces wherever it sees them
-CREATE FUNCTION pg_temp.raw(uuid) RETURNS boolean AS '$libdir/cozi', 'cozi_is_owner_uuid' LANGUAGE C STABLE STRICT;
-CREATE FUNCTION pg_temp.raw(bigint) RETURNS boolean AS '$libdir/cozi', 'cozi_is_owner_bigint' LANGUAGE C STABLE STRICT;
-CREATE FUNCTION pg_temp.raw(text) RETURNS boolean AS '$libdir/cozi', 'cozi_is_owner_text' LANGUAGE C STABLE STRICT;
+CREATE FUNCTION pg_temp.raw(uuid) RETURNS boolean AS '$libdir/cozi',
+    'cozi_is_owner_uuid' LANGUAGE C STABLE STRICT;
+CREATE FUNCTION pg_temp.raw(bigint) RETURNS boolean AS '$libdir/cozi',
+    'cozi_is_owner_bigint' LANGUAGE C STABLE STRICT;
+CREATE FUNCTION pg_temp.raw(text) RETURNS boolean AS '$libdir/cozi',
+    'cozi_is_owner_text' LANGUAGE C STABLE STRICT;
 SELECT pg_temp.raw(:'ann'::uuid), pg_temp.raw(42), pg_temp.raw('42');
 BEGIN;
 SELECT cozi.login(:'ann_token');
-SELECT pg_temp.raw(:'ann'::uuid), pg_temp.raw(:'bob'::uuid), pg_temp.raw(42), pg_temp.raw(:'ann'), pg_temp.raw(:'bob'), pg_temp.raw(NULL::text);
+SELECT pg_temp.raw(:'ann'::uuid), pg_temp.raw(:'bob'::uuid), pg_temp.raw(42), pg_temp.raw(:'ann'),
+       pg_temp.raw(:'bob'), pg_temp.raw(NULL::text);
 SELECT cozi.login(:'number_token');
-SELECT pg_temp.raw(:'ann'::uuid), pg_temp.raw(42), pg_temp.raw(43), pg_temp.raw('42'), pg_temp.raw('042');
+SELECT pg_temp.raw(:'ann'::uuid), pg_temp.raw(42), pg_temp.raw(43), pg_temp.raw('42'),
+       pg_temp.raw('042');
 COMMIT;
 
 -- tables as people have them: uuid, bigint, int, text, varchar
-CREATE TABLE rls_post (id int PRIMARY KEY, author uuid, n bigint, i int, s smallint, t text, v varchar(40));
+CREATE TABLE rls_post (id int PRIMARY KEY, author uuid, n bigint, i int, s smallint, t text,
+                       v varchar(40));
 INSERT INTO rls_post
-SELECT g, CASE WHEN g % 1000 = 0 THEN :'ann' WHEN g % 1000 = 1 THEN :'bob' ELSE md5(g::text) END::uuid,
+SELECT g, CASE WHEN g % 1000 = 0 THEN :'ann' WHEN g % 1000 = 1 THEN :'bob'
+    ELSE md5(g::text) END::uuid,
        g % 500, g % 500, g % 500, 'user' || g % 500, g % 500
 FROM generate_series(1, 20000) g;
 CREATE INDEX rls_post_author ON rls_post (author, id);
@@ -104,13 +115,18 @@ RESET ROLE;
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
 SET enable_indexonlyscan = off;
-SELECT c, plan FROM unnest(array['author', 'n', 'i', 's', 't', 'v']) c, pg_temp.plan(format('SELECT * FROM rls_post WHERE cozi.is_owner(%I)', c)) plan;
+SELECT c, plan FROM unnest(array['author', 'n', 'i', 's', 't', 'v']) c,
+       pg_temp.plan(format('SELECT * FROM rls_post WHERE cozi.is_owner(%I)', c)) plan;
 BEGIN;
 SELECT cozi.login(:'number_token');
-SELECT count(*) FILTER (WHERE cozi.is_owner(n)) AS n, count(*) FILTER (WHERE cozi.is_owner(i)) AS i, count(*) FILTER (WHERE cozi.is_owner(s)) AS s,
-       count(*) FILTER (WHERE cozi.is_owner(t)) AS t, count(*) FILTER (WHERE cozi.is_owner(v)) AS v FROM rls_post;
-SELECT (SELECT count(*) FROM rls_post WHERE cozi.is_owner(n)) AS n, (SELECT count(*) FROM rls_post WHERE cozi.is_owner(i)) AS i,
-       (SELECT count(*) FROM rls_post WHERE cozi.is_owner(s)) AS s, (SELECT count(*) FROM rls_post WHERE cozi.is_owner(v)) AS v;
+SELECT count(*) FILTER (WHERE cozi.is_owner(n)) AS n, count(*) FILTER (WHERE cozi.is_owner(i)) AS i,
+       count(*) FILTER (WHERE cozi.is_owner(s)) AS s,
+       count(*) FILTER (WHERE cozi.is_owner(t)) AS t, count(*) FILTER (WHERE cozi.is_owner(v)) AS v
+           FROM rls_post;
+SELECT (SELECT count(*) FROM rls_post WHERE cozi.is_owner(n)) AS n,
+       (SELECT count(*) FROM rls_post WHERE cozi.is_owner(i)) AS i,
+       (SELECT count(*) FROM rls_post WHERE cozi.is_owner(s)) AS s,
+       (SELECT count(*) FROM rls_post WHERE cozi.is_owner(v)) AS v;
 COMMIT;
 RESET enable_seqscan;
 RESET enable_bitmapscan;
@@ -118,7 +134,8 @@ RESET enable_indexonlyscan;
 
 -- a hostile search path finds no other uid()
 CREATE SCHEMA rls_evil;
-CREATE FUNCTION rls_evil.uid() RETURNS uuid LANGUAGE sql IMMUTABLE RETURN '22222222-2222-4222-8222-222222222222'::uuid;
+CREATE FUNCTION rls_evil.uid() RETURNS uuid LANGUAGE sql IMMUTABLE
+    RETURN '22222222-2222-4222-8222-222222222222'::uuid;
 CREATE FUNCTION rls_evil.eq(uuid, uuid) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN true;
 CREATE OPERATOR rls_evil.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = rls_evil.eq);
 GRANT USAGE ON SCHEMA rls_evil TO rls_app;
@@ -160,7 +177,8 @@ DROP FUNCTION rls_leak;
 
 -- partitions: pruned when the query starts, by whoever calls then
 CREATE TABLE rls_part (id int, author uuid) PARTITION BY HASH (author);
-SELECT format('CREATE TABLE rls_part_%s PARTITION OF rls_part FOR VALUES WITH (MODULUS 8, REMAINDER %s)', g, g) FROM generate_series(0, 7) g \gexec
+SELECT format('CREATE TABLE rls_part_%s PARTITION OF rls_part '
+              'FOR VALUES WITH (MODULUS 8, REMAINDER %s)', g, g) FROM generate_series(0, 7) g \gexec
 INSERT INTO rls_part SELECT id, author FROM rls_post;
 ALTER TABLE rls_part ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON rls_part USING (cozi.is_owner(author));
@@ -197,7 +215,8 @@ COMMIT;
 RESET ROLE;
 
 -- roles: a string, or an array that has it
-CREATE VIEW rls_roles AS SELECT cozi.has_role('editor') AS editor, cozi.has_role('admin') AS admin, cozi.has_role('7') AS seven, cozi.has_role('') AS empty;
+CREATE VIEW rls_roles AS SELECT cozi.has_role('editor') AS editor, cozi.has_role('admin') AS admin,
+    cozi.has_role('7') AS seven, cozi.has_role('') AS empty;
 SELECT * FROM rls_roles;
 SELECT cozi.has_role(NULL);
 SELECT cozi.require_role('editor');
@@ -215,7 +234,8 @@ SELECT * FROM rls_roles;
 SELECT cozi.require_role('admin');
 COMMIT;
 -- a path, a name with dots, and what is no role
-SELECT cozi.role, cozi.claims, pg_temp.token('x', cozi.claims::jsonb) AS token INTO TEMP rls_case FROM (VALUES
+SELECT cozi.role, cozi.claims, pg_temp.token('x', cozi.claims::jsonb) AS token INTO TEMP rls_case
+FROM (VALUES
     ('app_metadata.roles', '{"app_metadata": {"roles": ["editor"]}}'),
     ('app_metadata.roles', '{"app_metadata": {"roles": "admin"}}'),
     ('app_metadata.roles', '{"app_metadata": {"roles": [["admin"], {"admin": 1}, null, true]}}'),
@@ -223,7 +243,8 @@ SELECT cozi.role, cozi.claims, pg_temp.token('x', cozi.claims::jsonb) AS token I
     ('app_metadata.roles', '{"app_metadata": ["roles", "admin"]}'),
     ('app_metadata.roles', '{"app_metadata": "admin"}'),
     ('app_metadata.roles', '{"app_metadata": {}}'),
-    ('app_metadata.roles', '{"roles": ["admin"], "role": "admin", "user_metadata": {"roles": ["admin"]}}'),
+    ('app_metadata.roles', '{"roles": ["admin"], "role": "admin", "user_metadata": {"roles": '
+                           '["admin"]}}'),
     ('https://example.org/roles', '{"https://example.org/roles": ["admin"]}'),
     ('a.b.c', '{"a": {"b": {"c": ["", "editor"]}}}'),
     ('a.', '{"a": {"": "admin"}}'),
@@ -237,7 +258,8 @@ BEGIN
     FOR c IN SELECT * FROM rls_case LOOP
         PERFORM set_config('cozi.role_claim', c.role, true), cozi.login(c.token);
         SELECT * INTO r FROM rls_roles;
-        RAISE NOTICE '% %: editor %, admin %, 7 %, empty %', c.role, c.claims, r.editor, r.admin, r.seven, r.empty;
+        RAISE NOTICE '% %: editor %, admin %, 7 %, empty %', c.role, c.claims, r.editor, r.admin,
+        r.seven, r.empty;
     END LOOP;
 END $$;
 DROP TABLE rls_case;

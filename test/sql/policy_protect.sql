@@ -19,15 +19,18 @@ SET search_path = "rls Protect", public;
 
 SET ROLE rls_owner;
 CREATE TYPE seen AS ENUM ('public', 'followers', 'group', 'private');
-CREATE TABLE "my Post" (id int PRIMARY KEY, "the Author" int NOT NULL, visibility text, grp bigint, small smallint, e seen, j jsonb);
+CREATE TABLE "my Post" (id int PRIMARY KEY, "the Author" int NOT NULL, visibility text, grp bigint,
+                        small smallint, e seen, j jsonb);
 INSERT INTO "my Post"
-SELECT g, 1 + g % 3, (array['public', 'followers', 'group', 'private'])[1 + g / 3 % 4], 10, 1 + g / 3 % 4, (array['public', 'followers', 'group', 'private']::seen[])[1 + g / 3 % 4]
+SELECT g, 1 + g % 3, (array['public', 'followers', 'group', 'private'])[1 + g / 3 % 4], 10,
+       1 + g / 3 % 4, (array['public', 'followers', 'group', 'private']::seen[])[1 + g / 3 % 4]
 FROM generate_series(0, 23) g;
 CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE members (a bigint, b bigint, PRIMARY KEY (a, b));
 INSERT INTO follows VALUES (1, 2);
 INSERT INTO members VALUES (3, 10);
-SELECT cozi.register_edge('following', 'follows', 'a', 'b'), cozi.register_edge('member', 'members', 'a', 'b');
+SELECT cozi.register_edge('following', 'follows', 'a', 'b'),
+       cozi.register_edge('member', 'members', 'a', 'b');
 GRANT SELECT, INSERT, UPDATE, DELETE ON "my Post" TO rls_app;
 
 -- errors change nothing
@@ -59,21 +62,27 @@ SELECT cozi.protect('"my Post"', 'the Author');
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION cozi.protect FROM rls_app;
 SET ROLE rls_owner;
-SELECT count(*) FILTER (WHERE polpermissive) AS permissive, bool_or(relrowsecurity) AS on FROM pg_class c LEFT JOIN pg_policy ON polrelid = c.oid WHERE c.oid = '"my Post"'::regclass;
+SELECT count(*) FILTER (WHERE polpermissive) AS permissive, bool_or(relrowsecurity) AS on
+FROM pg_class c LEFT JOIN pg_policy ON polrelid = c.oid WHERE c.oid = '"my Post"'::regclass;
 
 -- a dry run says what it would do
 SELECT cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true, dry_run => true);
-SELECT count(*) FILTER (WHERE polpermissive) AS permissive FROM pg_policy WHERE polrelid = '"my Post"'::regclass;
+SELECT count(*) FILTER (WHERE polpermissive) AS permissive FROM pg_policy
+WHERE polrelid = '"my Post"'::regclass;
 SELECT cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true);
 -- again: what was made is replaced, and what was before stays known
 SELECT count(*) FROM cozi.protect('"my Post"', 'the Author');
 SELECT count(*) FROM cozi.protect('"my Post"', 'the Author', 'visibility', 'grp', force => true);
-SELECT polname, polcmd, pg_get_expr(polqual, polrelid) AS qual, pg_get_expr(polwithcheck, polrelid) AS chk FROM pg_policy WHERE polrelid = '"my Post"'::regclass ORDER BY 1;
+SELECT polname, polcmd, pg_get_expr(polqual, polrelid) AS qual,
+       pg_get_expr(polwithcheck, polrelid) AS chk FROM pg_policy
+WHERE polrelid = '"my Post"'::regclass ORDER BY 1;
 -- forced: the owner sees what nobody sees
 SELECT array_agg(id ORDER BY id) FROM "my Post";
 RESET ROLE;
 
-CREATE VIEW sees WITH (security_invoker) AS SELECT "the Author" AS author, string_agg(DISTINCT visibility, ' ' ORDER BY visibility) AS sees FROM "rls Protect"."my Post" GROUP BY 1;
+CREATE VIEW sees WITH (security_invoker) AS SELECT "the Author" AS author,
+    string_agg(DISTINCT visibility, ' ' ORDER BY visibility) AS sees FROM "rls Protect"."my Post"
+    GROUP BY 1;
 GRANT SELECT ON sees TO rls_app;
 SET ROLE rls_app;
 SELECT * FROM sees ORDER BY 1;
@@ -90,7 +99,8 @@ RESET ROLE;
 -- back to what was
 SET ROLE rls_owner;
 SELECT cozi.unprotect('"my Post"');
-SELECT polname, relrowsecurity, relforcerowsecurity FROM pg_policy, pg_class c WHERE polrelid = c.oid AND c.oid = '"my Post"'::regclass;
+SELECT polname, relrowsecurity, relforcerowsecurity FROM pg_policy, pg_class c
+WHERE polrelid = c.oid AND c.oid = '"my Post"'::regclass;
 SELECT cozi.unprotect('"my Post"');
 -- flags that were on stay on; a second time the index is there
 ALTER TABLE "my Post" ENABLE ROW LEVEL SECURITY;

@@ -43,7 +43,8 @@ SET max_parallel_workers_per_gather = 0;
 -- few edges: an index condition; the same rows as a filter finds
 BEGIN; SELECT cozi.login(:'one');
 SELECT scans('SELECT id FROM posts WHERE cozi.is_following(author)');
-SELECT scans('SELECT id FROM posts WHERE cozi.is_owner(author) OR cozi.is_following(author) OR cozi.is_member(grp)');
+SELECT scans('SELECT id FROM posts WHERE cozi.is_owner(author) OR cozi.is_following(author) '
+             'OR cozi.is_member(grp)');
 SELECT count(*) AS following FROM posts WHERE cozi.is_following(author);
 SELECT count(*) AS any_of_them FROM posts
 WHERE cozi.is_owner(author) OR cozi.is_following(author) OR cozi.is_member(grp);
