@@ -28,7 +28,8 @@ my $dir = $ENV{COZI_WORK} || '/tmp';
 sub unsigned
 {
 	my ($alg, $kid, $claims) = @_;
-	my $header = $kid ? qq({"alg":"$alg","typ":"JWT","kid":"$kid"}) : qq({"alg":"$alg","typ":"JWT"});
+	my $header =
+	  $kid ? qq({"alg":"$alg","typ":"JWT","kid":"$kid"}) : qq({"alg":"$alg","typ":"JWT"});
 	return encode_base64url($header) . '.' . encode_base64url($claims // $payload);
 }
 

@@ -34,7 +34,8 @@ sub expected
 		SELECT c.oid::regclass || ': ' || (SELECT string_agg(DISTINCT x, ' ' ORDER BY x)
 		                                   FROM string_to_table(d.description, ' ') x)
 		FROM pg_class c
-		JOIN pg_description d ON (d.classoid, d.objoid, d.objsubid) = ('pg_class'::regclass, c.oid, 0)
+		JOIN pg_description d
+			ON (d.classoid, d.objoid, d.objsubid) = ('pg_class'::regclass, c.oid, 0)
 		WHERE c.relnamespace IN ('good'::regnamespace, 'bad'::regnamespace) ORDER BY 1});
 }
 

@@ -55,7 +55,9 @@ foreach my $file (@pages)
 }
 
 is_deeply(
-	[ dead_links('README.md', "[a](nothing.md) [b](#two-commands) [c](#no-such-heading) [d](doc)") ],
+	[   dead_links(
+			'README.md', "[a](nothing.md) [b](#two-commands) [c](#no-such-heading) [d](doc)")
+	],
 	[ 'nothing.md', '#no-such-heading' ],
 	'a dead link is found, and a good one is not');
 

@@ -14,7 +14,8 @@ $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
 my %tests = (pure_bucket => 6, pure_flood => 23);
 for my $name (sort keys %tests)
 {
-	my @cc = ('cc', qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Wno-unused-function -Isrc -Itest/t -o),
+	my @cc = ('cc',
+		qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Wno-unused-function -Isrc -Itest/t -o),
 		"$dir/$name", "test/t/$name.c");
 
 	# a compiler may come without the sanitizers' libraries

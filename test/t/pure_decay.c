@@ -81,7 +81,8 @@ check_functions(int64_t h, const char *name)
 		}
 		removed &= decay_add(a, -w, t, h) == 0 && decay_merge(a, -a) == 0;
 		if (i % 2)
-			associates &= fabs(decay_merge(decay_merge(a, b), c) - decay_merge(a, decay_merge(b, c)))
+			associates &=
+				fabs(decay_merge(decay_merge(a, b), c) - decay_merge(a, decay_merge(b, c)))
 				<= 4 * DBL_EPSILON * c;
 		monotone &= decay_add(a, x, u, h) >= a && decay_heat(w, t + h, h) == a + 1 &&
 			decay_heat(w + x, t, h) >= a;

@@ -7,7 +7,8 @@ use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my @sanitize = qw(-fsanitize=address,undefined -fno-sanitize-recover=undefined);
-my @cc = ('cc', qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Isrc -o), "$dir/decay", 'test/t/pure_decay.c', '-lm');
+my @cc = ('cc', qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Isrc -o),
+	"$dir/decay", 'test/t/pure_decay.c', '-lm');
 
 # a compiler may come without the sanitizers' libraries
 system("@cc @sanitize 2>$dir/cc.log") == 0 || system(@cc) == 0

@@ -46,9 +46,11 @@ flood(long keys)
 	ok(freed == 0, "flood: no denied key was freed");
 
 	/* a log as long as is allowed, with the table full of others */
-	ok(fill(logs, 999999, now) && logs_sound(logs), "the longest log allowed fits into a full table");
+	ok(fill(logs, 999999, now) && logs_sound(logs),
+	   "the longest log allowed fits into a full table");
 	/* and two of them, against each other: the older gives way, whole */
-	ok(fill(logs, 999998, now) && logs_sound(logs), "a second log of that length displaces the first");
+	ok(fill(logs, 999998, now) && logs_sound(logs),
+	   "a second log of that length displaces the first");
 	free(logs);
 }
 
@@ -133,7 +135,8 @@ floods(long calls)
 			freed = admitted(logs, class, now);
 			printf("# %s: %d admitted, %lu evictions\n",
 				   name[kind], freed, (unsigned long) logs->evictions);
-			snprintf(text, sizeof(text), "no denied name of a %s limit is admitted after a flood: %s",
+			snprintf(text, sizeof(text),
+					 "no denied name of a %s limit is admitted after a flood: %s",
 					 reserved == 2 ? "reserved gcra" : reserved ? "reserved" : "shared",
 					 name[kind]);
 			ok(freed == 0 && logs_sound(logs) && (logs->evictions > 0 || calls < 1000000), text);

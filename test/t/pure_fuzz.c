@@ -59,7 +59,8 @@ check_accepted(const char *s, size_t len)
 		else if (!in_string)
 		{
 			claim(c < 0x80, "nothing beyond ASCII is accepted outside of strings");
-			claim(strchr("{}[]:,-+.eE0123456789truefalsn \t\r\n", c) != NULL, "no other character is accepted outside of strings");
+			claim(strchr("{}[]:,-+.eE0123456789truefalsn \t\r\n", c) != NULL,
+				  "no other character is accepted outside of strings");
 			if (c == '{' || c == '[')
 				depth++;
 			if (c == '}' || c == ']')
@@ -85,14 +86,18 @@ check_members(const CoziJson *json, const char *s, size_t len)
 		bool		strings;
 
 		claim(m->value >= s && m->value + m->value_len <= s + len, "values lie in the text");
-		claim(m->name >= json->names && m->name + m->name_len <= json->names + sizeof(json->names), "names lie in their room");
+		claim(m->name >= json->names && m->name + m->name_len <= json->names + sizeof(json->names),
+			  "names lie in their room");
 		for (int j = 0; j < i; j++)
-			claim(m->name_len != json->members[j].name_len || memcmp(m->name, json->members[j].name, m->name_len) != 0,
+			claim(m->name_len != json->members[j].name_len ||
+				  memcmp(m->name, json->members[j].name, m->name_len) != 0,
 				  "no name is accepted twice");
-		claim((cozi_json_string(m, buf, sizeof(buf)) >= 0) == (m->kind == COZI_JSON_STRING), "strings can be read, and they alone");
+		claim((cozi_json_string(m, buf, sizeof(buf)) >= 0) == (m->kind == COZI_JSON_STRING),
+			  "strings can be read, and they alone");
 		(void) cozi_json_string(m, buf, 3);
 		if (cozi_json_seconds(m, &seconds))
-			claim(m->kind == COZI_JSON_NUMBER && seconds >= 0 && seconds <= INT64_C(253402300799), "times are in range");
+			claim(m->kind == COZI_JSON_NUMBER && seconds >= 0 && seconds <= INT64_C(253402300799),
+				  "times are in range");
 		(void) cozi_json_contains(m, "web", &strings);
 	}
 }
@@ -111,7 +116,8 @@ one_document(const char *s, size_t len)
 	for (int i = 0; i < 3; i++)
 	{
 		errors[i] = cozi_json_read(&json, s, len, kinds[i]);
-		claim(errors[i] == cozi_json_read(&again, s, len, kinds[i]), "the same text gives the same answer");
+		claim(errors[i] == cozi_json_read(&again, s, len, kinds[i]),
+			  "the same text gives the same answer");
 		if (errors[i] == NULL)
 			check_members(&json, s, len);
 	}
@@ -122,15 +128,19 @@ one_document(const char *s, size_t len)
 		check_accepted(s, len);
 		rounds_accepted++;
 	}
-	if (cozi_json_read(&json, s, len, COZI_JSON_UTF8) == NULL && cozi_claims_check(&json, &rules, 1767225600) == NULL)
+	if (cozi_json_read(&json, s, len, COZI_JSON_UTF8) == NULL &&
+		cozi_claims_check(&json, &rules, 1767225600) == NULL)
 	{
 		const CoziJsonMember *sub = cozi_json_member(&json, "sub");
 
-		claim(sub && sub->kind == COZI_JSON_STRING && sub->value_len > 2, "an accepted token has a subject");
+		claim(sub && sub->kind == COZI_JSON_STRING && sub->value_len > 2,
+			  "an accepted token has a subject");
 		claim(cozi_json_member(&json, "exp") != NULL, "and an end");
-		claim(cozi_json_equals(cozi_json_member(&json, "iss"), "https://issuer.example"), "and the issuer");
+		claim(cozi_json_equals(cozi_json_member(&json, "iss"), "https://issuer.example"),
+			  "and the issuer");
 		claim(cozi_json_member(&json, "events") == NULL, "it is no security event");
-		claim(cozi_claims_check(&json, &none, 1767225600) == NULL, "it is accepted under weaker rules");
+		claim(cozi_claims_check(&json, &none, 1767225600) == NULL,
+			  "it is accepted under weaker rules");
 	}
 }
 
@@ -143,10 +153,12 @@ one_token(const char *s, size_t len)
 	{
 		tokens_accepted++;
 		claim(len <= COZI_TOKEN_MAX && jws.signature_len > 0, "a token has a signature and a size");
-		claim(jws.signed_part == s && jws.signed_len < len && s[jws.signed_len] == '.', "what is signed is its beginning");
+		claim(jws.signed_part == s && jws.signed_len < len && s[jws.signed_len] == '.',
+			  "what is signed is its beginning");
 		claim(jws.payload[jws.payload_len] == '\0', "the payload ends in a NUL");
 		for (size_t i = 0; i < len; i++)
-			claim(strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.", s[i]) != NULL && s[i],
+			claim(strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.", s[i])
+					  != NULL && s[i],
 				  "no other character is in a token");
 		claim(cozi_json_member(&jws.json, "crit") == NULL, "no extension is asked for");
 	}
@@ -166,7 +178,8 @@ one_line(const char *s, size_t len)
 	line[len] = '\0';
 	while ((found = cozi_find_signature(line, &n)) != NULL)
 	{
-		claim(n >= 40 && found > line && found[-1] == '.' && found + n <= line + strlen(line), "a signature lies in the line");
+		claim(n >= 40 && found > line && found[-1] == '.' && found + n <= line + strlen(line),
+			  "a signature lies in the line");
 		memset(line + (found - line), '*', n);
 		lines_masked++;
 	}
@@ -207,20 +220,31 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t len)
 
 static const char *const seeds[] = {
 	"{\"sub\":\"ann\",\"exp\":1767226200}",
-	"{\"sub\":\"ann\",\"exp\":1767226200,\"iss\":\"https://issuer.example\",\"aud\":[\"app\",\"web\"],\"nbf\":1767225600,\"iat\":1767225600.5}",
-	"{ \"sub\" : \"\\u0041\\\"\\ud83d\\ude00\\n\" , \"a\" : { \"b\" : [ 1 , -2.5e+3 , true , false , null , { } , [ ] ] } }",
+	"{\"sub\":\"ann\",\"exp\":1767226200,\"iss\":\"https://issuer.example\",\"aud\":[\"app\","
+	"\"web\"],\"nbf\":1767225600,\"iat\":1767225600.5}",
+	"{ \"sub\" : \"\\u0041\\\"\\ud83d\\ude00\\n\" , \"a\" : { \"b\" : [ 1 , -2.5e+3 , true , "
+	"false , null , { } , [ ] ] } }",
 	"{\"a\":{\"a\":{\"a\":[[[[[[[[[[[[{\"b\":1,\"c\":2}]]]]]]]]]]]]}}}",
-	"{\"k\xc3\xa4the\":\"\xe2\x82\xac\xf0\x9f\x98\x80\",\"x\":0.10,\"y\":1e308,\"z\":12345678901234567890}",
-	"eyJhbGciOiJIUzI1NiIsImtpZCI6Im9sZCJ9.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.Xj-LzU6NC8pxxSkOplHOy60fxyB_AZUGbLnvsGAAAAA",
-	"{\"sub\":\"ann\",\"exp\":1767226200,\"iss\":\"https://issuer.example\",\"client_id\":\"web\",\"azp\":\"app\",\"typ\":\"Bearer\",\"token_use\":\"access\"}",
-	"SELECT login('eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'), 'a.eyJh.eyJz.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'",
-	"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UifQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+	"{\"k\xc3\xa4the\":\"\xe2\x82\xac\xf0\x9f\x98\x80\",\"x\":0.10,\"y\":1e308,"
+	"\"z\":12345678901234567890}",
+	"eyJhbGciOiJIUzI1NiIsImtpZCI6Im9sZCJ9.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9."
+	"Xj-LzU6NC8pxxSkOplHOy60fxyB_AZUGbLnvsGAAAAA",
+	"{\"sub\":\"ann\",\"exp\":1767226200,\"iss\":\"https://issuer.example\","
+	"\"client_id\":\"web\",\"azp\":\"app\",\"typ\":\"Bearer\",\"token_use\":\"access\"}",
+	"SELECT login('eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ."
+	"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'), 'a.eyJh.eyJz."
+	"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'",
+	"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UifQ."
+	"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
 };
 
 static const char *const pieces[] = {
-	"\"", "\\", "\\u", "\\u0000", "\\ud800", "\\udc00", "{", "}", "[", "]", ":", ",", ".", "-", "0", "1", "e9", "E+308", "NaN", "Infinity",
-	"true", "null", "\"sub\":", "\"exp\":", "\"exp\":1767226200,", "\"aud\":\"web\"", "\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82",
-	" ", "\t", "\n", "\x01", "\x7f", "{\"a\":", "[[[[[[[[[[[[[[[[", "AAAA", "=", "==", "e30", "/*", "//", "'", "99999999999999999999",
+	"\"", "\\", "\\u", "\\u0000", "\\ud800", "\\udc00", "{", "}", "[", "]", ":", ",", ".", "-",
+	"0", "1", "e9", "E+308", "NaN", "Infinity",
+	"true", "null", "\"sub\":", "\"exp\":", "\"exp\":1767226200,", "\"aud\":\"web\"", "\xff",
+	"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82",
+	" ", "\t", "\n", "\x01", "\x7f", "{\"a\":", "[[[[[[[[[[[[[[[[", "AAAA", "=", "==", "e30",
+	"/*", "//", "'", "99999999999999999999",
 };
 
 static unsigned long long state = 88172645463325252ULL;
@@ -300,10 +324,14 @@ sip_vectors(void)
 		size_t		len;
 		unsigned char hash[16];
 	}			vector[] = {
-		{8, {0x3B, 0x62, 0xA9, 0xBA, 0x62, 0x58, 0xF5, 0x61, 0x0F, 0x83, 0xE2, 0x64, 0xF3, 0x14, 0x97, 0xB4}},
-		{9, {0x26, 0x44, 0x99, 0x06, 0x0A, 0xD9, 0xBA, 0xAB, 0xC4, 0x7F, 0x8B, 0x02, 0xBB, 0x6D, 0x71, 0xED}},
-		{24, {0x2D, 0xB4, 0x79, 0xAE, 0x78, 0xBD, 0x50, 0xD8, 0x88, 0x2A, 0x8A, 0x17, 0x8A, 0x61, 0x32, 0xAD}},
-		{63, {0x51, 0x50, 0xD1, 0x77, 0x2F, 0x50, 0x83, 0x4A, 0x50, 0x3E, 0x06, 0x9A, 0x97, 0x3F, 0xBD, 0x7C}}
+		{8, {0x3B, 0x62, 0xA9, 0xBA, 0x62, 0x58, 0xF5, 0x61,
+				0x0F, 0x83, 0xE2, 0x64, 0xF3, 0x14, 0x97, 0xB4}},
+		{9, {0x26, 0x44, 0x99, 0x06, 0x0A, 0xD9, 0xBA, 0xAB,
+				0xC4, 0x7F, 0x8B, 0x02, 0xBB, 0x6D, 0x71, 0xED}},
+		{24, {0x2D, 0xB4, 0x79, 0xAE, 0x78, 0xBD, 0x50, 0xD8,
+				0x88, 0x2A, 0x8A, 0x17, 0x8A, 0x61, 0x32, 0xAD}},
+		{63, {0x51, 0x50, 0xD1, 0x77, 0x2F, 0x50, 0x83, 0x4A,
+				0x50, 0x3E, 0x06, 0x9A, 0x97, 0x3F, 0xBD, 0x7C}}
 	};
 	unsigned char bytes[64];
 	uint64_t	seed[2],
@@ -346,10 +374,12 @@ main(int argc, char **argv)
 	printf("ok 2 - every change of them\n");
 	/* the harness must get beyond the first byte, or it tests nothing */
 	printf("%sok 3 - some were accepted, most were not\n",
-		   rounds_accepted > rounds / 100 && tokens_accepted > rounds / 1000 && rounds_accepted < rounds ? "" : "not ");
+		   rounds_accepted > rounds / 100 && tokens_accepted > rounds / 1000 &&
+			  rounds_accepted < rounds ? "" : "not ");
 	printf("%sok 4 - signatures were found in lines\n", lines_masked > rounds / 100 ? "" : "not ");
 	sip_vectors();
-	fprintf(stderr, "%llu rounds: %llu documents and %llu tokens accepted\n", rounds, rounds_accepted, tokens_accepted);
+	fprintf(stderr, "%llu rounds: %llu documents and %llu tokens accepted\n",
+			rounds, rounds_accepted, tokens_accepted);
 	return 0;
 }
 #endif
