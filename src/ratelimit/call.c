@@ -128,8 +128,9 @@ static bool
 is_current(CoziLimiter *limiter, uint32 partition, const CoziCall *call)
 {
 	return call->name == NULL ||
-		cozi_class(cozi_partition_at(limiter, partition), call_class(call))->generation ==
-		call->handle.generation;
+		(call->handle.slot >= 0 &&
+		 cozi_class(cozi_partition_at(limiter, partition), call_class(call))->generation ==
+		 call->handle.generation);
 }
 
 static void

@@ -52,7 +52,7 @@ cozi_limit_blocks(CoziLimiter *limiter, const CoziLimit *limit)
 	int64		share = (int64) limiter->header.size / DEFAULT_SHARE;
 	int64		bytes = limit->memory > 0 ? limit->memory : share;
 	int64		unit = (int64) limiter->n_partitions * sizeof(CoziLog);
-	int64		blocks = (bytes + unit - 1) / unit;
+	int64		blocks = bytes / unit + (bytes % unit != 0);
 
 	if (limit->memory == 0 && limit->exact)
 		blocks += limit->max_calls / COZI_MORE_ENTRIES;

@@ -103,6 +103,7 @@ ROLLBACK;
 -- memory ends: what is left is told, and the largest log must fit
 \set VERBOSITY sqlstate
 SELECT cozi.create_rate_limit('regress.large', 5, '1 h', memory => '1TB');
+SELECT cozi.create_rate_limit('regress.large', 5, '1 h', memory => '9223372036854775807');
 \set VERBOSITY default
 SELECT cozi.create_rate_limit('regress.large', 1000000, '1 h', memory => '16kB');
 SELECT cozi.create_rate_limit('regress.large', 1000000, '1 h', 'gcra', '16kB');
