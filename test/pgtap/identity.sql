@@ -17,7 +17,7 @@ ORDER BY p.proname COLLATE "C";
 SELECT ok(has_function_privilege('identity_client', 'cozi.login_if(text)', 'execute'),
           'a client may execute login_if()');
 
--- the recipe of doc/rls.md
+-- the recipe of doc/policies.md
 CREATE TABLE notes (id int PRIMARY KEY, author bigint DEFAULT cozi.uid_bigint());
 INSERT INTO notes VALUES (1, 1), (2, 2), (3, 1);
 ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
