@@ -102,9 +102,9 @@ note(Refusal *refusal, int stage, const char *reason)
 }
 
 /*
- * Does the key believe the token?  The claims are read when the first key has
- * verified the signature, which may be more than one: an issuer with two names
- * has each key twice.
+ * Does the key believe the token?  Each key that verifies the signature reads
+ * the claims anew, since an issuer with two names has each key twice: what one
+ * could not read to the end must not be judged by the next.
  */
 static bool
 key_believes(CoziKey *key, CoziJws *jws, TimestampTz at, Refusal *refusal)
@@ -122,9 +122,8 @@ key_believes(CoziKey *key, CoziJws *jws, TimestampTz at, Refusal *refusal)
 		note(refusal, BAD_SIGNATURE, "the signature does not verify");
 	else
 	{
-		if (refusal->stage < BAD_CLAIMS)
-			reason = cozi_json_read(&jws->json, jws->payload, jws->payload_len,
-									GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_ASCII);
+		reason = cozi_json_read(&jws->json, jws->payload, jws->payload_len,
+								GetDatabaseEncoding() == PG_UTF8 ? COZI_JSON_UTF8 : COZI_JSON_ASCII);
 		if (reason == NULL)
 			reason = judge_claims(&jws->json, key, at);
 		if (reason == NULL)

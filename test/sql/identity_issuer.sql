@@ -195,4 +195,18 @@ UPDATE cozi.jwks SET jwk = jsonb_set(jwk, '{k}',
     '"dGhlIHNlY3JldCBvZiBpc3N1ZXIgQSwgMzIgYnl0ZXMgb3IgbW9yZQ"');
 SELECT cozi.check_token(:'token_a') AS a, cozi.check_token(:'token_b') AS b;
 SELECT cozi.login(:'token_b');
+
+-- An issuer with two names has its key twice.  Claims that the first could not
+-- read to the end are not believed by the second.
+TRUNCATE cozi.jwks;
+SELECT cozi.add_secret(:'a', issuer => 'https://a.example');
+SELECT cozi.add_secret(:'a', issuer => 'https://www.a.example');
+SELECT claims, iss, cozi.check_token(pg_temp.sign(format(claims, iss), secret => :'a'),
+                                     '2026-01-01 00:00:00+00') AS reason
+FROM (VALUES ('{"sub":"1","exp":1767226200,"iss":"%s"}'),
+             ('{"sub":"1","exp":1767226200,"iss":"%s","sub":"2"}'),
+             ('{"sub":"1","exp":1767226200,"iss":"%s","x":"\u0000"}'),
+             ('{"sub":"1","exp":1767226200,"iss":"%s","x":'),
+             ('{"sub":"1","exp":1767226200,"iss":"%s"} {}')) c(claims),
+     (VALUES ('https://a.example'), ('https://www.a.example'), ('https://b.example')) i(iss);
 TRUNCATE cozi.jwks;
