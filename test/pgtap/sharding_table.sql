@@ -7,22 +7,27 @@ SET client_min_messages = warning;
 SELECT plan(31);
 
 SELECT function_returns('cozi', 'create_shards', ARRAY['regclass', 'integer'], 'setof regclass');
-SELECT function_returns('cozi', 'shard_table', ARRAY['regclass', 'name', 'integer', 'boolean', 'boolean'], 'setof text');
+SELECT function_returns('cozi', 'shard_table', ARRAY['regclass', 'name', 'integer', 'boolean',
+    'boolean'], 'setof text');
 SELECT function_returns('cozi', 'unshard_table', ARRAY['regclass', 'boolean'], 'setof text');
 SELECT function_returns('cozi', 'shard_report', ARRAY['regclass', 'boolean'], 'setof record');
 SELECT function_returns('cozi', 'shard_check', ARRAY['regclass'], 'setof record');
-SELECT volatility_is('cozi', f::name, 'volatile') FROM unnest(ARRAY['create_shards', 'shard_table', 'unshard_table', 'shard_check']) f;
+SELECT volatility_is('cozi', f::name, 'volatile')
+FROM unnest(ARRAY['create_shards', 'shard_table', 'unshard_table', 'shard_check']) f;
 SELECT volatility_is('cozi', 'shard_report'::name, 'stable');
-SELECT isnt_definer('cozi', f::name) FROM unnest(ARRAY['create_shards', 'shard_table', 'unshard_table', 'shard_report', 'shard_check']) f;
+SELECT isnt_definer('cozi', f::name) FROM unnest(ARRAY['create_shards', 'shard_table',
+    'unshard_table', 'shard_report', 'shard_check']) f;
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p
     WHERE p.pronamespace = 'cozi'::regnamespace
-        AND (p.proname ~ '^_shard' OR p.proname IN ('create_shards', 'shard_table', 'unshard_table', 'shard_report', 'shard_check'))
+        AND (p.proname ~ '^_shard' OR p.proname IN ('create_shards', 'shard_table', 'unshard_table',
+            'shard_report', 'shard_check'))
         AND has_function_privilege('public', p.oid, 'EXECUTE')$$, 'PUBLIC may execute none of it');
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p
     WHERE p.pronamespace = 'cozi'::regnamespace AND p.proname ~ '^_shard'
-        AND (p.prosecdef OR p.proconfig IS NULL)$$, 'readers of catalogs are no definers and pin their search_path');
+        AND (p.prosecdef OR p.proconfig IS NULL)$$,
+            'readers of catalogs are no definers and pin their search_path');
 
 CREATE TABLE t (id int PRIMARY KEY, author_id int NOT NULL);
 CREATE TABLE h (author_id int) PARTITION BY HASH (author_id);

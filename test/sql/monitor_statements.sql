@@ -89,7 +89,8 @@ SELECT * FROM monitor_plan('SELECT * FROM cozi.slow_queries ORDER BY mean_ms DES
     WITH ORDINALITY p(node, n) WHERE n <= 5;
 SELECT * FROM monitor_plan('SELECT * FROM cozi.slow_queries LIMIT 10') WITH ORDINALITY p(node, n)
 WHERE n <= 5;
-SELECT * FROM monitor_plan('SELECT query, rows_per_call FROM cozi.slow_queries ORDER BY total_ms DESC LIMIT 10') WITH ORDINALITY p(node, n) WHERE n <= 5;
+SELECT * FROM monitor_plan('SELECT query, rows_per_call FROM cozi.slow_queries
+    ORDER BY total_ms DESC LIMIT 10') WITH ORDINALITY p(node, n) WHERE n <= 5;
 
 -- masked as pg_stat_statements masks
 CREATE ROLE regress_monitor_plain;

@@ -6,15 +6,19 @@ SELECT i, r.* FROM generate_series(1, 4) i,
 LATERAL (SELECT cozi.rate_limit('regress three' || repeat('', i), 3, '1 hour')) r(allowed);
 -- what is left, and when to come back: an hour after the calls above
 SELECT allowed, max_calls, remaining,
-       retry_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp() AND '1 hour' AS retry_in_an_hour,
-       reset_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp() AND '1 hour' AS reset_in_an_hour
+       retry_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp()
+           AND '1 hour' AS retry_in_an_hour,
+       reset_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp()
+           AND '1 hour' AS reset_in_an_hour
 FROM cozi.rate_limit_info('regress three', 3, '1 hour');
 SELECT allowed, max_calls, remaining, retry_after,
-       reset_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp() AND '1 hour' AS reset_in_an_hour
+       reset_after BETWEEN :'began'::timestamptz + '1 hour' - clock_timestamp()
+           AND '1 hour' AS reset_in_an_hour
 FROM cozi.rate_limit_info('regress info', 3, '1 hour');
 -- a peek counts nothing
 SELECT count(*), bool_and(p.allowed), min(p.remaining), max(p.retry_after)
-FROM generate_series(1, 10) i, LATERAL cozi.rate_limit_peek('regress info' || repeat('', i), 3, '1 hour') p;
+FROM generate_series(1, 10) i, LATERAL cozi.rate_limit_peek('regress info' || repeat('', i), 3,
+    '1 hour') p;
 SELECT * FROM cozi.rate_limit_peek('regress never called', 3, '1 hour');
 SELECT * FROM cozi.rate_limit_peek('regress never called', 3, '1 hour', algorithm => 'gcra');
 
@@ -22,10 +26,12 @@ SELECT * FROM cozi.rate_limit_peek('regress never called', 3, '1 hour', algorith
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress cost', 10, '1 hour', 7);
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress cost', 10, '1 hour', 4);
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress cost', 10, '1 hour', 3);
-SELECT allowed, remaining FROM cozi.rate_limit_info('regress cost', 100000000, '1 hour', 40000000, 'gcra');
+SELECT allowed, remaining FROM cozi.rate_limit_info('regress cost', 100000000, '1 hour', 40000000,
+    'gcra');
 
 -- max_calls may change for a live key, and holds at once
-SELECT count(*) FILTER (WHERE cozi.rate_limit('regress changed' || repeat('', i), 5, '1 hour')) FROM generate_series(1, 10) i;
+SELECT count(*) FILTER (WHERE cozi.rate_limit('regress changed' || repeat('', i), 5, '1 hour'))
+FROM generate_series(1, 10) i;
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress changed', 8, '1 hour');
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress changed', 3, '1 hour');
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress changed', 8, '1 hour', 2);
@@ -41,7 +47,8 @@ SELECT cozi.rate_limit('regress own', 1, '1 hour') AS first,
        cozi.rate_limit('regress own', 1, '1 hour', algorithm => 'gcra') AS gcra_again,
        cozi.rate_limit('regress own', 1, '60 min') AS same_per;
 -- reset forgets them all
-SELECT cozi.rate_limit_reset('regress own'), cozi.rate_limit_reset('regress own'), cozi.rate_limit_reset('regress never called');
+SELECT cozi.rate_limit_reset('regress own'), cozi.rate_limit_reset('regress own'),
+    cozi.rate_limit_reset('regress never called');
 SELECT cozi.rate_limit('regress own', 1, '1 hour') AS first,
        cozi.rate_limit('regress own ', 1, '1 hour') AS other_key,
        cozi.rate_limit('regress own', 1, '1 day') AS per,
@@ -112,17 +119,21 @@ SELECT set_config('request.method', 'GET', true);
 SELECT cozi.enforce_rate_limit('regress enforce', 1, '1 hour');
 ROLLBACK;
 \set VERBOSITY default
-CREATE FUNCTION regress_refusal(method text, OUT state text, OUT message text, OUT detail text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION regress_refusal(method text, OUT state text, OUT message text, OUT detail text)
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('request.method', method, true);
     PERFORM cozi.enforce_rate_limit('regress enforce', 1, '1 hour');
 EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+    detail = PG_EXCEPTION_DETAIL;
 END
 $$;
 SELECT state, message, regexp_replace(detail, '\d', '9', 'g') AS detail FROM regress_refusal('');
-SELECT state, message::jsonb - 'details' AS body, message::jsonb ->> 'details' ~ '^retry_after=3[56]\d\d\.\d{6}$' AS details,
-       detail::jsonb -> 'status' AS status, detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
+SELECT state, message::jsonb - 'details' AS body,
+    message::jsonb ->> 'details' ~ '^retry_after=3[56]\d\d\.\d{6}$' AS details,
+       detail::jsonb -> 'status' AS status,
+       detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
        detail::jsonb #>> '{headers,RateLimit}' ~ '^"1-per-3600s";r=0;t=3[56]\d\d$' AS ratelimit,
        (detail::jsonb #>> '{headers,Retry-After}')::int BETWEEN 3500 AND 3600 AS retry_after
 FROM regress_refusal('GET');
@@ -135,7 +146,8 @@ FROM cozi.rate_limit_log('regress cost', '1 hour');
 SELECT count(*) FROM cozi.rate_limit_log('regress cost', '2 hours');
 
 -- what the administrator sees
-SELECT mode IN ('preload', 'dsm') AS mode, slots > 100000 AS slots, used > 0 AS used, allowed > 100 AS allowed, denied > 10 AS denied,
+SELECT mode IN ('preload', 'dsm') AS mode, slots > 100000 AS slots, used > 0 AS used,
+    allowed > 100 AS allowed, denied > 10 AS denied,
        evictions, bytes, since < now() AS since, log_max_calls >= 40000 AS log_max_calls, detail
 FROM cozi.rate_limit_stats;
 
@@ -178,7 +190,8 @@ SELECT remaining FROM cozi.rate_limit_peek('regress bad', 1, '1 s');
 \set VERBOSITY sqlstate
 SELECT cozi.rate_limit('regress bad', 2147483647, '1 day');
 \set VERBOSITY default
-SELECT cozi.rate_limit('regress large', 2147483647, '1 day', 2147483647, 'gcra'), cozi.rate_limit('regress large', 2147483647, '1 day', 1, 'gcra');
+SELECT cozi.rate_limit('regress large', 2147483647, '1 day', 2147483647, 'gcra'),
+    cozi.rate_limit('regress large', 2147483647, '1 day', 1, 'gcra');
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress large', 6000, '1 s', 5999);
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress large', 40000, '1 day', 39999);
 SELECT allowed, remaining FROM cozi.rate_limit_info('regress large', 40000, '1 day', 2);
@@ -186,9 +199,12 @@ SELECT allowed, remaining FROM cozi.rate_limit_info('regress large', 40000, '1 d
 -- the steps, by hand: 3 in 60 s
 SELECT * FROM cozi.exact_step(NULL, '2026-01-01 00:00:00', 3, '60 s');
 SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00}', '2026-01-01 00:00:10', 3, '60 s', 2);
-SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}', '2026-01-01 00:00:59.999999', 3, '60 s');
-SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}', '2026-01-01 00:01:00', 3, '60 s');
-SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}', '2026-01-01 00:02:00', 3, '60 s', 3);
+SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}',
+    '2026-01-01 00:00:59.999999', 3, '60 s');
+SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}',
+    '2026-01-01 00:01:00', 3, '60 s');
+SELECT * FROM cozi.exact_step('{2026-01-01 00:00:00,2026-01-01 00:00:10,2026-01-01 00:00:10}',
+    '2026-01-01 00:02:00', 3, '60 s', 3);
 SELECT * FROM cozi.gcra_step(NULL, '2026-01-01 00:00:00', 3, '60 s');
 SELECT * FROM cozi.gcra_step('2026-01-01 00:00:20', '2026-01-01 00:00:10', 3, '60 s', 2);
 SELECT * FROM cozi.gcra_step('2026-01-01 00:01:00', '2026-01-01 00:00:10', 3, '60 s', 2);
@@ -201,7 +217,8 @@ SELECT * FROM cozi.gcra_step('2026-01-01 00:01:00', '2026-01-01 00:00:40', 3, '6
 \else
 \set long 0
 \endif
-CREATE FUNCTION regress_oracle(decisions int, OUT differences int, OUT enough_admitted boolean, OUT enough_refused boolean)
+CREATE FUNCTION regress_oracle(decisions int, OUT differences int, OUT enough_admitted boolean,
+    OUT enough_refused boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     attempts timestamptz[] := '{}';
@@ -238,7 +255,8 @@ BEGIN
             admitted := admitted + 1;
         END IF;
         IF step.allowed <> admit OR step.new_log <> attempts
-           OR step.retry_after <> (CASE WHEN admit THEN interval '0' ELSE attempts[cardinality(attempts) + cost - max_calls] + per - clock END)
+           OR step.retry_after <> (CASE WHEN admit THEN interval '0'
+               ELSE attempts[cardinality(attempts) + cost - max_calls] + per - clock END)
         THEN
             differences := differences + 1;
         END IF;
@@ -252,7 +270,8 @@ SELECT o.* FROM regress_oracle(CASE WHEN :long = 1 THEN 1000000 ELSE 100000 END)
 DROP FUNCTION regress_oracle(int);
 
 -- gcra against the virtual scheduling algorithm of ITU-T I.371, in numeric seconds
-CREATE FUNCTION regress_oracle(decisions int, OUT differences int, OUT enough_admitted boolean, OUT enough_refused boolean)
+CREATE FUNCTION regress_oracle(decisions int, OUT differences int, OUT enough_admitted boolean,
+    OUT enough_refused boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     clock     numeric := 0;
@@ -283,13 +302,16 @@ BEGIN
         tolerance := increment * (max_calls - cost);
         admit := clock >= tat - tolerance;
         -- whole microseconds: a double of seconds loses them within decades
-        SELECT * INTO step FROM cozi.gcra_step(state, '2000-01-01 UTC'::timestamptz + interval '1 us' * (clock * 1000000)::float8, max_calls, make_interval(secs => per), cost);
+        SELECT * INTO step FROM cozi.gcra_step(state,
+            '2000-01-01 UTC'::timestamptz + interval '1 us' * (clock * 1000000)::float8, max_calls,
+            make_interval(secs => per), cost);
         IF admit THEN
             tat := greatest(tat, clock) + increment * cost;
             admitted := admitted + 1;
         END IF;
         IF step.allowed <> admit OR (admit AND extract(epoch FROM step.new_tat) - 946684800 <> tat)
-           OR extract(epoch FROM step.retry_after) <> (CASE WHEN admit THEN 0 ELSE tat - tolerance - clock END)
+           OR extract(epoch FROM step.retry_after) <> (CASE WHEN admit THEN 0
+               ELSE tat - tolerance - clock END)
         THEN
             differences := differences + 1;
         END IF;
@@ -303,5 +325,6 @@ SELECT o.* FROM regress_oracle(CASE WHEN :long = 1 THEN 1000000 ELSE 50000 END) 
 DROP FUNCTION regress_oracle(int);
 
 SELECT count(*) FILTER (WHERE cozi.rate_limit_reset(k)) AS cleaned
-FROM unnest('{regress three,regress info,regress cost,regress changed,regress own,"regress own ",regress patient,
-regress tx,regress parallel,regress enforce,regress large}'::text[]) k;
+FROM unnest('{regress three,regress info,regress cost,regress changed,regress own,
+"regress own ",regress patient,regress tx,regress parallel,regress enforce,regress large}'::text[])
+    k;

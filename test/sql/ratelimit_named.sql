@@ -11,19 +11,23 @@ SELECT cozi.create_rate_limit('regress.shadow', 1, '1 h', memory => '16kB', shad
 SELECT name, max_calls, per, algorithm, memory, shadow FROM cozi.rate_limit_config ORDER BY name;
 SET ROLE regress_limit_app;
 SELECT i, cozi.use_rate_limit('regress.login', 'bob' || repeat('', i)) FROM generate_series(1, 5) i;
-SELECT cozi.use_rate_limit('regress.login', 'alice', 3), cozi.use_rate_limit('regress.login', 'alice', 3);
-SELECT count(*) FILTER (WHERE cozi.use_rate_limit('regress.api', 'bob' || repeat('', i))) FROM generate_series(1, 20) i;
+SELECT cozi.use_rate_limit('regress.login', 'alice', 3),
+    cozi.use_rate_limit('regress.login', 'alice', 3);
+SELECT count(*) FILTER (WHERE cozi.use_rate_limit('regress.api', 'bob' || repeat('', i)))
+FROM generate_series(1, 20) i;
 SELECT * FROM cozi.rate_limit_config;
 RESET ROLE;
 -- in shadow: counted as denied, and let through
-SELECT i, cozi.use_rate_limit('regress.shadow', 'bob' || repeat('', i)) FROM generate_series(1, 3) i;
+SELECT i, cozi.use_rate_limit('regress.shadow', 'bob' || repeat('', i))
+FROM generate_series(1, 3) i;
 SELECT name, allowed, denied, evictions, log_keys, bytes, bytes_reserved, shadow
 FROM cozi.rate_limit_stats WHERE name LIKE 'regress%' ORDER BY name;
 -- a named limit's key is nobody else's
 SELECT cozi.rate_limit('bob', 1, '15 min'), cozi.rate_limit_reset('bob');
 SELECT allowed, remaining FROM cozi.use_rate_limit_info('regress.login', 'bob');
 SELECT cozi.reset_rate_limit('regress.login', 'bob'), cozi.reset_rate_limit('regress.login', 'bob');
-SELECT allowed, max_calls, remaining, retry_after, reset_after > '14 min' AS reset FROM cozi.use_rate_limit_info('regress.login', 'bob');
+SELECT allowed, max_calls, remaining, retry_after, reset_after > '14 min' AS reset
+FROM cozi.use_rate_limit_info('regress.login', 'bob');
 
 -- all or none: what the narrow one refuses, the broad one has not counted
 SELECT allowed, name, max_calls, remaining, retry_after
@@ -33,9 +37,11 @@ FROM cozi.use_rate_limits('{regress.api,regress.login}', '{carol,carol}', 2);
 SELECT allowed, remaining FROM cozi.use_rate_limit_info('regress.api', 'carol');
 -- a limit in shadow does not keep the others from counting
 SELECT i, (r).allowed, (r).name, (r).remaining
-FROM (SELECT i, cozi.use_rate_limits('{regress.shadow,regress.login}', ARRAY['dave', 'dave' || repeat('', i)]) AS r FROM generate_series(1, 4) i) x;
+FROM (SELECT i, cozi.use_rate_limits('{regress.shadow,regress.login}', ARRAY['dave',
+    'dave' || repeat('', i)]) AS r FROM generate_series(1, 4) i) x;
 -- the one that refuses for the longest time is told
-SELECT allowed, name FROM cozi.use_rate_limits('{regress.login,regress.api,regress.shadow}', '{dave,bob,dave}');
+SELECT allowed, name FROM cozi.use_rate_limits('{regress.login,regress.api,regress.shadow}',
+    '{dave,bob,dave}');
 
 -- altered without touching code: the new limit holds at once, and in this session
 SELECT cozi.alter_rate_limit('regress.login', 5);
@@ -54,7 +60,8 @@ SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name = 'regress.login';
 SELECT cozi.use_rate_limit('regress.login', 'alice');
 
 -- transactions: what is rolled back has no memory, what is dropped gives it back at commit
-CREATE FUNCTION pg_temp.reserved() RETURNS bigint LANGUAGE sql AS 'SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name IS NULL';
+CREATE FUNCTION pg_temp.reserved() RETURNS bigint
+LANGUAGE sql AS 'SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name IS NULL';
 SELECT pg_temp.reserved() AS before \gset
 BEGIN;
 SELECT cozi.create_rate_limit('regress.undone', 5, '1 h', memory => '64kB');
@@ -107,7 +114,8 @@ SELECT cozi.create_rate_limit('regress.large', 5, '1 h', memory => '922337203685
 \set VERBOSITY default
 SELECT cozi.create_rate_limit('regress.large', 1000000, '1 h', memory => '16kB');
 SELECT cozi.create_rate_limit('regress.large', 1000000, '1 h', 'gcra', '16kB');
-SELECT cozi.use_rate_limit('regress.large', 'bob', 999999), cozi.use_rate_limit('regress.large', 'bob', 2);
+SELECT cozi.use_rate_limit('regress.large', 'bob', 999999),
+    cozi.use_rate_limit('regress.large', 'bob', 2);
 SELECT cozi.drop_rate_limit('regress.large');
 
 -- bad input
@@ -145,10 +153,12 @@ SELECT cozi.use_rate_limits('{regress.login,NULL}', '{bob,bob}');
 SELECT cozi.use_rate_limits('{{regress.login}}', '{{bob}}');
 SELECT cozi.use_rate_limits('{regress.login,regress.login}', '{bob,bob}');
 SELECT cozi.use_rate_limits('{regress.login,regress.none}', '{bob,bob}');
-SELECT cozi.use_rate_limits(array_fill('regress.login'::text, '{17}'), array_agg('k' || i)) FROM generate_series(1, 17) i;
+SELECT cozi.use_rate_limits(array_fill('regress.login'::text, '{17}'), array_agg('k' || i))
+FROM generate_series(1, 17) i;
 -- the table refuses what no limit could be
 INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month', 'exact', NULL, false);
-INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month -30 days', 'exact', NULL, false);
+INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month -30 days', 'exact', NULL,
+    false);
 -- nothing of it was counted
 SELECT remaining FROM cozi.use_rate_limit_info('regress.login', 'frank');
 
@@ -165,22 +175,27 @@ SET LOCAL response.headers = '[{"X-Mine": "1"}]';
 SELECT cozi.enforce_rate_limit('regress hugo', 1, '250 ms');
 SELECT h FROM jsonb_array_elements(current_setting('response.headers')::jsonb) h;
 ROLLBACK;
-CREATE FUNCTION regress_refusal(OUT state text, OUT message text, OUT detail text, OUT hint text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION regress_refusal(OUT state text, OUT message text, OUT detail text, OUT hint text)
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM cozi.enforce_rate_limits('{regress.login,regress.api}', '{gina,gina}', 5);
 EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+    detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 END
 $$;
-SELECT state, message, regexp_replace(detail, '\d', '9', 'g') AS detail, hint FROM regress_refusal();
+SELECT state, message, regexp_replace(detail, '\d', '9', 'g') AS detail, hint
+FROM regress_refusal();
 SET request.method = 'POST';
-SELECT state, message::jsonb - 'details' AS body, detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
+SELECT state, message::jsonb - 'details' AS body,
+    detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
        detail::jsonb #>> '{headers,RateLimit}' ~ '^"regress.login";r=0;t=[89]\d\d$' AS ratelimit
 FROM regress_refusal();
 RESET request.method;
 DROP FUNCTION regress_refusal();
 
-SELECT cozi.drop_rate_limit(name) FROM cozi.rate_limit_config WHERE name LIKE 'regress%' ORDER BY name;
+SELECT cozi.drop_rate_limit(name) FROM cozi.rate_limit_config WHERE name LIKE 'regress%'
+ORDER BY name;
 SELECT pg_temp.reserved();
 SELECT cozi.rate_limit_reset('regress hugo');
 REVOKE ALL ON FUNCTION cozi.use_rate_limit, cozi.use_rate_limits FROM regress_limit_app;

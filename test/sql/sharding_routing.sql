@@ -76,13 +76,17 @@ BEGIN
         EXECUTE format('CREATE TEMP TABLE parts (key %s) PARTITION BY HASH (key)', typ);
         IF typ = 'text' THEN ALTER TABLE parts ALTER key SET STORAGE PLAIN; END IF;
         FOR r IN 0 .. m - 1 LOOP
-            EXECUTE format('CREATE TEMP TABLE part_%s PARTITION OF parts FOR VALUES WITH (MODULUS %s, REMAINDER %s)', r, m, r);
+            EXECUTE format('CREATE TEMP TABLE part_%s PARTITION OF parts
+                FOR VALUES WITH (MODULUS %s, REMAINDER %s)', r, m, r);
         END LOOP;
         INSERT INTO parts TABLE keys;
         EXECUTE format('SELECT count(*) AS keys,
-                            count(*) FILTER (WHERE p.relname IS DISTINCT FROM ''part_'' || %1$s) AS by_tableoid,
-                            count(*) FILTER (WHERE satisfies_hash_partition(%2$s, $1, %1$s, key) IS NOT TRUE) AS by_function,
-                            min(key::text) FILTER (WHERE p.relname IS DISTINCT FROM ''part_'' || %1$s) AS example
+                            count(*) FILTER (WHERE p.relname IS DISTINCT FROM ''part_''
+                                || %1$s) AS by_tableoid,
+                            count(*) FILTER (WHERE satisfies_hash_partition(%2$s, $1, %1$s,
+                                key) IS NOT TRUE) AS by_function,
+                            min(key::text) FILTER (WHERE p.relname IS DISTINCT FROM ''part_''
+                                || %1$s) AS example
                         FROM parts JOIN pg_class p ON p.oid = parts.tableoid',
                        routed, 'parts'::regclass::oid)
             INTO wrong USING m;
@@ -103,7 +107,8 @@ CALL compare('bigint', 'cozi.shard_of(key, $1)', '(''x'' || md5(random()::text))
     :keys);
 CALL compare('uuid', 'cozi.shard_of(key, $1)', 'gen_random_uuid()', :keys);
 CALL compare('text', 'cozi.shard_of_text(key, $1)',
-             'left(repeat(md5(random()::text) || chr(945 + (random() * 20)::int), 3), (random() * 99)::int)', :keys);
+             'left(repeat(md5(random()::text) || chr(945 + (random() * 20)::int), 3),
+                  (random() * 99)::int)', :keys);
 
 -- The largest modulus there is, and the smallest.
 SELECT cozi.shard_of(42, 2147483647) AS largest,
@@ -156,7 +161,8 @@ DECLARE wrong bigint;
 BEGIN
     EXECUTE format('CREATE TEMP TABLE t (key %s) PARTITION BY HASH (key)', coltype);
     FOR r IN 0 .. 15 LOOP
-        EXECUTE format('CREATE TEMP TABLE t_%s PARTITION OF t FOR VALUES WITH (MODULUS 16, REMAINDER %s)', r, r);
+        EXECUTE format('CREATE TEMP TABLE t_%s PARTITION OF t
+            FOR VALUES WITH (MODULUS 16, REMAINDER %s)', r, r);
     END LOOP;
     INSERT INTO t SELECT 'User Größe ' || i FROM generate_series(1, 10000) i;
     SELECT count(*) INTO wrong FROM t
@@ -190,9 +196,12 @@ SELECT cozi.shard_of(gen_random_uuid(), -2147483648);
 SELECT cozi.shard_of_text('a', 0);
 -- An untyped literal or parameter, as drivers send it, is the number or the uuid
 -- that it is; what else it might be is an error.
-SELECT cozi.shard_of('42', 1024) = cozi.shard_of(42, 1024) AS number, cozi.shard_of('-3', 1024) = cozi.shard_of(-3, 1024) AS negative,
-       cozi.shard_of('9223372036854775807', 1024) = cozi.shard_of(9223372036854775807, 1024) AS large,
-       cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f', 1024) = cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f'::uuid, 1024) AS uuid,
+SELECT cozi.shard_of('42', 1024) = cozi.shard_of(42, 1024) AS number,
+    cozi.shard_of('-3', 1024) = cozi.shard_of(-3, 1024) AS negative,
+       cozi.shard_of('9223372036854775807', 1024) = cozi.shard_of(9223372036854775807,
+           1024) AS large,
+       cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f', 1024)
+           = cozi.shard_of('017f22e2-79b0-7cc3-98c4-dc0c0c07398f'::uuid, 1024) AS uuid,
        cozi.shard_hash('42') = cozi.shard_hash(42) AS hash;
 PREPARE untyped AS SELECT cozi.shard_of($1, $2) = cozi.shard_of(42::bigint, 1024);
 EXECUTE untyped('42', '1024');

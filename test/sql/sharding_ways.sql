@@ -4,15 +4,18 @@ CREATE ROLE regress_ways_owner;
 CREATE ROLE regress_ways_reader;
 CREATE SCHEMA ways AUTHORIZATION regress_ways_owner;
 GRANT USAGE ON SCHEMA cozi TO regress_ways_owner;
-GRANT EXECUTE ON FUNCTION cozi.create_shards, cozi.shard_table, cozi.unshard_table, cozi.shard_report, cozi.shard_check,
-    cozi.create_board, cozi.drop_board, cozi.verify_board, cozi.register_edge, cozi.drop_edge TO regress_ways_owner;
+GRANT EXECUTE ON FUNCTION cozi.create_shards, cozi.shard_table, cozi.unshard_table,
+    cozi.shard_report, cozi.shard_check,
+    cozi.create_board, cozi.drop_board, cozi.verify_board, cozi.register_edge,
+    cozi.drop_edge TO regress_ways_owner;
 SET client_min_messages = warning;
 SET search_path = ways;
 SET ROLE regress_ways_owner;
 
 -- Runs the SQL of a refusal's hint, and says how often it had to, what words were
 -- in it, and how many rows the table had before and after.
-CREATE FUNCTION follow_hints(rel text, key text, OUT refusals int, OUT words text, OUT rows_before bigint, OUT rows_after bigint)
+CREATE FUNCTION follow_hints(rel text, key text, OUT refusals int, OUT words text,
+    OUT rows_before bigint, OUT rows_after bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     hint text;
@@ -58,14 +61,17 @@ INSERT INTO posts_1 SELECT g, g * 4 + 1, 'b' FROM generate_series(1, 100) g;
 INSERT INTO posts_2 SELECT g, g * 4 + 2, 'c' FROM generate_series(1, 100) g;
 INSERT INTO posts_3 SELECT g, g * 4 + 3, 'd' FROM generate_series(1, 90) g;
 INSERT INTO posts SELECT g, g, 'above' FROM generate_series(1, 10) g;
-SELECT count(*), sum(id), md5(string_agg(p::text, ',' ORDER BY p::text)) AS before FROM posts p \gset before_
+SELECT count(*), sum(id), md5(string_agg(p::text, ',' ORDER BY p::text)) AS before
+FROM posts p \gset before_
 SELECT regexp_replace(s, '_' || 'posts'::regclass::oid, '_OID', 'g') AS s
 FROM cozi.shard_table('posts', 'user_id', 4, dry_run => true) s WHERE s ~ 'INSERT|INHERIT|DROP';
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('posts', 'user_id', 4);
-SELECT count(*) = :before_count AS rows, sum(id) = :before_sum AS ids, md5(string_agg(p::text, ',' ORDER BY p::text)) = :'before_before' AS same FROM posts p;
+SELECT count(*) = :before_count AS rows, sum(id) = :before_sum AS ids,
+    md5(string_agg(p::text, ',' ORDER BY p::text)) = :'before_before' AS same FROM posts p;
 SELECT count(*) FROM cozi.shard_check('posts');
 -- kept children have their rows, and are tables of their own
-SELECT (SELECT count(*) FROM posts_0) AS posts_0, (SELECT count(*) FROM pg_inherits WHERE inhrelid = 'posts_0'::regclass) AS parents;
+SELECT (SELECT count(*) FROM posts_0) AS posts_0, (SELECT count(*) FROM pg_inherits
+    WHERE inhrelid = 'posts_0'::regclass) AS parents;
 SELECT count(*) > 0 AS back FROM cozi.unshard_table('posts');
 SELECT count(*) = :before_count AS rows FROM posts;
 DROP TABLE posts, posts_0, posts_1, posts_2, posts_3;
@@ -77,14 +83,17 @@ INSERT INTO posts_shard_0 SELECT g, g FROM generate_series(1, 20) g;
 INSERT INTO posts_shard_1 SELECT g, g FROM generate_series(21, 50) g;
 SELECT cozi.shard_table('posts', 'user_id', 2);
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('posts', 'user_id', 2, drop_children => true);
-SELECT count(*), (SELECT count(*) FROM pg_class WHERE relnamespace = 'ways'::regnamespace AND relkind = 'r') AS tables FROM posts;
+SELECT count(*), (SELECT count(*) FROM pg_class WHERE relnamespace = 'ways'::regnamespace
+    AND relkind = 'r') AS tables FROM posts;
 DROP TABLE posts;
 -- what a child has of its own is not lost
 CREATE TABLE posts (id bigint, user_id bigint NOT NULL);
 CREATE TABLE posts_0 (extra text) INHERITS (posts);
-CREATE FUNCTION route() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO ways.posts_0 SELECT new.*; RETURN NULL; END';
+CREATE FUNCTION route() RETURNS trigger
+LANGUAGE plpgsql AS 'BEGIN INSERT INTO ways.posts_0 SELECT new.*; RETURN NULL; END';
 CREATE TRIGGER route BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION route();
-CREATE RULE sent AS ON INSERT TO posts WHERE new.user_id = 7 DO INSTEAD INSERT INTO posts_0 VALUES (new.id, new.user_id);
+CREATE RULE sent AS ON INSERT TO posts WHERE new.user_id = 7 DO INSTEAD INSERT INTO posts_0
+    VALUES (new.id, new.user_id);
 CREATE TRIGGER watch AFTER INSERT ON posts_0 FOR EACH ROW EXECUTE FUNCTION route();
 CREATE POLICY own ON posts_0 USING (true);
 SELECT cozi.shard_table('posts', 'user_id', 4);
@@ -118,7 +127,8 @@ INSERT INTO hinted SELECT g, g FROM generate_series(1, 10) g;
 SELECT * FROM follow_hints('hinted', 'uid');
 SELECT * FROM follow_hints('hinted', 'uid');
 DROP TABLE hinted;
-CREATE TABLE hinted (id int PRIMARY KEY, uid bigint, slug text, CONSTRAINT score CHECK (id > 0) NO INHERIT);
+CREATE TABLE hinted (id int PRIMARY KEY, uid bigint, slug text,
+    CONSTRAINT score CHECK (id > 0) NO INHERIT);
 CREATE UNIQUE INDEX hinted_slug ON hinted (lower(slug)) WHERE uid > 3;
 INSERT INTO hinted SELECT g, g, g FROM generate_series(1, 10) g;
 SELECT * FROM follow_hints('hinted', 'uid');
@@ -153,7 +163,8 @@ DROP TABLE hinted CASCADE;
 --
 -- boards and edges come along, with their grants
 --
-CREATE TABLE ballots (post_id bigint, author_id bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE ballots (post_id bigint, author_id bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now());
 INSERT INTO ballots SELECT g % 7, g FROM generate_series(1, 100) g;
 SELECT cozi.create_board('hot_posts', 'ballots', 'post_id', half_life => '3 hours');
 GRANT SELECT ON hot_posts TO regress_ways_reader;
@@ -166,7 +177,8 @@ INSERT INTO ballots SELECT 1, g FROM generate_series(1, 50) g;
 SELECT count(*) AS wrong FROM cozi.verify_board('hot_posts');
 SELECT item, rank FROM cozi.top('hot_posts', 1);
 SELECT half_life FROM cozi.boards WHERE board = 'hot_posts'::regclass;
-SELECT has_table_privilege('regress_ways_reader', 'hot_posts', 'SELECT') AS reader, obj_description('hot_posts'::regclass) AS comment;
+SELECT has_table_privilege('regress_ways_reader', 'hot_posts', 'SELECT') AS reader,
+    obj_description('hot_posts'::regclass) AS comment;
 SELECT count(*) > 0 AS back FROM cozi.unshard_table('ballots');
 SELECT count(*) AS wrong FROM cozi.verify_board('hot_posts');
 SELECT has_table_privilege('regress_ways_reader', 'hot_posts', 'SELECT') AS reader;
@@ -199,7 +211,8 @@ SELECT * FROM cozi.shard_report('e');
 SELECT * FROM cozi.shard_check('e');
 SELECT s FROM cozi.unshard_table('e', dry_run => true) s WHERE s ~ '^CREATE';
 SELECT count(*) > 0 AS unsharded FROM cozi.unshard_table('e');
-SELECT relkind, has_table_privilege('regress_ways_reader', oid, 'SELECT') AS reader FROM pg_class WHERE oid = 'e'::regclass;
+SELECT relkind, has_table_privilege('regress_ways_reader', oid, 'SELECT') AS reader FROM pg_class
+WHERE oid = 'e'::regclass;
 DROP TABLE e;
 CREATE TABLE x (k int) PARTITION BY HASH ((k + 1));
 SELECT cozi.create_shards('x', 2);
@@ -212,7 +225,8 @@ DROP TABLE x;
 -- a report runs nothing of the table's owner: not the cast of its key
 --
 CREATE TYPE k AS (a int);
-CREATE FUNCTION k2t(k) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE WARNING 'runs as %', current_user; RETURN 'x'; END$$;
+CREATE FUNCTION k2t(k) RETURNS text
+LANGUAGE plpgsql AS $$BEGIN RAISE WARNING 'runs as %', current_user; RETURN 'x'; END$$;
 CREATE CAST (k AS text) WITH FUNCTION k2t;
 CREATE TABLE parts (k k, v int) PARTITION BY HASH (k);
 CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0);

@@ -5,36 +5,45 @@ CREATE SCHEMA board_test;
 SET search_path = board_test, public;
 
 -- What a board must say, from the votes and nothing of the board's own.
-CREATE FUNCTION truth(votes regclass, half_life interval DEFAULT '6 hours', down_weight float8 DEFAULT 1)
+CREATE FUNCTION truth(votes regclass, half_life interval DEFAULT '6 hours',
+    down_weight float8 DEFAULT 1)
 RETURNS TABLE (item text, ups bigint, downs bigint, heat float8) LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY EXECUTE format($q$
         SELECT post::text, sum(greatest(value, 0))::bigint, -sum(least(value, 0))::bigint,
                CASE WHEN sum(greatest(value, 0)) > 0
                     THEN cozi.heat_agg(value, created_at, %L) FILTER (WHERE value > 0)
-                         + ln(sum(greatest(value, 0))::float8 / (sum(greatest(value, 0)) - %L::float8 * sum(least(value, 0)))) / ln(2::float8)
+                         + ln(sum(greatest(value, 0))::float8 / (sum(greatest(value, 0))
+                             - %L::float8 * sum(least(value, 0)))) / ln(2::float8)
                     ELSE 0 END
-        FROM %s WHERE post IS NOT NULL AND value <> 0 AND created_at <= clock_timestamp() AND isfinite(created_at)
+        FROM %s WHERE post IS NOT NULL AND value <> 0 AND created_at <= clock_timestamp()
+            AND isfinite(created_at)
         GROUP BY post$q$, half_life, down_weight, votes);
 END $$;
 
 -- Rows of truth, of the board and of its live view that are not alike: none.
-CREATE FUNCTION wrong(board regclass, votes regclass, half_life interval DEFAULT '6 hours', down_weight float8 DEFAULT 1)
+CREATE FUNCTION wrong(board regclass, votes regclass, half_life interval DEFAULT '6 hours',
+    down_weight float8 DEFAULT 1)
 RETURNS TABLE (which text, item text, ups bigint, downs bigint, heat float8) LANGUAGE plpgsql AS $$
 DECLARE
     live text;
 BEGIN
     SELECT b.live INTO live FROM cozi.boards b WHERE b.board = wrong.board;
     -- with votes pending, then folded
-    RETURN QUERY EXECUTE format('SELECT ''live'', coalesce(l.item::text, t.item), l.ups, l.downs, l.heat
+    RETURN QUERY
+        EXECUTE format('SELECT ''live'', coalesce(l.item::text, t.item), l.ups, l.downs, l.heat
         FROM %s l FULL JOIN truth(%L, %L, %L) t ON l.item::text = t.item
-        WHERE (l.ups, l.downs) IS DISTINCT FROM (t.ups, t.downs) OR abs(l.heat - t.heat) > 1e-9', live, votes, half_life, down_weight);
+        WHERE (l.ups, l.downs) IS DISTINCT FROM (t.ups, t.downs) OR abs(l.heat - t.heat) > 1e-9',
+            live, votes, half_life, down_weight);
     RETURN QUERY SELECT 'verify', v.item, v.ups, v.downs, v.heat FROM cozi.verify_board(board) v;
     PERFORM cozi.fold(board);
-    RETURN QUERY EXECUTE format('SELECT ''board'', coalesce(l.item::text, t.item), l.ups, l.downs, l.heat
+    RETURN QUERY
+        EXECUTE format('SELECT ''board'', coalesce(l.item::text, t.item), l.ups, l.downs, l.heat
         FROM %s l FULL JOIN truth(%L, %L, %L) t ON l.item::text = t.item
-        WHERE (l.ups, l.downs) IS DISTINCT FROM (t.ups, t.downs) OR abs(l.heat - t.heat) > 1e-9', board, votes, half_life, down_weight);
-    RETURN QUERY SELECT 'verify folded', v.item, v.ups, v.downs, v.heat FROM cozi.verify_board(board) v;
+        WHERE (l.ups, l.downs) IS DISTINCT FROM (t.ups, t.downs) OR abs(l.heat - t.heat) > 1e-9',
+            board, votes, half_life, down_weight);
+    RETURN QUERY SELECT 'verify folded', v.item, v.ups, v.downs, v.heat
+        FROM cozi.verify_board(board) v;
 END $$;
 
 CREATE TABLE posts (id bigint PRIMARY KEY);
@@ -47,7 +56,8 @@ CREATE TABLE votes (
     PRIMARY KEY (post, voter)
 );
 INSERT INTO votes
-SELECT p, v, CASE WHEN (p * 7 + v) % 6 = 0 THEN -1 ELSE 1 END, '2026-06-01 12:00+00'::timestamptz - (p * 31 + v * 97) % 200 * interval '1 hour'
+SELECT p, v, CASE WHEN (p * 7 + v) % 6 = 0 THEN -1 ELSE 1 END,
+    '2026-06-01 12:00+00'::timestamptz - (p * 31 + v * 97) % 200 * interval '1 hour'
 FROM generate_series(1, 50) p, generate_series(1, 10) v;
 
 -- votes that were there before
@@ -59,9 +69,11 @@ SELECT item, round(heat::numeric, 6) AS heat FROM hot ORDER BY heat DESC, item D
 
 -- all in one transaction, so that nothing is folded on the way
 BEGIN;
-INSERT INTO votes VALUES (1, 100, 1, '2026-06-02'), (1, 101, -1, '2026-06-02'), (60, 100, 1, '2026-06-02');
+INSERT INTO votes VALUES (1, 100, 1, '2026-06-02'), (1, 101, -1, '2026-06-02'),
+    (60, 100, 1, '2026-06-02');
 SELECT pending FROM cozi.boards WHERE board = 'hot'::regclass;
-SELECT l.ups, l.downs, b.ups AS folded_ups FROM hot_live l LEFT JOIN hot b USING (item) WHERE l.item IN (1, 60) ORDER BY l.item;
+SELECT l.ups, l.downs, b.ups AS folded_ups FROM hot_live l LEFT JOIN hot b USING (item)
+WHERE l.item IN (1, 60) ORDER BY l.item;
 SELECT * FROM wrong('hot', 'votes');
 UPDATE votes SET value = -value WHERE voter = 3;
 UPDATE votes SET created_at = created_at + interval '3 hours' WHERE voter = 4;
@@ -69,14 +81,17 @@ UPDATE votes SET post = 61 WHERE post = 60;
 -- what changes nothing that counts appends nothing
 SELECT pending AS before FROM cozi.boards WHERE board = 'hot'::regclass \gset
 UPDATE votes SET voter = voter WHERE post < 20;
-SELECT pending > 0 AS some, pending - :before AS more FROM cozi.boards WHERE board = 'hot'::regclass;
+SELECT pending > 0 AS some, pending - :before AS more FROM cozi.boards
+WHERE board = 'hot'::regclass;
 DELETE FROM votes WHERE voter IN (5, 6) AND post < 10;
 SELECT * FROM wrong('hot', 'votes');
 COMMIT;
-INSERT INTO votes VALUES (1, 5, 1), (1, 100, 1), (2, 100, 1) ON CONFLICT (post, voter) DO UPDATE SET value = -1;
+INSERT INTO votes VALUES (1, 5, 1), (1, 100, 1), (2, 100, 1) ON CONFLICT (post, voter) DO UPDATE
+    SET value = -1;
 INSERT INTO votes VALUES (1, 5, 1), (3, 100, 1) ON CONFLICT DO NOTHING;
 SELECT * FROM wrong('hot', 'votes');
-MERGE INTO votes v USING (VALUES (1, 5, 0), (2, 100, 1), (4, 777, 1)) s(p, u, w) ON v.post = s.p AND v.voter = s.u
+MERGE INTO votes v USING (VALUES (1, 5, 0), (2, 100, 1), (4, 777, 1)) s(p, u, w) ON v.post = s.p
+    AND v.voter = s.u
 WHEN MATCHED AND w = 0 THEN DELETE
 WHEN MATCHED THEN UPDATE SET value = w
 WHEN NOT MATCHED THEN INSERT VALUES (p, u, w);
@@ -117,14 +132,17 @@ SELECT count(*) FROM hot;
 
 -- Nothing is left of 200,000 votes of which 199,990 are taken back
 INSERT INTO posts VALUES (1), (2);
-INSERT INTO votes SELECT 1, g, 1, '2026-06-01'::timestamptz + (g * 7919 % 172800) * interval '1 second' FROM generate_series(1, 200000) g;
+INSERT INTO votes SELECT 1, g, 1,
+    '2026-06-01'::timestamptz + (g * 7919 % 172800) * interval '1 second'
+    FROM generate_series(1, 200000) g;
 SELECT cozi.fold('hot') >= 0 AS folded;
 SELECT ups FROM hot WHERE item = 1;
 DELETE FROM votes WHERE voter % 20000 <> 0;
 SELECT ups, downs FROM hot_live;
 SELECT * FROM wrong('hot', 'votes');
 -- also what is a thousand half-lives older than what was taken back
-INSERT INTO votes VALUES (1, -1, 1, '2025-01-01'), (1, -2, 1, '2026-09-01'), (1, -3, 1, '2026-09-02');
+INSERT INTO votes VALUES (1, -1, 1, '2025-01-01'), (1, -2, 1, '2026-09-01'),
+    (1, -3, 1, '2026-09-02');
 SELECT cozi.fold('hot') >= 0 AS folded;
 DELETE FROM votes WHERE voter > -2 AND voter <> -1 OR voter < -1;
 SELECT cozi.fold('hot') >= 0 AS folded;
@@ -133,7 +151,8 @@ SELECT * FROM wrong('hot', 'votes');
 DELETE FROM votes;
 
 -- A vote dated in the future counts from that moment on
-INSERT INTO votes VALUES (5, 1, 1, now() + interval '1 hour'), (5, 2, 1, now() + interval '1 hour'), (6, 1, 1, 'infinity'), (6, 2, 1, '-infinity');
+INSERT INTO votes VALUES (5, 1, 1, now() + interval '1 hour'), (5, 2, 1, now() + interval '1 hour'),
+    (6, 1, 1, 'infinity'), (6, 2, 1, '-infinity');
 SELECT item, ups FROM hot_live;
 SELECT * FROM wrong('hot', 'votes');
 SELECT pending, future FROM cozi.boards WHERE board = 'hot'::regclass;
@@ -153,7 +172,8 @@ SELECT item FROM cozi.top('hot', 1);
 DELETE FROM votes;
 
 -- An up-vote is never worth nothing, and an item without one is worth 0
-INSERT INTO votes VALUES (8, 1, 1, '1990-01-01'), (9, 1, -1, '2026-01-01'), (10, 1, 1, '2000-01-01 00:00+00');
+INSERT INTO votes VALUES (8, 1, 1, '1990-01-01'), (9, 1, -1, '2026-01-01'),
+    (10, 1, 1, '2000-01-01 00:00+00');
 SELECT item, ups, downs, heat > 0 AS positive FROM hot_live ORDER BY heat DESC, item;
 SELECT count(*) FROM cozi.verify_board('hot');
 DELETE FROM votes;
@@ -172,10 +192,13 @@ BEGIN
     FOR step IN 1 .. 60 LOOP
         CASE (random() * 5)::int
             WHEN 0, 1 THEN
-                INSERT INTO votes SELECT 1 + (random() * 19)::int, (random() * 1e9)::int, CASE WHEN random() < 0.2 THEN -1 ELSE 1 END,
-                    '2026-06-01'::timestamptz + random() * interval '40 days' FROM generate_series(1, 1 + (random() * 20)::int);
+                INSERT INTO votes SELECT 1 + (random() * 19)::int, (random() * 1e9)::int,
+                    CASE WHEN random() < 0.2 THEN -1 ELSE 1 END,
+                    '2026-06-01'::timestamptz + random() * interval '40 days'
+                        FROM generate_series(1, 1 + (random() * 20)::int);
             WHEN 2 THEN UPDATE votes SET value = -value WHERE random() < 0.2;
-            WHEN 3 THEN UPDATE votes SET created_at = created_at - random() * interval '300 days' WHERE random() < 0.1;
+            WHEN 3 THEN UPDATE votes SET created_at = created_at - random() * interval '300 days'
+                WHERE random() < 0.1;
             WHEN 4 THEN DELETE FROM votes WHERE random() < 0.3;
             ELSE PERFORM cozi.fold('hot', 1 + (random() * 30)::int);
         END CASE;
@@ -200,18 +223,21 @@ SELECT * FROM wrong('hot', 'votes', '3000 days');
 SELECT * FROM wrong('best', 'votes', '1 day', 0);
 SELECT count(*) FROM cozi.verify_board('voters');
 SELECT ups, downs FROM voters_live WHERE item = 1;
-SELECT board, item, weight, voted_at, scope, half_life, down_weight FROM cozi.boards ORDER BY board::text;
+SELECT board, item, weight, voted_at, scope, half_life, down_weight FROM cozi.boards
+ORDER BY board::text;
 SELECT cozi.drop_board('best');
 SELECT cozi.drop_board('voters');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'votes'::regclass AND NOT tgisinternal ORDER BY 1;
 SELECT cozi.drop_board('hot');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'votes'::regclass AND NOT tgisinternal ORDER BY 1;
-SELECT relname FROM pg_class WHERE relnamespace = 'board_test'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1;
+SELECT relname FROM pg_class WHERE relnamespace = 'board_test'::regnamespace
+    AND relkind IN ('r', 'v') ORDER BY 1;
 SELECT count(*) FROM cozi.kept;
 
 -- The top of the live view walks the board's index, whatever is pending
 CREATE TABLE many (post int, created_at timestamptz);
-INSERT INTO many SELECT g, '2026-06-01'::timestamptz - g * interval '1 minute' FROM generate_series(1, 20000) g;
+INSERT INTO many SELECT g, '2026-06-01'::timestamptz - g * interval '1 minute'
+    FROM generate_series(1, 20000) g;
 SELECT cozi.create_board('big', 'many', 'post');
 ANALYZE big;
 CREATE FUNCTION plan(query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -219,16 +245,20 @@ DECLARE
     line text;
     lines text := '';
 BEGIN
-    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP lines := lines || line || E'\n'; END LOOP;
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP lines := lines || line || E'\n';
+    END LOOP;
     RETURN lines;
 END $$;
 BEGIN;
 INSERT INTO many SELECT g * 100, '2026-06-02' FROM generate_series(1, 20) g;
-SELECT plan ~ 'Merge Append' AND plan ~ 'big_heat_idx' AND plan !~ 'Seq Scan on big\M(?!_)' AS by_index
+SELECT plan ~ 'Merge Append' AND plan ~ 'big_heat_idx'
+    AND plan !~ 'Seq Scan on big\M(?!_)' AS by_index
 FROM plan('SELECT item, heat FROM big_live ORDER BY heat DESC, item DESC LIMIT 50');
-SELECT plan ~ 'big_pkey' AND plan !~ 'Seq Scan on big\M(?!_)' AS by_key FROM plan('SELECT heat FROM big_live WHERE item = 7');
+SELECT plan ~ 'big_pkey' AND plan !~ 'Seq Scan on big\M(?!_)' AS by_key
+FROM plan('SELECT heat FROM big_live WHERE item = 7');
 SELECT (SELECT array_agg(t.item::int ORDER BY rank) FROM cozi.top('big', 50) t)
-     = (SELECT array_agg(item) FROM (SELECT item FROM big_live ORDER BY heat DESC, item DESC LIMIT 50) l) AS same;
+     = (SELECT array_agg(item) FROM (SELECT item FROM big_live ORDER BY heat DESC, item DESC
+         LIMIT 50) l) AS same;
 SELECT array_agg(item ORDER BY rank) FROM cozi.top('big', 3);
 COMMIT;
 SELECT cozi.rebuild_board('big') IS NOT NULL;

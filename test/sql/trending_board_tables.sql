@@ -15,7 +15,8 @@ SELECT cozi.create_board('b_ts', 'v_ts', 'post');
 SELECT cozi.create_board('b_date', 'v_date', 'post');
 SELECT cozi.create_board('b_tz', 'v_tz', 'post');
 INSERT INTO v_ts VALUES (2, '2026-06-01 12:00'), (3, 'infinity');
-INSERT INTO v_date VALUES (2, '2026-06-02'), (3, 'infinity'), (4, '-infinity'), (5, '5874897-12-31');
+INSERT INTO v_date VALUES (2, '2026-06-02'), (3, 'infinity'), (4, '-infinity'),
+    (5, '5874897-12-31');
 INSERT INTO v_tz VALUES (2, '2026-06-01 12:00+00'), (3, '294276-12-31');
 SELECT cozi.fold() >= 0 AS folded;
 SELECT item, heat FROM b_ts ORDER BY item;
@@ -23,13 +24,15 @@ SELECT item, heat FROM b_date ORDER BY item;
 SELECT item, heat FROM b_tz ORDER BY item;
 SELECT cozi.rebuild_board('b_date');
 SELECT count(*) FROM b_date;
-SELECT (SELECT count(*) FROM cozi.verify_board('b_ts')), (SELECT count(*) FROM cozi.verify_board('b_date')), (SELECT count(*) FROM cozi.verify_board('b_tz'));
+SELECT (SELECT count(*) FROM cozi.verify_board('b_ts')), (SELECT count(*)
+    FROM cozi.verify_board('b_date')), (SELECT count(*) FROM cozi.verify_board('b_tz'));
 RESET TimeZone;
 
 -- Items and weights
 CREATE DOMAIN post_id AS uuid CHECK (VALUE IS NOT NULL);
 CREATE TABLE v_uuid (post post_id, weight bigint, created_at timestamptz DEFAULT '2026-06-01');
-CREATE TABLE v_text (post text COLLATE "C", weight int, created_at timestamptz DEFAULT '2026-06-01');
+CREATE TABLE v_text (post text COLLATE "C", weight int,
+    created_at timestamptz DEFAULT '2026-06-01');
 SELECT cozi.create_board('b_uuid', 'v_uuid', 'post', 'weight');
 SELECT cozi.create_board('b_text', 'v_text', 'post', 'weight');
 INSERT INTO v_uuid SELECT md5((g % 3)::text)::uuid, g FROM generate_series(1, 10) g;
@@ -38,9 +41,11 @@ INSERT INTO v_text VALUES (NULL, 1);
 SELECT item, ups, downs FROM b_uuid_live ORDER BY item;
 SELECT item, ups, downs FROM b_text_live ORDER BY item;
 SELECT cozi.fold() >= 0 AS folded;
-SELECT (SELECT count(*) FROM cozi.verify_board('b_uuid')), (SELECT count(*) FROM cozi.verify_board('b_text'));
+SELECT (SELECT count(*) FROM cozi.verify_board('b_uuid')),
+    (SELECT count(*) FROM cozi.verify_board('b_text'));
 SELECT item, rank FROM cozi.top('b_text', 2);
-SELECT attname, format_type(atttypid, atttypmod), attcollation = 'pg_catalog."C"'::regcollation AS c FROM pg_attribute
+SELECT attname, format_type(atttypid, atttypmod), attcollation = 'pg_catalog."C"'::regcollation AS c
+FROM pg_attribute
 WHERE attrelid IN ('b_uuid'::regclass, 'b_text'::regclass) AND attname = 'item' ORDER BY attrelid;
 -- sums that no bigint holds are shown at its end, and come back from there
 INSERT INTO v_uuid SELECT md5('big')::uuid, 9223372036854775807 FROM generate_series(1, 3);
@@ -51,7 +56,8 @@ SELECT ups, downs FROM b_uuid_live WHERE item = md5('big')::uuid;
 SELECT count(*) FROM cozi.verify_board('b_uuid');
 
 -- Scopes: a column, or an array that counts once in each element
-CREATE TABLE v_tag (post bigint, tag text, tags text[], value smallint DEFAULT 1, created_at timestamptz DEFAULT '2026-06-01');
+CREATE TABLE v_tag (post bigint, tag text, tags text[], value smallint DEFAULT 1,
+    created_at timestamptz DEFAULT '2026-06-01');
 INSERT INTO v_tag VALUES (1, 'a', '{a,b}'), (2, 'b', '{b,b,NULL}'), (3, NULL, '{}'), (4, 'b', NULL);
 SELECT cozi.create_board('b_tag', 'v_tag', 'post', 'value', scope => 'tag');
 SELECT cozi.create_board('b_tags', 'v_tag', 'post', 'value', scope => 'tags');
@@ -63,14 +69,18 @@ SELECT item, rank FROM cozi.top('b_tags', 10, 'b');
 SELECT item, rank FROM cozi.top('b_tags', 1);
 UPDATE v_tag SET tags = '{z}', tag = 'z' WHERE post = 1;
 DELETE FROM v_tag WHERE post = 5;
-SELECT (SELECT count(*) FROM cozi.verify_board('b_tag')), (SELECT count(*) FROM cozi.verify_board('b_tags'));
+SELECT (SELECT count(*) FROM cozi.verify_board('b_tag')),
+    (SELECT count(*) FROM cozi.verify_board('b_tags'));
 SELECT cozi.fold() >= 0 AS folded;
 SELECT scope, item, ups FROM b_tags ORDER BY 1, 2;
-SELECT (SELECT count(*) FROM cozi.verify_board('b_tag')), (SELECT count(*) FROM cozi.verify_board('b_tags'));
+SELECT (SELECT count(*) FROM cozi.verify_board('b_tag')),
+    (SELECT count(*) FROM cozi.verify_board('b_tags'));
 
 -- Names that need quotes, and names that would like to be SQL
-CREATE TABLE "Vo""tes; DROP TABLE v_tag" ("po""st" bigint, "Wert''" int, "né le" timestamptz DEFAULT '2026-06-01', "ta'g" text);
-SELECT cozi.create_board('hö"t''; --', '"Vo""tes; DROP TABLE v_tag"', 'po"st', 'Wert''''', 'né le', 'ta''g');
+CREATE TABLE "Vo""tes; DROP TABLE v_tag" ("po""st" bigint, "Wert''" int,
+    "né le" timestamptz DEFAULT '2026-06-01', "ta'g" text);
+SELECT cozi.create_board('hö"t''; --', '"Vo""tes; DROP TABLE v_tag"', 'po"st', 'Wert''''', 'né le',
+    'ta''g');
 INSERT INTO "Vo""tes; DROP TABLE v_tag" VALUES (1, 3, DEFAULT, 'x'); 
 SELECT * FROM cozi.top('"hö""t''; --"', 1, 'x');
 SELECT cozi.fold('"hö""t''; --"') >= 0 AS folded;
@@ -80,7 +90,8 @@ SELECT scope, item, ups FROM "hö""t'; --";
 SELECT cozi.drop_board('"hö""t''; --"');
 
 -- Partitions: through the parent, through the leaf, across, and later ones
-CREATE TABLE v_part (post bigint, value int, created_at timestamptz) PARTITION BY RANGE (created_at);
+CREATE TABLE v_part (post bigint, value int, created_at timestamptz)
+    PARTITION BY RANGE (created_at);
 CREATE TABLE v_may PARTITION OF v_part FOR VALUES FROM ('2026-05-01') TO ('2026-06-01');
 CREATE TABLE v_june (value int, junk text, created_at timestamptz, post bigint);
 ALTER TABLE v_june DROP COLUMN junk;
@@ -95,7 +106,8 @@ DELETE FROM v_may WHERE post = 1 AND created_at = '2026-05-05';
 SELECT item, ups, downs FROM b_part_live ORDER BY item;
 SELECT count(*) FROM cozi.verify_board('b_part');
 -- a partition made later, one of two levels, one attached empty
-CREATE TABLE v_july PARTITION OF v_part FOR VALUES FROM ('2026-07-01') TO ('2026-08-01') PARTITION BY LIST (post);
+CREATE TABLE v_july PARTITION OF v_part FOR VALUES FROM ('2026-07-01') TO ('2026-08-01')
+    PARTITION BY LIST (post);
 CREATE TABLE v_july_1 PARTITION OF v_july FOR VALUES IN (1);
 CREATE TABLE v_july_2 PARTITION OF v_july DEFAULT;
 CREATE TABLE v_august (LIKE v_part);
@@ -125,7 +137,8 @@ SELECT cozi.rebuild_board('b_part');
 SELECT count(*) FROM b_part;
 
 -- A board keeps in step with its table
-CREATE TABLE v_ddl (post bigint, value int, at timestamptz DEFAULT '2026-06-01', tag text DEFAULT 't');
+CREATE TABLE v_ddl (post bigint, value int, at timestamptz DEFAULT '2026-06-01',
+    tag text DEFAULT 't');
 SELECT cozi.create_board('b_ddl', 'v_ddl', 'post', 'value', 'at', 'tag');
 ALTER TABLE v_ddl RENAME COLUMN post TO "the post";
 ALTER TABLE v_ddl RENAME value TO weight;
@@ -138,13 +151,15 @@ SELECT item, weight, voted_at, scope FROM cozi.boards WHERE board = 'b_renamed':
 INSERT INTO v_renamed VALUES (1, 2), (2, 3);
 SELECT count(*) FROM cozi.verify_board('b_renamed');
 SELECT cozi.fold('b_renamed') >= 0 AS folded;
-SELECT t.item, t.rank, b.ups FROM cozi.top('b_renamed', 5) t JOIN b_renamed b USING (heat) ORDER BY rank;
+SELECT t.item, t.rank, b.ups FROM cozi.top('b_renamed', 5) t JOIN b_renamed b USING (heat)
+ORDER BY rank;
 -- the session keeps the fold's plan: not one that would write where the board was
 ALTER TABLE b_renamed RENAME TO b_moved;
 CREATE TABLE b_renamed (LIKE b_moved INCLUDING ALL);
 INSERT INTO v_renamed VALUES (4, 1);
 SELECT cozi.fold('b_moved') >= 0 AS folded;
-SELECT (SELECT count(*) FROM b_renamed) AS written, (SELECT count(*) FROM cozi.verify_board('b_moved')) AS wrong, count(*) FROM b_moved;
+SELECT (SELECT count(*) FROM b_renamed) AS written,
+    (SELECT count(*) FROM cozi.verify_board('b_moved')) AS wrong, count(*) FROM b_moved;
 DROP TABLE b_renamed;
 ALTER TABLE b_moved RENAME TO b_renamed;
 ALTER TABLE v_renamed ALTER COLUMN "the post" TYPE int;

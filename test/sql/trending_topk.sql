@@ -25,7 +25,8 @@ BEGIN
          FROM (SELECT %1$I AS i, %2$s AS v FROM %3$s
                WHERE %1$I IS NOT NULL AND %4$I IS NOT NULL AND isfinite(%5$I)
                  AND (%6$L <> ''scaled_rank'' OR %7$I >= 0) OFFSET 0) r
-         ORDER BY r.v DESC, r.i DESC LIMIT %8$s', item, value, rel, points, created_at, formula, coalesce(interactions, points), k)
+         ORDER BY r.v DESC, r.i DESC LIMIT %8$s', item, value, rel, points, created_at, formula,
+             coalesce(interactions, points), k)
     USING as_of, gravity;
 END $$;
 -- Both, row by row: the number of rows, and of those that differ.
@@ -65,11 +66,15 @@ BEGIN
             '5 years'])[1 + floor(random() * 4)]::interval;
         levels := (ARRAY[1, 3, 40, 10000])[1 + floor(random() * 4)];
         shape := format('%s %s %s %s %s', item, points, instant, spread, levels);
-        EXECUTE format('CREATE TABLE trending_topk_random (id %s, score %s, created_at %s, interactions int)', item, points, instant);
+        EXECUTE format('CREATE TABLE trending_topk_random (id %s, score %s, created_at %s,
+            interactions int)', item, points, instant);
         EXECUTE format(
             'INSERT INTO trending_topk_random
-             SELECT %s, CASE WHEN random() < 0.02 THEN NULL ELSE floor(least(power(random(), -0.5), 30000))::int %% %s - CASE WHEN random() < 0.3 THEN 2 ELSE 0 END END,
-                    CASE WHEN random() < 0.01 THEN NULL WHEN random() < 0.01 THEN ''infinity'' WHEN random() < 0.01 THEN ''-infinity''
+             SELECT %s, CASE WHEN random() < 0.02 THEN NULL
+                 ELSE floor(least(power(random(), -0.5), 30000))::int %% %s -
+                 CASE WHEN random() < 0.3 THEN 2 ELSE 0 END END,
+                    CASE WHEN random() < 0.01 THEN NULL WHEN random() < 0.01 THEN ''infinity''
+                        WHEN random() < 0.01 THEN ''-infinity''
                          ELSE timestamptz ''2026-06-01 14:00+00'' - random() * interval %L END,
                     CASE WHEN random() < 0.02 THEN -1 ELSE floor(random() * 100) END
              FROM generate_series(1, %s) g',
