@@ -27,14 +27,14 @@ my %left = (
 	'a file has at most 500 lines' => {
 		monitor => 1, policy => 1, pure => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		identity => 32, kept => 35, monitor => 349, policy => 164, ratelimit => 131, rls => 5,
-		sharding => 310, trending => 218 },
+		identity => 32, kept => 35, monitor => 305, policy => 164, ratelimit => 77, rls => 5,
+		sharding => 246, trending => 83 },
 	'no file has rulers' => {
 		policy => 10, ratelimit => 4, trending => 4 },
 	'no text says whoever, whomever, its like or for who' => {
 		house => 2, monitor => 4, policy => 3, trending => 1 },
 	'the name of a test is a sentence of its own' => {
-		policy => 1, ratelimit => 5, trending => 10 });
+		policy => 1, ratelimit => 3, trending => 5 });
 
 my $tree = Laws::tree();
 cmp_ok(scalar(keys %$tree), '>', 150, 'the files of the checkout are read');
