@@ -1,7 +1,7 @@
 /*
  * policy/subject.c
- *		What policies say to another subject: for the table's owner, in the
- *		rights of a role that clients act as.
+ *		What policies say to another subject, in the rights of a role that
+ *		clients act as.
  *
  * The rows come from _rows_of(), which reads the table as its owner, past its
  * policies; the policies are expressions over them.  So no row of the table is
