@@ -19,14 +19,17 @@ $dbh->do($_)
 	# 60 % public, 25 % for followers, 12 % for a group, 3 % private
 	"CREATE TABLE posts AS SELECT g::bigint AS id, (g * 7919::bigint % $authors)::bigint AS author,
 		timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
-		CASE WHEN g * 37::bigint % 100 < 60 THEN 'public' WHEN g * 37::bigint % 100 < 85 THEN 'followers'
+		CASE WHEN g * 37::bigint % 100 < 60 THEN 'public'
+			WHEN g * 37::bigint % 100 < 85 THEN 'followers'
 			WHEN g * 37::bigint % 100 < 97 THEN 'group' ELSE 'private' END AS visibility,
 		(g * 31::bigint % 2000) AS grp FROM generate_series(1, $posts) g",
 	'ALTER TABLE posts ADD PRIMARY KEY (id)',
 	'CREATE INDEX ON posts (author)',
 	'CREATE INDEX ON posts (created_at DESC)',
-	'CREATE TABLE follows (follower bigint, followee bigint, status text, PRIMARY KEY (follower, followee) INCLUDE (status))',
-	"INSERT INTO follows SELECT -1, g * ($authors / 1000), CASE WHEN g % 10 = 0 THEN 'pending' ELSE 'accepted' END
+	'CREATE TABLE follows (follower bigint, followee bigint, status text, '
+	  . 'PRIMARY KEY (follower, followee) INCLUDE (status))',
+	"INSERT INTO follows SELECT -1, g * ($authors / 1000), 
+		CASE WHEN g % 10 = 0 THEN 'pending' ELSE 'accepted' END
 		FROM generate_series(0, 999) g",
 	'CREATE TABLE members (member bigint, grp bigint, PRIMARY KEY (member, grp))',
 	'INSERT INTO members SELECT -1, g * 7 FROM generate_series(1, 20) g',
@@ -34,10 +37,12 @@ $dbh->do($_)
 	'INSERT INTO blocks SELECT -1, g * 11 FROM generate_series(1, 50) g',
 	'INSERT INTO blocks SELECT g * 17, -1 FROM generate_series(1, 50) g',
 	'CREATE INDEX ON blocks (blocked, blocker)',
-	"SELECT cozi.register_edge('following', 'follows', 'follower', 'followee', status => 'status', accepted => '{accepted}')",
+	"SELECT cozi.register_edge('following', 'follows', 'follower', 'followee', "
+	  . "status => 'status', accepted => '{accepted}')",
 	"SELECT cozi.register_edge('member', 'members', 'member', 'grp')",
 	"SELECT cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
-	"CREATE TABLE comments AS SELECT g::bigint AS id, (g % $authors)::bigint AS author, (1 + g * 7::bigint % $posts) AS post_id
+	"CREATE TABLE comments AS SELECT g::bigint AS id, (g % $authors)::bigint AS author,
+		(1 + g * 7::bigint % $posts) AS post_id
 		FROM generate_series(1, $posts) g",
 	'CREATE INDEX ON comments (post_id)',
 	'CREATE TABLE bare_comments AS TABLE comments',
@@ -51,10 +56,13 @@ $dbh->do($_)
 	'CREATE INDEX ON posts_open (created_at DESC)',
 	'ALTER TABLE posts_by_hand ENABLE ROW LEVEL SECURITY',
 	"CREATE POLICY p ON posts_by_hand USING (author = cozi.uid_bigint() OR (visibility = 'public'
-		OR visibility = 'followers' AND EXISTS (SELECT FROM follows WHERE follower = cozi.uid_bigint() AND followee = author AND status = 'accepted')
-		OR visibility = 'group' AND EXISTS (SELECT FROM members m WHERE m.member = cozi.uid_bigint() AND m.grp = posts_by_hand.grp))
+		OR visibility = 'followers' AND EXISTS (SELECT FROM follows
+			WHERE follower = cozi.uid_bigint() AND followee = author AND status = 'accepted')
+		OR visibility = 'group' AND EXISTS (SELECT FROM members m
+			WHERE m.member = cozi.uid_bigint() AND m.grp = posts_by_hand.grp))
 		AND NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid_bigint() AND blocked = author)
-		AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid_bigint() AND blocker = author))",
+		AND NOT EXISTS (SELECT FROM blocks
+			WHERE blocked = cozi.uid_bigint() AND blocker = author))",
 	'CREATE ROLE app',
 	'GRANT USAGE ON SCHEMA cozi TO app',
 	'GRANT SELECT ON ALL TABLES IN SCHEMA public TO app',
@@ -110,7 +118,8 @@ compare('can_view, count(*)', 1, 'SELECT count(*) FROM posts', 'EXISTS by hand',
 
 Bench::title("comments that are visible when their post is: $posts comments, CPU time");
 my $thread = 'SELECT c.* FROM comments c WHERE c.post_id BETWEEN 1000 AND 1049';
-my $by_hand = 'SELECT c.* FROM bare_comments c JOIN posts p ON p.id = c.post_id WHERE c.post_id BETWEEN 1000 AND 1049';
+my $by_hand = 'SELECT c.* FROM bare_comments c JOIN posts p ON p.id = c.post_id '
+  . 'WHERE c.post_id BETWEEN 1000 AND 1049';
 compare('comments of 50 posts', 20, $thread, 'the join by hand', $by_hand);
 compare('comments, count(*)', 1, 'SELECT count(*) FROM comments', 'the join by hand',
 	'SELECT count(*) FROM bare_comments c JOIN posts p ON p.id = c.post_id');

@@ -16,32 +16,44 @@ $dbh->do($_)
   for (
 	'CREATE EXTENSION cozi',
 	"SELECT cozi.add_secret('$secret')",
-	'CREATE FUNCTION person(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN md5(n::text)::uuid',
-	"CREATE TABLE posts AS SELECT g AS id, person((g * 7919::bigint % $authors)::int) AS author, timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
+	'CREATE FUNCTION person(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+	  . 'RETURN md5(n::text)::uuid',
+	"CREATE TABLE posts AS SELECT g AS id, person((g * 7919::bigint % $authors)::int) AS author,
+		timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
 		-- 60 % public, 25 % for followers, 12 % for a group, 3 % private
-		CASE WHEN g * 37::bigint % 100 < 60 THEN 'public' WHEN g * 37::bigint % 100 < 85 THEN 'followers' WHEN g * 37::bigint % 100 < 97 THEN 'group' ELSE 'private' END AS visibility,
+		CASE WHEN g * 37::bigint % 100 < 60 THEN 'public'
+			WHEN g * 37::bigint % 100 < 85 THEN 'followers'
+			WHEN g * 37::bigint % 100 < 97 THEN 'group' ELSE 'private' END AS visibility,
 		g * 31 % 2000 AS grp FROM generate_series(1, $posts) g",
 	'CREATE INDEX ON posts (author, created_at DESC)',
 	'CREATE INDEX ON posts (created_at DESC)',
 	'CREATE TABLE follows (follower uuid, followee uuid)',
-	"INSERT INTO follows SELECT person(-n), person(g * ($authors / n)) FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(0, n - 1) g",
+	"INSERT INTO follows SELECT person(-n), person(g * ($authors / n)) "
+	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(0, n - 1) g",
 	'ALTER TABLE follows ADD PRIMARY KEY (follower, followee)',
 	"SELECT cozi.register_edge('following', 'follows', 'follower', 'followee')",
 	# each viewer is in 20 groups and has 50 blocks in either direction, among those of others
 	'CREATE TABLE members (member uuid, grp bigint, PRIMARY KEY (member, grp))',
-	"INSERT INTO members SELECT person(-n), g * 7 FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 20) g",
-	"INSERT INTO members SELECT DISTINCT person(g % $authors), g * 7 % 2000 FROM generate_series(1, $authors) g",
+	"INSERT INTO members SELECT person(-n), g * 7 "
+	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 20) g",
+	"INSERT INTO members SELECT DISTINCT person(g % $authors), g * 7 % 2000 FROM "
+	  . "generate_series(1, $authors) g",
 	'CREATE TABLE blocks (blocker uuid, blocked uuid, PRIMARY KEY (blocker, blocked))',
-	"INSERT INTO blocks SELECT person(-n), person(g * 11) FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
-	"INSERT INTO blocks SELECT person(g * 17), person(-n) FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
-	"INSERT INTO blocks SELECT DISTINCT person(g % $authors), person(g * 7 % $authors) FROM generate_series(1, $authors / 2) g",
+	"INSERT INTO blocks SELECT person(-n), person(g * 11) "
+	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
+	"INSERT INTO blocks SELECT person(g * 17), person(-n) "
+	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
+	"INSERT INTO blocks SELECT DISTINCT person(g % $authors), person(g * 7 % $authors) FROM "
+	  . "generate_series(1, $authors / 2) g",
 	'CREATE INDEX ON blocks (blocked, blocker)',
-	"SELECT cozi.register_edge('member', 'members', 'member', 'grp'), cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
+	"SELECT cozi.register_edge('member', 'members', 'member', 'grp'), "
+	  . "cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
 	'CREATE SCHEMA auth',
 	q{CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS $$
 	  SELECT coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
-	                  nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$},
-	q{CREATE FUNCTION helper(author uuid) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+	    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$},
+	q{CREATE FUNCTION helper(author uuid) RETURNS boolean LANGUAGE plpgsql
+	  STABLE SECURITY DEFINER SET search_path = '' AS $$
 	  BEGIN RETURN author = auth.uid(); END $$},
 	'CREATE ROLE app',
 	'GRANT USAGE ON SCHEMA cozi, auth TO app',
@@ -163,18 +175,21 @@ sub by_hand
 {
 	my ($following, $member, $not_blocked) = @_;
 	return
-	  "author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following OR visibility = 'group' AND $member) AND $not_blocked";
+	  "author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following "
+	  . "OR visibility = 'group' AND $member) AND $not_blocked";
 }
 my %views = (
 	'OR of EXISTS' => by_hand(
 		$as{EXISTS},
 		'EXISTS (SELECT FROM members m WHERE m.member = cozi.uid() AND m.grp = posts.grp)',
-		'NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid() AND blocked = author) AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'
+		'NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid() AND blocked = author) '
+		  . 'AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'
 	),
 	'OR of IN' => by_hand(
 		$as{IN},
 		'grp IN (SELECT m.grp FROM members m WHERE m.member = cozi.uid())',
-		'author NOT IN (SELECT blocked FROM blocks WHERE blocker = cozi.uid()) AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'
+		'author NOT IN (SELECT blocked FROM blocks WHERE blocker = cozi.uid()) '
+		  . 'AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'
 	));
 foreach my $edges (@viewers)
 {
@@ -205,7 +220,8 @@ Bench::pair(
 			(   under(
 					undef,
 					-$viewer,
-					'SELECT count(cozi.is_blocked_by(person(g))) FROM generate_series(200001, 300000) g',
+					'SELECT count(cozi.is_blocked_by(person(g))) FROM '
+					  . 'generate_series(200001, 300000) g',
 					1
 				) - under(
 					undef, -$viewer,

@@ -48,7 +48,8 @@ for token in ('$ann', '$bob', '$bad', '$ann'):
     try:
         print(call(token))
     except Exception as error:
-        print(getattr(error, 'sqlstate', None) or getattr(error, 'pgcode', None), str(error).splitlines()[0])
+        state = getattr(error, 'sqlstate', None) or getattr(error, 'pgcode', None)
+        print(state, str(error).splitlines()[0])
 END
 (my $direct = $python)       =~ s/call\(token\)/posts_of(token)/;
 (my $asynchronous = $python) =~ s/call\(token\)/asyncio.run(posts_of(token))/;
@@ -170,7 +171,8 @@ sub ask
 session('first');
 session('second');
 my $who =
-  "SELECT pg_backend_pid(), coalesce(cozi.uid_text(), 'nobody'), coalesce(cozi.claims()::text, 'none'), (SELECT count(*) FROM posts);";
+  "SELECT pg_backend_pid(), coalesce(cozi.uid_text(), 'nobody'), coalesce(cozi.claims()::text, "
+  . "'none'), (SELECT count(*) FROM posts);";
 my ($pid) = ask('first', $who) =~ /^(\d+)\|nobody\|none\|0$/;
 ok($pid, 'nobody to begin with');
 is(ask('second', $who), "$pid|nobody|none|0", 'both have the same server process');
@@ -188,23 +190,30 @@ is(ask('first', "SELECT cozi.login('$ann');\n$who"),
 	"ann\n$pid|nobody|none|0", 'a client has no identity in its own next transaction');
 like(
 	ask('first',
-		"BEGIN;\nSELECT cozi.login('$ann');\nSAVEPOINT s;\nSELECT cozi.login('$bob');\nRELEASE s;\nCOMMIT;"
+		"BEGIN;\nSELECT cozi.login('$ann');\nSAVEPOINT s;\nSELECT cozi.login('$bob');\n"
+		  . "RELEASE s;\nCOMMIT;"
 	),
 	qr/ann\nbob/,
 	'a client logs in within savepoints');
 is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after savepoints');
 like(ask('first', "SELECT cozi.login('$ann') \\; SELECT cozi.uid_text();"),
 	qr/^ann\nann$/, 'a client logs in and reads in one message');
-is(ask('second', $who), "$pid|nobody|none|0", 'the next client has no identity after a message of two statements');
+is( ask('second', $who),
+	"$pid|nobody|none|0",
+	'the next client has no identity after a message of two statements');
 # a first client that leaves in the middle
 ask('first', "BEGIN;\nSELECT cozi.login('$ann');");
 $session{first}{run}->kill_kill;
 my $left = ask('second', $who);
-like($left, qr/^\d+\|nobody\|none\|0$/, 'the next client has no identity after a client was killed');
+like(
+	$left,
+	qr/^\d+\|nobody\|none\|0$/,
+	'the next client has no identity after a client was killed');
 # what identity does not cover, as the page says
 session('third');
 ask('third',
-	"BEGIN;\nSELECT cozi.login('$ann');\nDECLARE kept CURSOR WITH HOLD FOR SELECT id FROM posts;\nCOMMIT;"
+	"BEGIN;\nSELECT cozi.login('$ann');\nDECLARE kept CURSOR WITH HOLD FOR SELECT id "
+	  . "FROM posts;\nCOMMIT;"
 );
 is(ask('second', 'FETCH ALL FROM kept;'),
 	"1\n3", 'a WITH HOLD cursor is read by the next client, as the page warns');
@@ -217,7 +226,8 @@ like(ask('second', $who),
 
 # A parameter does not show in pg_stat_activity; a literal does, as the page says.
 my $seen =
-  "SELECT query FROM pg_stat_activity WHERE usename = 'app' AND query LIKE '%login%' AND pid <> pg_backend_pid()";
+  "SELECT query FROM pg_stat_activity WHERE usename = 'app' AND query LIKE '%login%' "
+  . "AND pid <> pg_backend_pid()";
 ask('third', "BEGIN;\nSELECT cozi.login('$ann');");
 like($node->safe_psql('postgres', $seen), qr/\Q$ann\E/, 'a literal token is in pg_stat_activity');
 ask('third', 'COMMIT;');
@@ -260,8 +270,11 @@ sub postgrest
 	my ($out, $err) = ('', '');
 	$node->psql(
 		'postgres',
-		"BEGIN; SELECT set_config('request.headers', '$headers', true), set_config('request.jwt.claims', '$claims', true) \\g /dev/null\n"
-		  . "SELECT api.before_request() \\g /dev/null\nSELECT 'sees ' || coalesce(string_agg(id::text, ' ' ORDER BY id), 'nothing') FROM posts; COMMIT;",
+		"BEGIN; SELECT set_config('request.headers', '$headers', true), "
+		  . "set_config('request.jwt.claims', '$claims', true) \\g /dev/null\n"
+		  . "SELECT api.before_request() \\g /dev/null\n"
+		  . "SELECT 'sees ' || coalesce(string_agg(id::text, ' ' ORDER BY id), 'nothing') "
+		  . "FROM posts; COMMIT;",
 		stdout => \$out,
 		stderr => \$err,
 		on_error_stop => 0,

@@ -27,7 +27,8 @@ GRANT USAGE ON SCHEMA cozi TO app, trusted, gateway;
 GRANT app TO gateway;
 GRANT CREATE ON SCHEMA public TO app, trusted;
 SELECT cozi.add_secret('$secret');
-CREATE FUNCTION public.who() RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS 'BEGIN RETURN coalesce(cozi.uid_text(), ''nobody''); END';
+CREATE FUNCTION public.who() RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS
+    'BEGIN RETURN coalesce(cozi.uid_text(), ''nobody''); END';
 END
 
 my $forged = '{"sub":"mallory"}';
@@ -82,11 +83,13 @@ for my $when ('late', 'early')
 	nobody_after('app', "SET cozi.identity = '$forged'; LOAD 'cozi'", "$when: SET and LOAD");
 	nobody_after(
 		'app',
-		"SET request.jwt.claims = '$forged'; SET request.jwt.claim.sub = 'mallory'; SET jwt.claims.user_id = 'mallory'",
+		"SET request.jwt.claims = '$forged'; SET request.jwt.claim.sub = 'mallory'; "
+		  . "SET jwt.claims.user_id = 'mallory'",
 		"$when: the settings of others");
 	nobody_after(
 		'app',
-		"CREATE FUNCTION forge() RETURNS text LANGUAGE sql SET cozi.identity = '$forged' AS 'SELECT who()'; SELECT forge()",
+		"CREATE FUNCTION forge() RETURNS text LANGUAGE sql SET cozi.identity = '$forged' "
+		  . "AS 'SELECT who()'; SELECT forge()",
 		"$when: a function's SET clause");
 	unlike((run_as('app', 'SELECT forge()'))[0], qr/mallory/, "$when: nor inside it");
 	run_as('postgres', 'DROP FUNCTION IF EXISTS forge()');
@@ -104,11 +107,13 @@ for my $when ('late', 'early')
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_db_role_setting'),
 		'0', "$when: no role stores it for itself");
 	run_as('postgres',
-		"ALTER ROLE app SET cozi.identity = '$forged'; ALTER DATABASE postgres SET cozi.identity = '$forged'; ALTER SYSTEM SET cozi.identity = '$forged'"
+		"ALTER ROLE app SET cozi.identity = '$forged'; ALTER DATABASE postgres "
+		  . "SET cozi.identity = '$forged'; ALTER SYSTEM SET cozi.identity = '$forged'"
 	);
 	nobody_after('app', 'SELECT 1', "$when: ALTER ROLE and ALTER DATABASE");
 	run_as('postgres',
-		'ALTER ROLE app RESET cozi.identity; ALTER DATABASE postgres RESET cozi.identity; ALTER SYSTEM RESET cozi.identity'
+		'ALTER ROLE app RESET cozi.identity; ALTER DATABASE postgres RESET cozi.identity; '
+		  . 'ALTER SYSTEM RESET cozi.identity'
 	);
 
 	# a right to set parameters
@@ -205,11 +210,14 @@ nobody_after(
 	'startup options name no trusted gateway',
 	options => '-c cozi.trusted_gateways=gateway');
 run_as('postgres',
-	"ALTER DATABASE postgres SET cozi.trusted_gateways = 'gateway'; ALTER ROLE gateway SET cozi.trusted_gateways = 'gateway'"
+	"ALTER DATABASE postgres SET cozi.trusted_gateways = 'gateway'; ALTER ROLE gateway "
+	  . "SET cozi.trusted_gateways = 'gateway'"
 );
-nobody_after('gateway', "SET request.jwt.claims = '$claims'", 'settings of a database and of a role name no trusted gateway');
+nobody_after('gateway', "SET request.jwt.claims = '$claims'",
+	'settings of a database and of a role name no trusted gateway');
 run_as('postgres',
-	'ALTER DATABASE postgres RESET cozi.trusted_gateways; ALTER ROLE gateway RESET cozi.trusted_gateways'
+	'ALTER DATABASE postgres RESET cozi.trusted_gateways; '
+	  . 'ALTER ROLE gateway RESET cozi.trusted_gateways'
 );
 for my $when ('late', 'early')
 {
@@ -243,12 +251,14 @@ for my $when ('late', 'early')
 		"bob\nbob\n\nnobody\nthen nobody",
 		"$when: login and logout say it louder");
 	is( gateway(
-			"SELECT who(); SAVEPOINT s; SELECT cozi.logout(); SELECT who(); ROLLBACK TO s; SELECT who()"
+			"SELECT who(); SAVEPOINT s; SELECT cozi.logout(); SELECT who(); "
+			  . "ROLLBACK TO s; SELECT who()"
 		),
 		"ann\n\nnobody\nann\nthen nobody",
 		"$when: until they are undone");
 	is( gateway(
-			"SELECT who(); SET LOCAL request.jwt.claims = '{\"sub\":\"bob\"}'; SELECT who(), cozi.claim('sub'); SET LOCAL request.jwt.claims = ''; SELECT who()"
+			"SELECT who(); SET LOCAL request.jwt.claims = '{\"sub\":\"bob\"}'; "
+			  . "SELECT who(), cozi.claim('sub'); SET LOCAL request.jwt.claims = ''; SELECT who()"
 		),
 		"ann\nbob|bob\nnobody\nthen nobody",
 		"$when: its claims are read as they change");
@@ -277,7 +287,9 @@ $node->append_conf('postgresql.conf', "cozi.trusted_gateways = 'gateway'");
 $node->reload;
 is( (   run_as(
 			'gateway',
-			"SET request.jwt.claims = '$claims'; SELECT who(); \\! psql -X -q -U postgres -d postgres -c 'ALTER ROLE gateway RENAME TO somebody'\nSELECT who();"
+			"SET request.jwt.claims = '$claims'; SELECT who(); "
+			  . "\\! psql -X -q -U postgres -d postgres -c 'ALTER ROLE gateway RENAME "
+			  . "TO somebody'\nSELECT who();"
 		))[0],
 	"ann\nnobody",
 	'a renamed gateway is none');
@@ -301,7 +313,8 @@ is( $node->safe_psql(
 	"ann\n\n2",
 	'the keys are there, and numbered on');
 $node->safe_psql('postgres',
-	'CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_monitor; GRANT USAGE ON SCHEMA cozi TO reader'
+	'CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_monitor; '
+	  . 'GRANT USAGE ON SCHEMA cozi TO reader'
 );
 $node->command_fails(
 	[
@@ -354,11 +367,13 @@ for my $loud (
 		next if $when eq 'debug5';
 		run_as('app', "DO \$\$ BEGIN PERFORM cozi.login('$t'); END \$\$");
 		run_as('app',
-			"DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$"
+			"DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; "
+			  . "EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$"
 		);
 	}
 	run_as('postgres',
-		"SELECT cozi.add_secret('too short a secret'); SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')"
+		"SELECT cozi.add_secret('too short a secret'); "
+		  . "SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')"
 	);
 	run_as('postgres',
 		"SELECT cozi.add_secret('yet another secret, of 32 bytes or more', '$when')");

@@ -72,7 +72,8 @@ $node->safe_psql('postgres', <<"END");
 DO \$\$
 BEGIN
     FOR n IN 2 .. $keys LOOP
-        PERFORM cozi.add_secret('the secret of the rotation, number ' || lpad(n::text, 5, '0'), n::text);
+        PERFORM cozi.add_secret('the secret of the rotation, number '
+            || lpad(n::text, 5, '0'), n::text);
         UPDATE rotation SET newest = n;
         COMMIT;
         PERFORM pg_sleep(0.01);
@@ -91,7 +92,8 @@ END
 $_->finish for @watchers;
 my ($n, $login, $refusal, $retired, $good) = split /\|/,
   $node->safe_psql('postgres',
-	'SELECT count(*), sum(right_login), sum(right_refusal), sum(retired_login), sum(good_refusal) FROM answers'
+	'SELECT count(*), sum(right_login), sum(right_refusal), sum(retired_login), '
+	  . 'sum(good_refusal) FROM answers'
   );
 is($n, 4, 'four sessions watched');
 cmp_ok($login, '>', $keys, "the sessions logged in $login times");

@@ -52,7 +52,8 @@ CREATE FUNCTION auth.jwt() RETURNS jsonb LANGUAGE sql STABLE AS $$
   select coalesce(nullif(current_setting('request.jwt.claim', true), ''),
     nullif(current_setting('request.jwt.claims', true), ''))::jsonb
 $$;
-GRANT EXECUTE ON FUNCTION auth.uid(), auth.role(), auth.jwt() TO anon, authenticated, service_role, postgres;
+GRANT EXECUTE ON FUNCTION auth.uid(), auth.role(), auth.jwt()
+    TO anon, authenticated, service_role, postgres;
 RESET ROLE;
 CREATE EXTENSION cozi;
 END
@@ -61,11 +62,13 @@ my $ann = '11111111-1111-4111-8111-111111111111';
 my $bob = '22222222-2222-4222-8222-222222222222';
 run_as('postgres', <<"END");
 CREATE TABLE todos (id int, owner uuid, admin_only boolean DEFAULT false);
-INSERT INTO todos VALUES (1, '$ann', false), (2, '$bob', false), (3, '$ann', false), (4, NULL, true);
+INSERT INTO todos VALUES (1, '$ann', false), (2, '$bob', false), (3, '$ann', false),
+    (4, NULL, true);
 ALTER TABLE todos ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON todos TO anon, authenticated, service_role;
 CREATE POLICY own ON todos FOR SELECT TO authenticated USING ((SELECT auth.uid()) = owner);
-CREATE POLICY admins ON todos FOR SELECT TO authenticated USING (admin_only AND (auth.jwt() -> 'app_metadata' ->> 'admin')::boolean);
+CREATE POLICY admins ON todos FOR SELECT TO authenticated
+    USING (admin_only AND (auth.jwt() -> 'app_metadata' ->> 'admin')::boolean);
 CREATE POLICY everybody ON todos FOR SELECT TO anon USING (auth.role() = 'anon' AND owner IS NULL);
 END
 
@@ -76,7 +79,8 @@ sub request
 	$sql ||= "SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), 'nothing') FROM todos";
 	$claims =~ s/'/''/g;
 	return run_as('authenticator',
-		"BEGIN; SELECT set_config('role', '$role', true) IS NULL, set_config('request.jwt.claims', '$claims', true) IS NULL; $sql; COMMIT;"
+		"BEGIN; SELECT set_config('role', '$role', true) IS NULL, "
+		  . "set_config('request.jwt.claims', '$claims', true) IS NULL; $sql; COMMIT;"
 	);
 }
 my %claims = (
@@ -108,11 +112,13 @@ requests_are_right('before');
 # the hole there is: any session of SQL says who it is
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT authenticated TO app');
 my $forged =
-  "BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '$claims{bob}'; SELECT string_agg(id::text, ' ' ORDER BY id) FROM todos; COMMIT;";
+  "BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '$claims{bob}'; "
+  . "SELECT string_agg(id::text, ' ' ORDER BY id) FROM todos; COMMIT;";
 is(run_as('app', $forged), '2 4', 'before: forged claims are believed');
 
 my $before = $node->safe_psql('postgres',
-	"SELECT string_agg(pg_get_functiondef(oid), ';' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace"
+	"SELECT string_agg(pg_get_functiondef(oid), ';' ORDER BY proname) FROM pg_proc "
+	  . "WHERE pronamespace = 'auth'::regnamespace"
 );
 like(
 	$node->safe_psql('postgres', 'SELECT * FROM cozi.identity_status()'),
@@ -128,7 +134,8 @@ is( $node->safe_psql(
 	'the status says that they ask cozi');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT DISTINCT proowner::regrole FROM pg_proc WHERE pronamespace = 'auth'::regnamespace AND proname <> 'email'"
+		"SELECT DISTINCT proowner::regrole FROM pg_proc "
+		  . "WHERE pronamespace = 'auth'::regnamespace AND proname <> 'email'"
 	),
 	'supabase_auth_admin',
 	'their owner stays');
@@ -137,7 +144,8 @@ is(run_as('app', $forged), '', 'with cozi: forged claims are not believed');
 isnt(
 	run_as(
 		'app',
-		"SET request.jwt.claim.sub = '$bob'; SET ROLE authenticated; SELECT 'uid is ' || coalesce(auth.uid()::text, 'null')"
+		"SET request.jwt.claim.sub = '$bob'; SET ROLE authenticated; "
+		  . "SELECT 'uid is ' || coalesce(auth.uid()::text, 'null')"
 	),
 	"uid is $bob",
 	'with cozi: forged claims in the older form are not believed');
@@ -151,7 +159,8 @@ my $token = token(
 	'super-secret-jwt-token-with-at-least-32-characters-long');
 is( run_as(
 		'app',
-		"BEGIN; SET LOCAL ROLE authenticated; SELECT cozi.login('$token'); SELECT string_agg(id::text, ' ' ORDER BY id) FROM todos; COMMIT;"
+		"BEGIN; SET LOCAL ROLE authenticated; SELECT cozi.login('$token'); "
+		  . "SELECT string_agg(id::text, ' ' ORDER BY id) FROM todos; COMMIT;"
 	),
 	"$bob\n2 4",
 	'the token of Supabase logs in');
@@ -179,7 +188,8 @@ like(
 	[ 'psql', '-X', '-q', '-f', 'doc/supabase/auth_undo.sql', '-d', $node->connstr('postgres') ]);
 is($stderr, '', 'auth_undo.sql runs without a word');
 my $after = $node->safe_psql('postgres',
-	"SELECT string_agg(pg_get_functiondef(oid), ';' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'auth'::regnamespace"
+	"SELECT string_agg(pg_get_functiondef(oid), ';' ORDER BY proname) FROM pg_proc "
+	  . "WHERE pronamespace = 'auth'::regnamespace"
 );
 isnt($after, $before, 'the newest of them is back');
 like($after, qr/NULL::uuid/, 'as the upgrade left it');
