@@ -248,7 +248,7 @@ CREATE FUNCTION literal(token text) RETURNS void LANGUAGE plpgsql AS
 END
 my ($signature) = $other =~ /([^.]+)$/;
 my $from = -s $node->logfile;
-my $verbose = join ' ', 'SET log_statement = all;', 'SET log_min_duration_statement = 0;',
+my $verbose = join ' ', q{SET log_statement = 'all';}, 'SET log_min_duration_statement = 0;',
   'SET log_min_messages = debug1;';
 foreach my $sql (
 	"SELECT wrapped('$other')",
