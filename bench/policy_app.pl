@@ -28,7 +28,7 @@ $dbh->do($_)
 	'CREATE INDEX ON posts (created_at DESC)',
 	'CREATE TABLE follows (follower bigint, followee bigint, status text, '
 	  . 'PRIMARY KEY (follower, followee) INCLUDE (status))',
-	"INSERT INTO follows SELECT -1, g * ($authors / 1000), 
+	"INSERT INTO follows SELECT -1, g * ($authors / 1000),
 		CASE WHEN g % 10 = 0 THEN 'pending' ELSE 'accepted' END
 		FROM generate_series(0, 999) g",
 	'CREATE TABLE members (member bigint, grp bigint, PRIMARY KEY (member, grp))',

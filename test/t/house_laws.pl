@@ -25,7 +25,7 @@ my %left = (
 	'a function of src/ has at most 60 lines' => {
 		sharding => 1 },
 	'a file has at most 500 lines' => {
-		monitor => 1, policy => 1, pure => 1 },
+		monitor => 1, policy => 2, pure => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
 		kept => 35, monitor => 305, policy => 143, ratelimit => 77, rls => 5,
 		sharding => 246, trending => 83 },
