@@ -254,6 +254,9 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('app.ho
 is($node->safe_psql('postgres', q{SELECT count(*) >= 1 FROM cozi.boards}),
 	't', 'the view of boards reads, whatever was done');
 my $log = slurp_file($node->logfile);
+# Two sessions of one owner: the server raises this error itself where a GRANT on
+# a table meets another command about the table.
+$log =~ s/ERROR:  tuple concurrently updated\n.*STATEMENT:  (?:ALTER|GRANT|REVOKE) .*//g;
 unlike(
 	$log,
 	qr/PANIC|TRAP|was terminated by signal|relcache reference leak|snapshot.* leak/i,
