@@ -81,6 +81,7 @@ typedef struct CoziColumn
 
 extern void cozi_find_column(Relation rel, const char *name, CoziColumn *column);
 extern bool cozi_column_is_same(Relation rel, const CoziColumn *column);
+extern bool cozi_is_integer(Oid type);
 
 /* row.c: what SPI has selected, as the function's result */
 extern void cozi_return_rows(struct FunctionCallInfoBaseData *fcinfo);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -39,4 +40,11 @@ cozi_column_is_same(Relation rel, const CoziColumn *column)
 	return !att->attisdropped && att->atttypid == column->type &&
 		att->attcollation == column->collation &&
 		strcmp(NameStr(att->attname), NameStr(column->name)) == 0;
+}
+
+/* smallint, int or bigint? */
+bool
+cozi_is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
 }

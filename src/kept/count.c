@@ -92,12 +92,6 @@ fits(Batch *batch, KeptRole role, const char *name)
 }
 
 static bool
-is_integer(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID;
-}
-
-static bool
 is_instant(Oid type)
 {
 	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
@@ -112,7 +106,7 @@ find_columns(Batch *batch, Relation rel)
 	return get_rel_name(batch->kept->relation) != NULL &&
 		fits(batch, KEPT_ITEM, "item") && fits(batch, KEPT_SCOPE, "scope") &&
 		(!kept_has(batch->kept, KEPT_VALUE) ||
-		 is_integer(batch->columns[KEPT_VALUE].key.type)) &&
+		 cozi_is_integer(batch->columns[KEPT_VALUE].key.type)) &&
 		(!kept_has(batch->kept, KEPT_AT) || is_instant(batch->columns[KEPT_AT].key.type));
 }
 

@@ -96,7 +96,7 @@ check_column_type(const Kept *kept, Oid relid, const AlterTableCmd * cmd)
 	if (!cozi_kept_is_counted(kept, cmd->name))
 		return;
 	type = getBaseType(get_atttype(relid, get_attnum(relid, cmd->name)));
-	integer = type == INT2OID || type == INT4OID || type == INT8OID;
+	integer = cozi_is_integer(type);
 	if (castNode(ColumnDef, cmd->def)->raw_default != NULL)
 		refuse_column(kept, cmd->name);
 	if (strcmp(cmd->name, NameStr(kept->columns[KEPT_VALUE])) == 0 && integer)

@@ -247,7 +247,7 @@ cozi_kept_misfit(const Kept *kept)
 }
 
 static bool
-is_foreign(Oid function, void *context)
+is_user_defined(Oid function, void *context)
 {
 	return function >= FirstNormalObjectId;
 }
@@ -257,7 +257,7 @@ calls_foreign(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_foreign, context) || IsA(node, CoerceToDomain))
+	if (check_functions_in_node(node, is_user_defined, context) || IsA(node, CoerceToDomain))
 		return true;
 	return expression_tree_walker(node, calls_foreign, context);
 }

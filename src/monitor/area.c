@@ -175,7 +175,8 @@ cozi_monitor_ready(bool missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cozi must be loaded via \"shared_preload_libraries\""),
-				 errhint("Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server.")));
+				 errhint("Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart "
+						 "the server.")));
 	return false;
 }
 
@@ -235,16 +236,22 @@ cozi_latency_stats(PG_FUNCTION_ARGS)
 		LWLockAcquire(&cozi_monitor->lock, LW_SHARED);
 		plans = cozi_monitor->plans;
 		LWLockRelease(&cozi_monitor->lock);
-		value[STATS_SINCE] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&cozi_monitor->since));
-		value[STATS_REASON] = CStringGetTextDatum(reason[pg_atomic_read_u64(&cozi_monitor->reset_reason)]);
+		value[STATS_SINCE] =
+			TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&cozi_monitor->since));
+		value[STATS_REASON] =
+			CStringGetTextDatum(reason[pg_atomic_read_u64(&cozi_monitor->reset_reason)]);
 		value[STATS_MAX_STATEMENTS] = Int32GetDatum(cozi_monitor->max_statements);
 		value[STATS_STATEMENTS] = Int64GetDatum(cozi_count_slots(&cozi_statement_table));
-		value[STATS_STATEMENTS_DROPPED] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_dropped));
-		value[STATS_TRANSACTIONS_DROPPED] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->transactions_dropped));
-		value[STATS_ERRORS_DROPPED] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->errors_dropped));
+		value[STATS_STATEMENTS_DROPPED] =
+			Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->statements_dropped));
+		value[STATS_TRANSACTIONS_DROPPED] =
+			Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->transactions_dropped));
+		value[STATS_ERRORS_DROPPED] =
+			Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->errors_dropped));
 		value[STATS_PLANS] = Int64GetDatum(plans);
 		value[STATS_SNAPSHOTS] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->snapshots));
-		value[STATS_SNAPSHOT_FAILURES] = Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->snapshot_failures));
+		value[STATS_SNAPSHOT_FAILURES] =
+			Int64GetDatum(pg_atomic_read_u64(&cozi_monitor->snapshot_failures));
 		value[STATS_MEMORY] = Int64GetDatum(monitor_size());
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), value, null)));

@@ -205,7 +205,8 @@ cozi_save_at_exit(int code, Datum arg)
 	FILE	   *file;
 	uint64		checkpoint;
 
-	if (cozi_monitor == NULL || !shut_down(&checkpoint) || (code != 0 && checkpoint != started_from))
+	if (cozi_monitor == NULL || !shut_down(&checkpoint) ||
+		(code != 0 && checkpoint != started_from))
 		return;
 	file = AllocateFile(SAVED_FILE ".tmp", PG_BINARY_W);
 	if (file != NULL)
@@ -244,7 +245,8 @@ cozi_start_counting(void)
 	{
 		ereport(LOG,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("ignoring file \"%s\": it is damaged, of an earlier shutdown or of another version", SAVED_FILE)));
+				 errmsg("ignoring file \"%s\": it is damaged, of an earlier shutdown or of "
+						"another version", SAVED_FILE)));
 		cozi_clear_monitor(COZI_RESET_VERSION);
 	}
 	if (file != NULL)

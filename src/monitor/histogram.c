@@ -35,7 +35,8 @@ get_counts(ArrayType *array, uint64 *count)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("a histogram is an array of at most %d counts", COZI_BUCKETS),
-				 errhint("Histograms are made by histogram(), latency(true) and transaction_latency(true).")));
+				 errhint("Histograms are made by histogram(), latency(true) and "
+						 "transaction_latency(true).")));
 	memset(count, 0, COZI_BUCKETS * sizeof(uint64));
 	for (int i = 0; i < n; i++)
 	{
@@ -180,7 +181,8 @@ cozi_histogram_pack(PG_FUNCTION_ARGS)
 		if (count[b] != 0)
 			element[n++] = Int64GetDatum((int64) (count[b] * PACKED_BUCKETS + b));
 	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(element, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_ARRAYTYPE_P(construct_array(element, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+										  TYPALIGN_DOUBLE));
 }
 
 PG_FUNCTION_INFO_V1(cozi_histogram_unpack);
@@ -200,7 +202,8 @@ cozi_histogram_unpack(PG_FUNCTION_ARGS)
 		if (packed[i] % PACKED_BUCKETS >= COZI_BUCKETS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("a packed histogram has no bucket %d", (int) (packed[i] % PACKED_BUCKETS)),
+					 errmsg("a packed histogram has no bucket %d",
+							(int) (packed[i] % PACKED_BUCKETS)),
 					 errhint("Packed histograms are made by histogram_pack().")));
 		count[packed[i] % PACKED_BUCKETS] += packed[i] / PACKED_BUCKETS;
 	}
@@ -271,7 +274,8 @@ cozi_histogram_buckets(PG_FUNCTION_ARGS)
 		if (count[b] == 0)
 			continue;
 		value[0] = Float8GetDatum(cozi_bucket_start(b) / COZI_TICKS_PER_MS);
-		value[1] = Float8GetDatum(b == COZI_BUCKETS - 1 ? INFINITY : cozi_bucket_start(b + 1) / COZI_TICKS_PER_MS);
+		value[1] = Float8GetDatum(b == COZI_BUCKETS - 1 ? INFINITY
+								  : cozi_bucket_start(b + 1) / COZI_TICKS_PER_MS);
 		value[2] = Int64GetDatum((int64) count[b]);
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}

@@ -68,7 +68,8 @@ static bool
 client_asks(void)
 {
 	return nesting_level == 0 && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
-		(ActivePortal != NULL || MyBackendType != B_BACKEND) && DatumGetInt32(pg_trigger_depth(NULL)) == 0;
+		(ActivePortal != NULL || MyBackendType != B_BACKEND) &&
+		DatumGetInt32(pg_trigger_depth(NULL)) == 0;
 }
 
 /* Is it one, in this call of the executor? */
@@ -293,7 +294,8 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
 	bool		control = IsA(pstmt->utilityStmt, TransactionStmt);
-	bool		counts = nests && cozi_track_latency && queryid != 0 && client_asks() && tracks_utility();
+	bool		counts = nests && cozi_track_latency && queryid != 0 &&
+	client_asks() && tracks_utility();
 	Oid			role = GetUserId();
 	instr_time	start,
 				end;
@@ -307,9 +309,11 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
-			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest,
+								qc);
 		else
-			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
+									dest, qc);
 	}
 	PG_CATCH();
 	{

@@ -77,7 +77,8 @@ define_snapshots(void)
 							&cozi_snapshot_interval, 60, 0, 24 * 60 * 60,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("cozi.snapshot_database",
-							   "Sets the database whose cozi.snapshot() the server calls by itself.",
+							   "Sets the database whose cozi.snapshot() the server calls by "
+							   "itself.",
 							   "While it is empty, none is called.",
 							   &cozi_snapshot_database, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -274,7 +274,8 @@ Datum
 cozi_captured_text(PG_FUNCTION_ARGS)
 {
 	bool		null;
-	Datum		value = cozi_captured(PG_GETARG_OID(0), PG_GETARG_OID(1), PG_GETARG_INT64(2), &null);
+	Datum		value = cozi_captured(PG_GETARG_OID(0), PG_GETARG_OID(1), PG_GETARG_INT64(2),
+									  &null);
 
 	if (null)
 		PG_RETURN_NULL();

@@ -82,7 +82,8 @@ take_snapshot(void)
 	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("there is no extension \"cozi\" in database \"%s\"", cozi_snapshot_database),
+				 errmsg("there is no extension \"cozi\" in database \"%s\"",
+						cozi_snapshot_database),
 				 errhint("Run CREATE EXTENSION cozi there, or change cozi.snapshot_database.")));
 	cozi_switch_user(owner, SECURITY_RESTRICTED_OPERATION, &caller);
 	pgstat_report_activity(STATE_RUNNING, "SELECT cozi.snapshot()");
@@ -127,7 +128,8 @@ run_tick(void)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no snapshot was taken: all background workers are in use"),
-				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
+				 errhint("Consider increasing the configuration parameter "
+						 "\"max_worker_processes\".")));
 		return false;
 	}
 
@@ -196,7 +198,8 @@ cozi_snapshot_launcher(Datum arg)
 			{
 				failures++;
 				pg_atomic_fetch_add_u64(&cozi_monitor->snapshot_failures, 1);
-				ereport(LOG, (errmsg("the next snapshot is attempted in %ld s", pause_ms(failures) / 1000)));
+				ereport(LOG, (errmsg("the next snapshot is attempted in %ld s",
+									 pause_ms(failures) / 1000)));
 			}
 		}
 	}

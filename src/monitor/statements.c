@@ -118,16 +118,16 @@ build_query(Oid function, const char *args, TupleDesc desc)
 }
 
 /* A query that runs into a tuplestore. */
-typedef struct Reading
+typedef struct SourceQuery
 {
 	const char *query;
 	SPIExecuteOptions options;
-} Reading;
+} SourceQuery;
 
 static void
 run_reading(void *arg)
 {
-	Reading    *reading = arg;
+	SourceQuery *reading = arg;
 
 	if (SPI_execute_extended(reading->query, &reading->options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read %s", PGSS);
@@ -139,7 +139,7 @@ return_rows(FunctionCallInfo fcinfo, Oid function, const char *args, Tuplestores
 			bool raw)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Reading		reading = {.query = build_query(function, args, rsinfo->setDesc)};
+	SourceQuery reading = {.query = build_query(function, args, rsinfo->setDesc)};
 
 	reading.options.read_only = true;
 	reading.options.dest = CreateTuplestoreDestReceiver();
@@ -183,7 +183,8 @@ return_texts(FunctionCallInfo fcinfo, Oid function)
 			slot->tts_values[query] = readable ? CStringGetTextDatum(readable) : (Datum) 0;
 			unreadable |= readable == NULL;
 		}
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values,
+							 slot->tts_isnull);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(row);
 	}

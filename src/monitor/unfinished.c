@@ -97,7 +97,8 @@ statements_in_trouble(void)
 {
 	bool		sees_all = cozi_sees_all_stats();
 	HASHCTL		ctl = {.keysize = sizeof(Missing),.entrysize = sizeof(Missing)};
-	HTAB	   *missing = hash_create("cozi unfinished statements", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	HTAB	   *missing = hash_create("cozi unfinished statements", 64, &ctl,
+									  HASH_ELEM | HASH_BLOBS);
 
 	for (int i = 0; i < cozi_statement_table.size; i++)
 	{
@@ -202,6 +203,7 @@ cozi_never_completed(Oid database, Oid role, int64 queryid)
 	CoziFigures slot;
 
 	return cozi_monitor != NULL &&
-		cozi_find_slot(&cozi_statement_table, (uint64) queryid, COZI_OWNER(database, role), &slot) &&
+		cozi_find_slot(&cozi_statement_table, (uint64) queryid, COZI_OWNER(database, role),
+					   &slot) &&
 		unfinished_calls(&slot) != 0;
 }

@@ -113,10 +113,12 @@ cozi_close_child(Oid child, bool force)
 	statements = list_make2(
 							on_table("CREATE POLICY " COZI_CLOSED " ON {table} AS RESTRICTIVE"
 									 " USING (cozi._protected({state}))", child, state),
-							on_table("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY", child, ""));
+							on_table("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY", child,
+									 ""));
 	if (force)
 		statements = lappend(statements,
-							 on_table("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY", child, ""));
+							 on_table("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY", child,
+									  ""));
 	return statements;
 }
 
@@ -137,11 +139,13 @@ cozi_open_child(Oid child)
 						  " AND polname <> '" COZI_CLOSED "'", child);
 	if (!cozi_state_flag(state, "was_enabled") && others == NIL)
 		statements = lappend(statements,
-							 on_table("ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY", child, ""));
+							 on_table("ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY",
+									  child, ""));
 	read_row_security(child, &enabled, &forced);
 	if (forced && !cozi_state_flag(state, "was_forced"))
 		statements = lappend(statements,
-							 on_table("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY", child, ""));
+							 on_table("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY",
+									  child, ""));
 	return statements;
 }
 

@@ -169,7 +169,8 @@ require_saved(Oid relid)
 	char	   *found;
 
 	cozi_switch_to_owner(cozi_table("saved_policies"), &saved);
-	found = one_string("SELECT '' FROM cozi.saved_policies WHERE relid = $1 AND policy = ''", relid);
+	found = one_string("SELECT '' FROM cozi.saved_policies WHERE relid = $1 AND policy = ''",
+					   relid);
 	cozi_restore_user(&saved);
 	if (found == NULL)
 		ereport(ERROR,

@@ -146,7 +146,8 @@ read_before(CoziProtection *p, Relation rel, Jsonb *state)
 						get_rel_name(p->rel), (char *) linitial(namesakes)),
 				 errhint("Rename or drop it.")));
 	others = cozi_strings("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = $1 AND "
-						  "polpermissive AND polname NOT IN " MADE_POLICIES " ORDER BY polname", p->rel);
+						  "polpermissive AND polname NOT IN " MADE_POLICIES " ORDER BY polname",
+						  p->rel);
 	if (others != NIL)
 		ereport(WARNING,
 				(errmsg("table \"%s\" has other permissive policies: %s",

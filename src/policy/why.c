@@ -39,7 +39,8 @@ state_column(Jsonb *state, const char *key, Oid relid, CoziColumn *column)
 		return false;
 	namestrcpy(&column->name, name);
 	column->attnum = get_attnum(relid, name);
-	get_atttypetypmodcoll(relid, column->attnum, &column->type, &column->typmod, &column->collation);
+	get_atttypetypmodcoll(relid, column->attnum, &column->type, &column->typmod,
+						  &column->collation);
 	return true;
 }
 
@@ -54,7 +55,8 @@ add_visibility(StringInfo rules, CoziProtection *p)
 			 psprintf("format('%%s is %%s, which means %%s', %s, coalesce(%s::text, 'NULL'),"
 					  " coalesce(%s, 'private'))",
 					  quote_literal_cstr(column), column, word));
-	add_rule(rules, "follower", psprintf("(%s) = 'followers' AND cozi.is_following(%s)", word, owner),
+	add_rule(rules, "follower",
+			 psprintf("(%s) = 'followers' AND cozi.is_following(%s)", word, owner),
 			 psprintf("format('the subject %%s %%s', CASE WHEN cozi.is_following(%s)"
 					  " THEN 'follows' ELSE 'does not follow' END, %s)", owner, owner));
 	if (cozi_given(&p->grp))
@@ -68,10 +70,12 @@ add_visibility(StringInfo rules, CoziProtection *p)
 						  grp, grp));
 	}
 	add_rule(rules, "not blocked",
-			 psprintf("NOT coalesce(cozi.has_blocked(%s) OR cozi.is_blocked_by(%s), false)", owner, owner),
+			 psprintf("NOT coalesce(cozi.has_blocked(%s) OR cozi.is_blocked_by(%s), false)",
+					  owner, owner),
 			 psprintf("CASE WHEN cozi.has_blocked(%s) THEN 'the subject blocked the owner'"
 					  " WHEN cozi.is_blocked_by(%s) THEN 'the owner blocked the subject'"
-					  " ELSE 'no block stands between the subject and the owner' END", owner, owner));
+					  " ELSE 'no block stands between the subject and the owner' END", owner,
+					  owner));
 }
 
 static void
@@ -136,11 +140,13 @@ add_policies(StringInfo rules, Oid relid)
 									 " THEN 'permissive' ELSE 'restrictive' END) FROM pg_policy"
 									 " WHERE polrelid = $1 AND polcmd IN ('r', '*') AND polqual "
 									 "IS NOT NULL"
-									 " AND polname <> '" COZI_PROTECTED "' ORDER BY polname", relid);
+									 " AND polname <> '" COZI_PROTECTED "' ORDER BY polname",
+									 relid);
 	List	   *quals = cozi_strings("SELECT pg_get_expr(polqual, polrelid) FROM pg_policy"
 									 " WHERE polrelid = $1 AND polcmd IN ('r', '*') AND polqual "
 									 "IS NOT NULL"
-									 " AND polname <> '" COZI_PROTECTED "' ORDER BY polname", relid);
+									 " AND polname <> '" COZI_PROTECTED "' ORDER BY polname",
+									 relid);
 
 	forboth(name, names, qual, quals)
 		add_rule(rules, lfirst(name), lfirst(qual),
@@ -167,7 +173,8 @@ why_query(Oid relid, Oid role)
 						  "cozi._rows_of(NULL::{table}) AS {alias},"
 						  " LATERAL (VALUES {rules}) v (rule, holds, because)",
 						  "table", cozi_qualified_name(relid),
-						  "alias", quote_identifier(get_rel_name(relid)), "rules", rules.data, NULL);
+						  "alias", quote_identifier(get_rel_name(relid)), "rules", rules.data,
+						  NULL);
 }
 
 /* Can the key be compared with a column of that type, and raise no error? */

@@ -38,7 +38,7 @@ is_value(Oid type, const char *value)
 
 	if (type == BOOLOID)
 		return parse_bool(value, &truth);
-	if (type == INT2OID || type == INT4OID || type == INT8OID)
+	if (cozi_is_integer(type))
 	{
 		errno = 0;
 		(void) strtoll(value, &end, 10);
@@ -158,7 +158,7 @@ cozi_visibility_word(const CoziProtection *p)
 		return psprintf("%s::text", name);
 	if (type == BOOLOID)
 		return psprintf("CASE WHEN %s THEN 'public' ELSE 'private' END", name);
-	if (type == INT2OID || type == INT4OID || type == INT8OID)
+	if (cozi_is_integer(type))
 		return psprintf("CASE %s WHEN 1 THEN 'public' WHEN 2 THEN 'followers' WHEN 3 THEN 'group'"
 						" WHEN 4 THEN 'private' WHEN 5 THEN 'unlisted' END", name);
 	ereport(ERROR,

@@ -15,13 +15,6 @@
 
 static bool read_value(CoziJson *json, int depth, CoziJsonKind *kind);
 
-static bool
-fail(CoziJson *json, const char *error)
-{
-	json->error = error;
-	return false;
-}
-
 static void
 skip_space(CoziJson *json)
 {
@@ -46,207 +39,6 @@ is_digit(const CoziJson *json)
 	return json->at < json->end && *json->at >= '0' && *json->at <= '9';
 }
 
-/* Four hexadecimal digits, or -1. */
-static int
-hex4(const char *s, const char *end)
-{
-	int			value = 0;
-
-	if (end - s < 4)
-		return -1;
-	for (int i = 0; i < 4; i++)
-	{
-		char		c = s[i];
-
-		value <<= 4;
-		if (c >= '0' && c <= '9')
-			value += c - '0';
-		else if (c >= 'a' && c <= 'f')
-			value += c - 'a' + 10;
-		else if (c >= 'A' && c <= 'F')
-			value += c - 'A' + 10;
-		else
-			return -1;
-	}
-	return value;
-}
-
-static int
-put_utf8(char *out, uint32_t c)
-{
-	if (c < 0x80)
-	{
-		out[0] = (char) c;
-		return 1;
-	}
-	if (c < 0x800)
-	{
-		out[0] = (char) (0xC0 | c >> 6);
-		out[1] = (char) (0x80 | (c & 0x3F));
-		return 2;
-	}
-	if (c < 0x10000)
-	{
-		out[0] = (char) (0xE0 | c >> 12);
-		out[1] = (char) (0x80 | (c >> 6 & 0x3F));
-		out[2] = (char) (0x80 | (c & 0x3F));
-		return 3;
-	}
-	out[0] = (char) (0xF0 | c >> 18);
-	out[1] = (char) (0x80 | (c >> 12 & 0x3F));
-	out[2] = (char) (0x80 | (c >> 6 & 0x3F));
-	out[3] = (char) (0x80 | (c & 0x3F));
-	return 4;
-}
-
-/* The length of a well-formed UTF-8 character (Unicode table 3-7), or 0. */
-static int
-utf8_length(const unsigned char *s, const unsigned char *end)
-{
-	unsigned char low = 0x80,
-				high = 0xBF;
-	int			n;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] >= 0xC2 && s[0] <= 0xDF)
-		n = 2;
-	else if (s[0] >= 0xE0 && s[0] <= 0xEF)
-		n = 3;
-	else if (s[0] >= 0xF0 && s[0] <= 0xF4)
-		n = 4;
-	else
-		return 0;
-	if (end - s < n)
-		return 0;
-	if (s[0] == 0xE0)
-		low = 0xA0;				/* overlong */
-	else if (s[0] == 0xED)
-		high = 0x9F;			/* surrogates */
-	else if (s[0] == 0xF0)
-		low = 0x90;				/* overlong */
-	else if (s[0] == 0xF4)
-		high = 0x8F;			/* beyond U+10FFFF */
-	if (s[1] < low || s[1] > high)
-		return 0;
-	for (int i = 2; i < n; i++)
-		if (s[i] < 0x80 || s[i] > 0xBF)
-			return 0;
-	return n;
-}
-
-/* The escape after a backslash: its character into *c, past it in json->at. */
-static bool
-read_escape(CoziJson *json, uint32_t *c)
-{
-	static const char from[] = "\"\\/bfnrt";
-	static const char to[] = "\"\\/\b\f\n\r\t";
-	const char *found;
-	int			unit,
-				low;
-
-	if (json->at == json->end || *json->at == '\0')
-		return fail(json, "invalid JSON: string not closed");
-	if (*json->at != 'u')
-	{
-		found = strchr(from, *json->at);
-		if (found == NULL)
-			return fail(json, "invalid JSON: unknown escape");
-		json->at++;
-		*c = (unsigned char) to[found - from];
-		return true;
-	}
-	unit = hex4(json->at + 1, json->end);
-	if (unit < 0)
-		return fail(json, "invalid JSON: bad \\u escape");
-	json->at += 5;
-	if (unit == 0)
-		return fail(json, "invalid JSON: NUL character");
-	if (unit >= 0xDC00 && unit <= 0xDFFF)
-		return fail(json, "invalid JSON: lone surrogate");
-	*c = (uint32_t) unit;
-	if (unit < 0xD800 || unit > 0xDBFF)
-		return true;
-	if (json->end - json->at < 6 || json->at[0] != '\\' || json->at[1] != 'u')
-		return fail(json, "invalid JSON: lone surrogate");
-	low = hex4(json->at + 2, json->end);
-	if (low < 0xDC00 || low > 0xDFFF)
-		return fail(json, "invalid JSON: lone surrogate");
-	json->at += 6;
-	*c = 0x10000 + (((uint32_t) unit - 0xD800) << 10) + ((uint32_t) low - 0xDC00);
-	return true;
-}
-
-/* A character that stands for itself, in any encoding. */
-static inline bool
-is_plain(unsigned char byte)
-{
-	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
-}
-
-/*
- * A string whose opening quote was read.  What it says goes to out, where
- * that is not NULL: never more bytes than were written here.
- */
-static bool
-read_string(CoziJson *json, char *out, int *out_len)
-{
-	int			n = 0;
-
-	for (;;)
-	{
-		const char *run = json->at;
-		unsigned char byte;
-		int			len;
-		char		utf8[4];
-		uint32_t	c;
-
-		while (json->at < json->end && is_plain((unsigned char) *json->at))
-			json->at++;
-		len = (int) (json->at - run);
-		if (out)
-			memcpy(out + n, run, len);
-		n += len;
-		if (json->at == json->end)
-			return fail(json, "invalid JSON: string not closed");
-		byte = (unsigned char) *json->at;
-		if (byte == '"')
-		{
-			json->at++;
-			if (out_len)
-				*out_len = n;
-			return true;
-		}
-		if (byte < 0x20)
-			return fail(json, "invalid JSON: control character");
-		if (byte == '\\')
-		{
-			json->at++;
-			if (!read_escape(json, &c))
-				return false;
-			if (c >= 0x80 && json->bytes == COZI_JSON_ASCII)
-				return fail(json, "a character beyond ASCII, in a database that is not UTF8");
-			len = put_utf8(utf8, c);
-			if (out)
-				memcpy(out + n, utf8, len);
-			n += len;
-			continue;
-		}
-		/* what is left begins a character beyond ASCII */
-		if (json->bytes == COZI_JSON_ASCII)
-			return fail(json, "a character beyond ASCII, in a database that is not UTF8");
-		len = 1;
-		if (json->bytes == COZI_JSON_UTF8)
-			len = utf8_length((const unsigned char *) json->at, (const unsigned char *) json->end);
-		if (len == 0)
-			return fail(json, "invalid UTF-8");
-		if (out)
-			memcpy(out + n, json->at, len);
-		n += len;
-		json->at += len;
-	}
-}
-
 static bool
 parse_number(CoziJson *json)
 {
@@ -256,7 +48,7 @@ parse_number(CoziJson *json)
 	if (*json->at == '-')
 		json->at++;
 	if (!is_digit(json))
-		return fail(json, "invalid JSON: bad number");
+		return cozi_json_fail(json, "invalid JSON: bad number");
 	if (*json->at == '0')
 		json->at++;
 	else
@@ -266,7 +58,7 @@ parse_number(CoziJson *json)
 	{
 		json->at++;
 		if (!is_digit(json))
-			return fail(json, "invalid JSON: bad number");
+			return cozi_json_fail(json, "invalid JSON: bad number");
 		while (is_digit(json))
 			json->at++;
 	}
@@ -276,13 +68,13 @@ parse_number(CoziJson *json)
 		if (json->at < json->end && (*json->at == '+' || *json->at == '-'))
 			json->at++;
 		if (!is_digit(json))
-			return fail(json, "invalid JSON: bad number");
+			return cozi_json_fail(json, "invalid JSON: bad number");
 		for (; is_digit(json); json->at++)
 			if (exponent < 10000)
 				exponent = exponent * 10 + (*json->at - '0');
 	}
 	if (json->at - start > COZI_JSON_MAX_NUMBER || exponent > 308)
-		return fail(json, "number out of range");
+		return cozi_json_fail(json, "number out of range");
 	return true;
 }
 
@@ -292,7 +84,7 @@ read_word(CoziJson *json, const char *word)
 	size_t		len = strlen(word);
 
 	if (json->end - json->at < len || memcmp(json->at, word, len) != 0)
-		return fail(json, "invalid JSON: unknown word");
+		return cozi_json_fail(json, "invalid JSON: unknown word");
 	json->at += len;
 	return true;
 }
@@ -305,11 +97,11 @@ parse_name(CoziJson *json, int base)
 	uint32_t	hash = 2166136261u;
 
 	if (json->nmembers == COZI_JSON_MAX_MEMBERS)
-		return fail(json, "too many members");
+		return cozi_json_fail(json, "too many members");
 	if (!take(json, '"'))
-		return fail(json, "invalid JSON: a name expected");
+		return cozi_json_fail(json, "invalid JSON: a name expected");
 	member->name = json->names + json->names_len;
-	if (!read_string(json, json->names + json->names_len, &member->name_len))
+	if (!cozi_json_read_string(json, json->names + json->names_len, &member->name_len))
 		return false;
 	for (int i = 0; i < member->name_len; i++)
 		hash = (hash ^ (unsigned char) member->name[i]) * 16777619u;
@@ -317,7 +109,7 @@ parse_name(CoziJson *json, int base)
 	for (int i = base; i < json->nmembers; i++)
 		if (json->members[i].hash == hash && json->members[i].name_len == member->name_len &&
 			memcmp(json->members[i].name, member->name, member->name_len) == 0)
-			return fail(json, "a member given twice");
+			return cozi_json_fail(json, "a member given twice");
 	json->names_len += member->name_len;
 	json->nmembers++;
 	return true;
@@ -338,7 +130,7 @@ read_object(CoziJson *json, int depth)
 			if (!parse_name(json, base))
 				return false;
 			if (!take(json, ':'))
-				return fail(json, "invalid JSON: a colon expected");
+				return cozi_json_fail(json, "invalid JSON: a colon expected");
 			skip_space(json);
 			member->value = json->at;
 			if (!read_value(json, depth, &member->kind))
@@ -346,7 +138,7 @@ read_object(CoziJson *json, int depth)
 			member->value_len = (int) (json->at - member->value);
 		} while (take(json, ','));
 		if (!take(json, '}'))
-			return fail(json, "invalid JSON: object not closed");
+			return cozi_json_fail(json, "invalid JSON: object not closed");
 	}
 	if (depth > 1)
 	{
@@ -369,7 +161,7 @@ read_array(CoziJson *json, int depth)
 			return false;
 	} while (take(json, ','));
 	if (!take(json, ']'))
-		return fail(json, "invalid JSON: array not closed");
+		return cozi_json_fail(json, "invalid JSON: array not closed");
 	return true;
 }
 
@@ -378,13 +170,13 @@ read_value(CoziJson *json, int depth, CoziJsonKind *kind)
 {
 	skip_space(json);
 	if (json->at == json->end)
-		return fail(json, "invalid JSON: a value expected");
+		return cozi_json_fail(json, "invalid JSON: a value expected");
 	switch (*json->at)
 	{
 		case '{':
 		case '[':
 			if (depth == COZI_JSON_MAX_DEPTH)
-				return fail(json, "nested too deeply");
+				return cozi_json_fail(json, "nested too deeply");
 			*kind = *json->at++ == '{' ? COZI_JSON_OBJECT : COZI_JSON_ARRAY;
 			if (*kind == COZI_JSON_OBJECT)
 				return read_object(json, depth + 1);
@@ -392,7 +184,7 @@ read_value(CoziJson *json, int depth, CoziJsonKind *kind)
 		case '"':
 			*kind = COZI_JSON_STRING;
 			json->at++;
-			return read_string(json, NULL, NULL);
+			return cozi_json_read_string(json, NULL, NULL);
 		case 't':
 			*kind = COZI_JSON_TRUE;
 			return read_word(json, "true");
@@ -465,7 +257,7 @@ cozi_json_string(const CoziJsonMember *member, char *out, size_t size)
 	json.at = member->value + 1;
 	json.end = member->value + member->value_len;
 	json.bytes = COZI_JSON_TRUSTED;
-	if (!read_string(&json, out, &len))
+	if (!cozi_json_read_string(&json, out, &len))
 		return -1;
 	out[len] = '\0';
 	return len;

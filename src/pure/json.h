@@ -74,4 +74,15 @@ extern bool cozi_json_equals(const CoziJsonMember *member, const char *want);
 extern bool cozi_json_contains(const CoziJsonMember *member, const char *want, bool *strings);
 extern bool cozi_json_seconds(const CoziJsonMember *member, int64_t *seconds);
 
+/* json_string.c: for json.c */
+extern bool cozi_json_read_string(CoziJson *json, char *out, int *out_len);
+
+/* Take a sentence as the reason why the document is refused. */
+static inline bool
+cozi_json_fail(CoziJson *json, const char *error)
+{
+	json->error = error;
+	return false;
+}
+
 #endif							/* COZI_JSON_H */

@@ -72,7 +72,8 @@ cozi_limiter_or_null(void)
 				 errmsg("rate limiter has no shared memory: %s", failure->message),
 				 failure->detail ? errdetail_internal("%s", failure->detail) : 0,
 				 failure->hint ? errhint("%s", failure->hint) :
-				 errhint("Lower cozi.rate_limit_memory, give the server more shared memory, or preload cozi; "
+				 errhint("Lower cozi.rate_limit_memory, give the server more shared memory, or "
+						 "preload cozi; "
 						 "cozi.rate_limit_on_error can let calls pass meanwhile.")));
 	if (!warned)
 		ereport(WARNING,

@@ -196,7 +196,8 @@ cozi_alter_rate_limit(PG_FUNCTION_ARGS)
 	if (limiter)
 		cozi_limit_check(limiter, &limit);
 	(void) run_on_table("UPDATE {table} SET max_calls = $2, per = $3, algorithm = $4,"
-						" memory = $5, shadow = $6 WHERE name = $1", &limit, COLUMNS, SPI_OK_UPDATE);
+						" memory = $5, shadow = $6 WHERE name = $1", &limit, COLUMNS,
+						SPI_OK_UPDATE);
 	if (limiter)
 		cozi_limit_change(limiter, &limit, false);
 	PG_RETURN_VOID();

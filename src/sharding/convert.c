@@ -60,7 +60,8 @@ check_key(ShardJob *job)
 	if (!OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("column \"%s\" of type %s cannot be hashed", job->key, format_type_be(type)),
+				 errmsg("column \"%s\" of type %s cannot be hashed", job->key,
+						format_type_be(type)),
 				 errhint("Use a column of type bigint, int, uuid or text.")));
 }
 
@@ -98,7 +99,8 @@ has_null_keys(ShardJob *job)
 static void
 refuse_uncarried(ShardJob *job)
 {
-	List	   *rows = cozi_job_read(job, "SELECT object, mend FROM cozi._shard_blockers($1, $2, $3, $4)", 4);
+	List	   *rows = cozi_job_read(job,
+									 "SELECT object, mend FROM cozi._shard_blockers($1, $2, $3, $4)", 4);
 	StringInfoData objects;
 	StringInfoData mends;
 	ListCell   *lc;
@@ -108,7 +110,9 @@ refuse_uncarried(ShardJob *job)
 	if (job->key && has_null_keys(job))
 	{
 		appendStringInfo(&objects, "rows have no \"%s\"", job->key);
-		appendStringInfo(&mends, "-- give the rows without \"%s\" one, or delete them: all would lie in shard 0",
+		appendStringInfo(&mends,
+						 "-- give the rows without \"%s\" one, or delete them: "
+						 "all would lie in shard 0",
 						 job->key);
 	}
 	foreach(lc, rows)
@@ -133,9 +137,12 @@ static char *
 announcement(ShardJob *job)
 {
 	List	   *rows = cozi_job_read(job,
-									 "SELECT pg_size_pretty(b), b FROM (SELECT sum(pg_total_relation_size(r))::int8"
-									 " FROM (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1"
-									 " UNION SELECT child FROM cozi._shard_children($1)) t (r)) x (b)", 1);
+									 "SELECT pg_size_pretty(b), b FROM (SELECT "
+									 "sum(pg_total_relation_size(r))::int8"
+									 " FROM (SELECT relid FROM pg_partition_tree($1) UNION SELECT "
+									 "$1"
+									 " UNION SELECT child FROM cozi._shard_children($1)) t (r)) x "
+									 "(b)", 1);
 	char	  **row = linitial(rows);
 
 	return psprintf("locks %s in ACCESS EXCLUSIVE mode until the transaction ends, "
@@ -155,7 +162,8 @@ read_plan(ShardJob *job)
 static List *
 read_facts(ShardJob *job)
 {
-	return cozi_job_read(job, "SELECT x.place, x.fact FROM (SELECT concat(f.fact, chr(10), f.step, ' ',"
+	return cozi_job_read(job,
+						 "SELECT x.place, x.fact FROM (SELECT concat(f.fact, chr(10), f.step, ' ',"
 						 " f.place, ' ', f.index, ' ', f.spc), f.fact FROM cozi._shard_facts($1) f)"
 						 " AS x (place, fact) ORDER BY x.place COLLATE \"C\"", 1);
 }
@@ -193,7 +201,8 @@ compare_facts(ShardJob *job, List *before, List *after)
 			 lost && gained ? errdetail("It would lose \"%s\" and gain \"%s\".", lost, gained) :
 			 lost ? errdetail("It would lose \"%s\".", lost) :
 			 errdetail("It would gain \"%s\".", gained),
-			 errhint("An event trigger or an extension may have altered the new table; nothing was changed.")));
+			 errhint("An event trigger or an extension may have altered the new table; nothing "
+					 "was changed.")));
 }
 
 /* After the last row is copied: were all of them, and where are they? */
@@ -202,7 +211,8 @@ check_copy(ShardJob *job, int64 total, int64 copied)
 {
 	int64		found = 0;
 
-	if (SPI_execute(psprintf("SELECT c.relname, x.n FROM (SELECT tableoid, count(*) AS n FROM %s GROUP BY 1) x"
+	if (SPI_execute(psprintf("SELECT c.relname, x.n FROM (SELECT tableoid, count(*) AS n FROM %s "
+							 "GROUP BY 1) x"
 							 " JOIN pg_class c ON c.oid = x.tableoid ORDER BY c.oid",
 							 job->qualified), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count the rows of %s", job->qualified);
@@ -212,7 +222,8 @@ check_copy(ShardJob *job, int64 total, int64 copied)
 
 		found += strtoll(n, NULL, 10);
 		ereport(NOTICE,
-				(errmsg("%s: %s rows", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), n)));
+				(errmsg("%s: %s rows",
+						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), n)));
 	}
 	if (copied != total || found != total)
 		ereport(ERROR,
@@ -250,7 +261,7 @@ run_statement(ShardJob *job, const char *statement, CoziSavedUser *saved)
 
 /* Run the plan, as the owner. */
 static void
-run_plan(ShardJob *job, List *plan)
+carry_out(ShardJob *job, List *plan)
 {
 	CoziSavedUser saved;
 	ListCell   *lc;
@@ -310,7 +321,8 @@ convert_table(FunctionCallInfo fcinfo, ShardJob *job, bool dry_run)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("table \"%s\" cannot be rewritten in a REPEATABLE READ or SERIALIZABLE transaction", job->relname),
+				 errmsg("table \"%s\" cannot be rewritten in a REPEATABLE READ or SERIALIZABLE "
+						"transaction", job->relname),
 				 errdetail("Its snapshot may be older than rows that others have committed."),
 				 errhint("Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	PreventCommandIfReadOnly(job->key ? "shard_table()" : "unshard_table()");
@@ -333,7 +345,7 @@ convert_table(FunctionCallInfo fcinfo, ShardJob *job, bool dry_run)
 	if (!dry_run)
 	{
 		before = read_facts(job);
-		run_plan(job, plan);
+		carry_out(job, plan);
 		CommandCounterIncrement();
 		job->relid = get_relname_relid(job->relname, job->namespace);
 		compare_facts(job, before, read_facts(job));

@@ -150,7 +150,8 @@ check_sequence(Relation seq)
 	if (seq->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence \"%s\" cannot make ids: it is temporary, and begins anew in each session",
+				 errmsg("sequence \"%s\" cannot make ids: it is temporary, and begins anew in "
+						"each session",
 						RelationGetRelationName(seq)),
 				 errhint("Create a permanent sequence.")));
 	if (seq->rd_createSubid == InvalidSubTransactionId &&
@@ -184,6 +185,16 @@ log_sequence(Relation seq, Buffer buffer, HeapTupleHeader tuple, Size len)
 	PageSetLSN(BufferGetPage(buffer), lsn);
 }
 
+pg_noreturn static void
+beyond_last(Relation seq)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
+			 errmsg("sequence \"%s\" is beyond the year 2093, the last that an id can hold",
+					RelationGetRelationName(seq)),
+			 errhint("Check the server's clock, and whether setval() was used on the sequence.")));
+}
+
 /*
  * Move the sequence to its next value, or to at_least if that is greater.
  * nextval_internal() with a jump; see there for the order of things.
@@ -215,11 +226,7 @@ advance(Relation seq, int64 at_least)
 		if (next > SEQUENCE_MAX)
 		{
 			UnlockReleaseBuffer(buffer);
-			ereport(ERROR,
-					(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
-					 errmsg("sequence \"%s\" is beyond the year 2093, the last that an id can hold",
-							RelationGetRelationName(seq)),
-					 errhint("Check the server's clock, and whether setval() was used on the sequence.")));
+			beyond_last(seq);
 		}
 
 		/*
@@ -230,10 +237,7 @@ advance(Relation seq, int64 at_least)
 		must_log = RelationNeedsWAL(seq) &&
 			(next > logged || !data->is_called || PageGetLSN(page) <= GetRedoRecPtr());
 
-		/*
-		 * With a transaction id, commit waits for the record; getting one may
-		 * fail.
-		 */
+		/* with an id, commit waits for the record; getting one may fail */
 		if (must_log && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		{
 			UnlockReleaseBuffer(buffer);

@@ -174,7 +174,8 @@ cozi_job_check_hash(ShardJob *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("table \"%s\" is not partitioned by hash", job->relname),
-				 errhint("Use cozi.shard_table() to make it so, or create it with PARTITION BY HASH.")));
+				 errhint("Use cozi.shard_table() to make it so, or create it with PARTITION BY "
+						 "HASH.")));
 	if (!plain)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -53,7 +53,8 @@ cozi_create_shards(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has shards already", job.relname),
-				 errhint("To change their number, use cozi.unshard_table() and then cozi.shard_table().")));
+				 errhint("To change their number, use cozi.unshard_table() and then "
+						 "cozi.shard_table().")));
 
 	plan = cozi_job_read(&job, "SELECT p FROM cozi._shard_partitions($1, $3, NULL)"
 						 " WITH ORDINALITY AS x (p, n) WHERE $2 IS NOT NULL ORDER BY n", 3);

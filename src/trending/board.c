@@ -60,7 +60,9 @@ board_columns(const void *sum, const Kept *kept, Datum *values)
 static void
 board_check(const Kept *kept)
 {
-	static const Oid items[] = {INT2OID, INT4OID, INT8OID, UUIDOID, TEXTOID, VARCHAROID, InvalidOid};
+	static const Oid items[] = {
+		INT2OID, INT4OID, INT8OID, UUIDOID, TEXTOID, VARCHAROID, InvalidOid
+	};
 	static const Oid weights[] = {INT2OID, INT4OID, INT8OID, InvalidOid};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID, InvalidOid};
 

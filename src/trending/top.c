@@ -43,15 +43,18 @@ top_statement(const Kept *board, bool scoped, bool as_caller)
 						  "SELECT item::pg_catalog.text,"
 						  " (pg_catalog.row_number() OVER ())::pg_catalog.int4, heat FROM ("
 						  "SELECT {pick} FROM ("
-						  "SELECT t.item, t.heat FROM (SELECT {key}, heat FROM {table} b WHERE true {in_scope}"
+						  "SELECT t.item, t.heat FROM (SELECT {key}, heat FROM {table} b WHERE "
+						  "true {in_scope}"
 						  " ORDER BY heat DESC, item DESC {limit}) t"
 						  " WHERE NOT EXISTS (SELECT FROM {rows} WHERE {match_scope}"
 						  "  g.item::{item} OPERATOR(pg_catalog.=) t.item)"
 						  " UNION ALL"
 						  " SELECT g.item::{item}, g.heat FROM {rows} {visible}"
-						  " WHERE (g.ups OPERATOR(pg_catalog.<>) 0 OR g.downs OPERATOR(pg_catalog.<>) 0)"
+						  " WHERE (g.ups OPERATOR(pg_catalog.<>) 0 OR g.downs "
+						  "OPERATOR(pg_catalog.<>) 0)"
 						  " {pending_scope}) u {group} ORDER BY heat DESC, item DESC LIMIT $7) r",
-						  "pick", has_scope && !scoped ? "item, pg_catalog.max(heat) AS heat" : "item, heat",
+						  "pick", has_scope && !scoped ? "item, pg_catalog.max(heat) AS heat"
+						  : "item, heat",
 						  "group", has_scope && !scoped ? "GROUP BY item" : "",
 						  "key", cozi_kept_key_columns(board),
 						  "table", cozi_qualified_name(board->relation),
@@ -71,7 +74,8 @@ top_statement(const Kept *board, bool scoped, bool as_caller)
 						  psprintf("JOIN %s b ON b.item OPERATOR(pg_catalog.=) g.item::%s",
 								   cozi_qualified_name(board->relation), item),
 						  "pending_scope", scoped ?
-						  psprintf("AND g.scope::%s OPERATOR(pg_catalog.=) $6::%s", scope, scope) : "",
+						  psprintf("AND g.scope::%s OPERATOR(pg_catalog.=) $6::%s", scope, scope)
+						  : "",
 						  NULL);
 }
 

@@ -198,7 +198,7 @@ offer_group(TopRanked *top, Walk *walk)
 
 /* Read a row; false at the end, when all rows have been offered. */
 static bool
-advance(TopRanked *top, Walk *walk)
+walk_on(TopRanked *top, Walk *walk)
 {
 	HeapTuple	tuple = cozi_topk_peek(walk);
 	Candidate	row;
@@ -300,13 +300,13 @@ rank(TopRanked *top)
 			fill_with_zeros(top);
 			return;
 		}
-		if (!advance(top, next_walk(top)))
+		if (!walk_on(top, next_walk(top)))
 			return;
 	}
 }
 
 static void
-return_rows(TopRanked *top, ReturnSetInfo *rsinfo)
+return_best(TopRanked *top, ReturnSetInfo *rsinfo)
 {
 	Oid			output;
 	bool		varlena;
@@ -349,7 +349,7 @@ cozi_top_ranked(PG_FUNCTION_ARGS)
 	cozi_topk_end_walk(&top.newest);
 	cozi_topk_end_walk(&top.highest);
 	sort_best(&top);
-	return_rows(&top, (ReturnSetInfo *) fcinfo->resultinfo);
+	return_best(&top, (ReturnSetInfo *) fcinfo->resultinfo);
 	SPI_finish();
 
 	relation_close(top.rel, NoLock);

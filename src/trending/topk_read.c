@@ -48,7 +48,8 @@ formula_named(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown formula \"%s\"", name),
-			 errhint("The formulas are \"gravity\", \"hot_rank\" and \"scaled_rank\". The order of hot() never changes: index it.")));
+			 errhint("The formulas are \"gravity\", \"hot_rank\" and \"scaled_rank\". The order "
+					 "of hot() never changes: index it.")));
 	return 0;					/* keep the compiler quiet */
 }
 
@@ -90,12 +91,13 @@ open_relation(Oid relid)
 		rel->rd_rel->relkind != RELKIND_MATVIEW)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table or materialized view", RelationGetRelationName(rel))));
+				 errmsg("\"%s\" is not a table or materialized view",
+						RelationGetRelationName(rel))));
 	return rel;
 }
 
 static void
-find_column(Relation rel, Column *column, const char *name)
+open_column(Relation rel, RankedColumn *column, const char *name)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
 	Form_pg_attribute att;
@@ -113,7 +115,7 @@ find_column(Relation rel, Column *column, const char *name)
 }
 
 static void
-check_type(const Column *column, bool good, const char *wanted)
+check_type(const RankedColumn *column, bool good, const char *wanted)
 {
 	if (!good)
 		ereport(ERROR,
@@ -122,20 +124,14 @@ check_type(const Column *column, bool good, const char *wanted)
 				 errhint("top_ranked needs %s here.", wanted)));
 }
 
-static bool
-is_integer(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID;
-}
-
 static void
-find_columns(TopRanked *top, FunctionCallInfo fcinfo)
+open_columns(TopRanked *top, FunctionCallInfo fcinfo)
 {
-	Column	   *columns = top->columns;
+	RankedColumn *columns = top->columns;
 
-	find_column(top->rel, &columns[COLUMN_ITEM], NameStr(*PG_GETARG_NAME(3)));
-	find_column(top->rel, &columns[COLUMN_POINTS], NameStr(*PG_GETARG_NAME(4)));
-	find_column(top->rel, &columns[COLUMN_CREATED_AT], NameStr(*PG_GETARG_NAME(5)));
+	open_column(top->rel, &columns[COLUMN_ITEM], NameStr(*PG_GETARG_NAME(3)));
+	open_column(top->rel, &columns[COLUMN_POINTS], NameStr(*PG_GETARG_NAME(4)));
+	open_column(top->rel, &columns[COLUMN_CREATED_AT], NameStr(*PG_GETARG_NAME(5)));
 	if (top->formula == FORMULA_SCALED_RANK)
 	{
 		if (PG_ARGISNULL(6))
@@ -143,11 +139,12 @@ find_columns(TopRanked *top, FunctionCallInfo fcinfo)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("formula \"scaled_rank\" needs the column of the interactions"),
 					 errhint("Name it: interactions => 'interactions_month', for instance.")));
-		find_column(top->rel, &columns[COLUMN_INTERACTIONS], NameStr(*PG_GETARG_NAME(6)));
-		check_type(&columns[COLUMN_INTERACTIONS], is_integer(columns[COLUMN_INTERACTIONS].type),
+		open_column(top->rel, &columns[COLUMN_INTERACTIONS], NameStr(*PG_GETARG_NAME(6)));
+		check_type(&columns[COLUMN_INTERACTIONS],
+				   cozi_is_integer(columns[COLUMN_INTERACTIONS].type),
 				   "smallint, int or bigint");
 	}
-	check_type(&columns[COLUMN_POINTS], is_integer(columns[COLUMN_POINTS].type),
+	check_type(&columns[COLUMN_POINTS], cozi_is_integer(columns[COLUMN_POINTS].type),
 			   "smallint, int or bigint");
 	check_type(&columns[COLUMN_CREATED_AT],
 			   columns[COLUMN_CREATED_AT].type == TIMESTAMPTZOID ||
@@ -161,7 +158,8 @@ find_columns(TopRanked *top, FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" is of type %s, which has no order",
 						columns[COLUMN_ITEM].name, format_type_be(columns[COLUMN_ITEM].type)),
-				 errhint("Equal values are ranked by the item: name a column that can be sorted.")));
+				 errhint("Equal values are ranked by the item: name a column that can be "
+						 "sorted.")));
 }
 
 void
@@ -178,7 +176,7 @@ cozi_topk_open(TopRanked *top, FunctionCallInfo fcinfo)
 	cozi_check_instant(top->as_of);
 	top->gravity = cozi_check_gravity(PG_GETARG_FLOAT8(8));
 	top->rel = open_relation(PG_GETARG_OID(0));
-	find_columns(top, fcinfo);
+	open_columns(top, fcinfo);
 }
 
 /*
@@ -190,7 +188,7 @@ cozi_topk_open(TopRanked *top, FunctionCallInfo fcinfo)
  * Tells where a walk from the highest value down meets the NULLs.
  */
 static bool
-index_walks(Relation index, const Column *column, bool *nulls_first)
+index_walks(Relation index, const RankedColumn *column, bool *nulls_first)
 {
 	Oid			opclass = GetDefaultOpClass(column->type, BTREE_AM_OID);
 	int16		option;
@@ -207,7 +205,7 @@ index_walks(Relation index, const Column *column, bool *nulls_first)
 }
 
 static bool
-find_index(Relation rel, const Column *column, bool *nulls_first)
+find_index(Relation rel, const RankedColumn *column, bool *nulls_first)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	bool		found = false;
@@ -247,7 +245,8 @@ missing_index(const TopRanked *top, bool points_too)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("relation \"%s\" has no index to walk by \"%s\"",
 					RelationGetRelationName(top->rel), top->columns[COLUMN_CREATED_AT].name),
-			 errdetail("It must be a valid btree index, not a partial one, with that column first; one on \"%s\" makes the walk short.",
+			 errdetail("It must be a valid btree index, not a partial one, with that column "
+					   "first; one on \"%s\" makes the walk short.",
 					   top->columns[COLUMN_POINTS].name),
 			 errhint("%s%s%s", create_index_command(top, COLUMN_CREATED_AT),
 					 points_too ? " " : "",
@@ -318,7 +317,8 @@ most_points(const TopRanked *top, int64 *points)
 	append_source(&query, top);
 	if (SPI_execute(query.data, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not execute %s", query.data);
-	*points = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*points = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+										  &isnull));
 	return !isnull;
 }
 
@@ -369,7 +369,7 @@ column_value(const Walk *walk, HeapTuple tuple, int column)
 }
 
 static int64
-integer_value(const Walk *walk, HeapTuple tuple, const Column *columns, int column)
+integer_value(const Walk *walk, HeapTuple tuple, const RankedColumn *columns, int column)
 {
 	Datum		value = column_value(walk, tuple, column);
 
@@ -386,7 +386,7 @@ integer_value(const Walk *walk, HeapTuple tuple, const Column *columns, int colu
 
 /* Without a time zone it is UTC's, whatever the session's setting. */
 static TimestampTz
-instant_value(const Walk *walk, HeapTuple tuple, const Column *columns)
+instant_value(const Walk *walk, HeapTuple tuple, const RankedColumn *columns)
 {
 	Datum		value = column_value(walk, tuple, COLUMN_CREATED_AT);
 	DateADT		day;
@@ -453,7 +453,8 @@ cozi_topk_start_walks(TopRanked *top)
 {
 	bool		newest_nulls_first;
 	bool		highest_nulls_first;
-	bool		has_highest = find_index(top->rel, &top->columns[COLUMN_POINTS], &highest_nulls_first);
+	bool		has_highest = find_index(top->rel, &top->columns[COLUMN_POINTS],
+										 &highest_nulls_first);
 	HeapTuple	tuple;
 
 	if (!find_index(top->rel, &top->columns[COLUMN_CREATED_AT], &newest_nulls_first))

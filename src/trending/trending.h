@@ -75,13 +75,13 @@ enum
 	COLUMN_ITEM, COLUMN_POINTS, COLUMN_CREATED_AT, COLUMN_INTERACTIONS, COLUMNS
 };
 
-typedef struct Column
+typedef struct RankedColumn
 {
 	const char *name;			/* NULL: not wanted */
 	AttrNumber	attnum;
 	Oid			type;			/* below its domains */
 	Oid			collation;
-} Column;
+} RankedColumn;
 
 typedef struct Candidate
 {
@@ -120,7 +120,7 @@ typedef struct TopRanked
 	int			k;
 	TimestampTz as_of;
 	float8		gravity;
-	Column		columns[COLUMNS];
+	RankedColumn columns[COLUMNS];
 	TypeCacheEntry *item_type;
 	MemoryContext context;		/* of the candidates; lives for one call */
 	Best		best;
@@ -148,6 +148,7 @@ extern int64 cozi_topk_key(const TopRanked *top, const Walk *walk, HeapTuple tup
 extern bool cozi_topk_read(const TopRanked *top, const Walk *walk, HeapTuple tuple, Candidate *row);
 
 /* The formula. */
-extern float8 cozi_topk_value(const TopRanked *top, int64 points, TimestampTz created_at, int64 interactions);
+extern float8 cozi_topk_value(const TopRanked *top, int64 points, TimestampTz created_at,
+							  int64 interactions);
 
 #endif							/* COZI_TRENDING_H */

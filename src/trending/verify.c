@@ -32,20 +32,26 @@ verify_statement(const Kept *board)
 						  "WITH pending AS (SELECT {pending_key}, {columns}, g.exists FROM {rows}),"
 						  " live AS (SELECT {key}, ups, downs, heat FROM {table}"
 						  "  WHERE ({key}) NOT IN (SELECT {key} FROM pending)"
-						  "  UNION ALL SELECT {key}, ups, downs, heat FROM pending WHERE \"exists\"),"
+						  "  UNION ALL SELECT {key}, ups, downs, heat FROM pending WHERE "
+						  "\"exists\"),"
 						  " sums AS (SELECT {key}, pg_catalog.sum(greatest(value, 0)) AS ups,"
 						  "  -pg_catalog.sum(least(value, 0)) AS downs,"
 						  "  {schema}.heat_agg(value, at, $7) FILTER (WHERE value > 0) AS heat"
 						  "  FROM ({source}) v GROUP BY {key}),"
-						  " truth AS (SELECT {key}, least(ups, 9223372036854775807)::bigint AS true_ups,"
+						  " truth AS (SELECT {key}, least(ups, 9223372036854775807)::bigint AS "
+						  "true_ups,"
 						  "  least(downs, 9223372036854775807)::bigint AS true_downs,"
 						  "  CASE WHEN ups = 0 THEN 0 ELSE coalesce(nullif(heat +"
-						  "   ln((ups / (ups + {down_weight} * downs))::float8) / ln(2::float8), 0),"
+						  "   ln((ups / (ups + {down_weight} * downs))::float8) / ln(2::float8), "
+						  "0),"
 						  "   2.2250738585072014e-308) END AS true_heat FROM sums)"
-						  " SELECT item::pg_catalog.text, ups, downs, heat, true_ups, true_downs, true_heat,"
+						  " SELECT item::pg_catalog.text, ups, downs, heat, true_ups, true_downs, "
+						  "true_heat,"
 						  "  {scope} FROM live FULL JOIN truth USING ({key})"
-						  " WHERE ups IS DISTINCT FROM true_ups OR downs IS DISTINCT FROM true_downs"
-						  " OR abs(heat - true_heat) > 1e-9 + 1e-15 * abs(true_heat) ORDER BY {key}",
+						  " WHERE ups IS DISTINCT FROM true_ups OR downs IS DISTINCT FROM "
+						  "true_downs"
+						  " OR abs(heat - true_heat) > 1e-9 + 1e-15 * abs(true_heat) ORDER BY "
+						  "{key}",
 						  "pending_key", scoped ?
 						  psprintf("g.scope::%s AS scope, g.item::%s AS item",
 								   cozi_kept_column_type(board->relation, "scope"),
@@ -126,7 +132,8 @@ cozi_verify_board(PG_FUNCTION_ARGS)
 	 * the board may have no privilege on our schema; the statement runs as
 	 * the latter.
 	 */
-	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION, &saved);
+	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION,
+					 &saved);
 	plan = SPI_prepare(verify_statement(&board), 8, types);
 	cozi_restore_user(&saved);
 	if (plan == NULL)

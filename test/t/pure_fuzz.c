@@ -1,6 +1,6 @@
 /*
  * pure_fuzz.c
- *		json.c and jws.c alone, against tokens that nobody would write.
+ *		json.c, json_string.c and jws.c alone, against tokens that nobody would write.
  *
  * Seeds are good documents; each round changes one in a few places, by the
  * byte, by the token, by the length, the same way on every machine.  Whatever

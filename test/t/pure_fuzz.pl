@@ -9,7 +9,8 @@ use Test::More;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my @sanitize = qw(-fsanitize=address,undefined -fno-sanitize-recover=undefined);
 my @flags = qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Wno-sign-compare -Isrc);
-my @sources = qw(test/t/pure_fuzz.c src/pure/json.c src/pure/jws.c);
+my @sources =
+  qw(test/t/pure_fuzz.c src/pure/json.c src/pure/json_string.c src/pure/jws.c);
 my @cc = ('cc', @flags, '-o', "$dir/fuzz", @sources);
 
 # a compiler may come without the sanitizers' libraries
