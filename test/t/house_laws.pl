@@ -20,15 +20,11 @@ use Test::More;
 
 # sentence of the law => { room => how many violations are left }
 my %left = (
-	'no definition stands twice in src/' => {
-		kept => 1, monitor => 1, sharding => 1, trending => 6 },
-	'a function of src/ has at most 60 lines' => {
-		sharding => 1 },
 	'a file has at most 500 lines' => {
-		monitor => 1, policy => 2, pure => 1 },
+		monitor => 1, policy => 2 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		kept => 35, monitor => 305, policy => 143, ratelimit => 77, rls => 5,
-		sharding => 246, trending => 83 },
+		kept => 35, monitor => 280, policy => 132, ratelimit => 75, rls => 5,
+		sharding => 229, trending => 64 },
 	'no file has rulers' => {
 		policy => 10, ratelimit => 4, trending => 4 },
 	'no text says whoever, whomever, its like or for who' => {
