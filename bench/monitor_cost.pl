@@ -9,7 +9,8 @@
 # on a CPU, from /proc (wall time where there is none).  Every alternation
 # runs the three modes, in one of their six orders; the interval is a bootstrap over
 # alternations.  They are of five starts of the server, since where a start puts
-# its memory moves all of its figures by some hundredths of a microsecond.  What the hooks of both cost while they are switched off is in
+# its memory moves all of its figures by some hundredths of a microsecond.  What the hooks of both
+# cost while they are switched off is in
 # all three modes; pgbench, beside, compares servers with and without.
 
 use strict;
@@ -64,7 +65,8 @@ sub connect_raw
 	ready(1);
 	my $dbh = Bench::connect();
 	($pid) = $dbh->selectrow_array(
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'
+			AND pid <> pg_backend_pid()"
 	);
 	$dbh->disconnect;
 	$sock->syswrite(
@@ -105,15 +107,16 @@ sub restart
 }
 
 my %mode = (
-	nothing =>
-	  'SET pg_stat_statements.track = none; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
-	pgss =>
-	  'SET pg_stat_statements.track = top; SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
+	nothing => 'SET pg_stat_statements.track = none; SET cozi.track_latency = off;
+	  SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
+	pgss => 'SET pg_stat_statements.track = top; SET cozi.track_latency = off;
+	  SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
 	both =>
-	  'SET pg_stat_statements.track = top; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
+	  'SET pg_stat_statements.track = top; SET cozi.track_latency = on; SET cozi.track_errors = on;
+	  SET cozi.track_plans = on; SET cozi.track_transactions = on',
 	cozi =>
-	  'SET pg_stat_statements.track = none; SET cozi.track_latency = on; SET cozi.track_errors = on; SET cozi.track_plans = on; SET cozi.track_transactions = on',
-);
+	  'SET pg_stat_statements.track = none; SET cozi.track_latency = on; SET cozi.track_errors = on;
+	  SET cozi.track_plans = on; SET cozi.track_transactions = on',);
 
 # CPU time in us for each statement of a burst.
 sub run
@@ -169,7 +172,8 @@ my $share = sub { my ($i) = @_; return Bench::median(@cozi[@$i]) / Bench::median
 my $all = [ 0 .. $rounds - 1 ];
 
 print
-  "\ncost of a statement, $rounds alternations of $burst prepared lookups, one backend each of $starts starts\n";
+  "\ncost of a statement, $rounds alternations of $burst prepared lookups, one backend each of "
+  . "$starts starts\n";
 printf "%-52s %8.3f us\n", 'the statement, nothing measured', Bench::median(@base);
 printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'pg_stat_statements adds',
   $added->(\@pgss)->($all), bootstrap($added->(\@pgss), $rounds);
@@ -195,8 +199,8 @@ for my $i (1 .. 5)
 		  Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 3, args => ['-S']);
 	}
 }
-print
-  "\npgbench -S -M prepared -c 2, 5 runs of 3 s each in turn: transactions a second, and the share of the first\n";
+print "\npgbench -S -M prepared -c 2, 5 runs of 3 s each in turn: transactions a second, and the "
+  . "share of the first\n";
 for my $preload (@servers)
 {
 	my @share = map { $tps{$preload}[$_] / $tps{''}[$_] } 0 .. 4;

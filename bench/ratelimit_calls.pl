@@ -42,7 +42,8 @@ for my $kind (qw(logged unlogged))
 {
 	my $unlogged = $kind eq 'unlogged' ? 'UNLOGGED' : '';
 	$dbh->do(
-		"CREATE $unlogged TABLE limits_$kind (key text PRIMARY KEY, began timestamptz NOT NULL, calls int NOT NULL) WITH (fillfactor = 50)"
+		"CREATE $unlogged TABLE limits_$kind (key text PRIMARY KEY, began timestamptz NOT NULL,
+			calls int NOT NULL) WITH (fillfactor = 50)"
 	);
 	$dbh->do(
 		"INSERT INTO limits_$kind SELECT 'user:' || i, now(), 0 FROM generate_series(1, 10000) i");
@@ -195,7 +196,8 @@ for my $calls (1, 10, 100)
 {
 	my $before = used();
 	$dbh->do(
-		"SELECT count(*) FROM generate_series(1, 1000) i, generate_series(1, $calls) c WHERE cozi.rate_limit('mem$calls:' || i || repeat('', c), 100, '1 hour')"
+		"SELECT count(*) FROM generate_series(1, 1000) i, generate_series(1, $calls) c
+			WHERE cozi.rate_limit('mem$calls:' || i || repeat('', c), 100, '1 hour')"
 	);
 	my $mine = (used() - $before) / 1000;
 	$before = redis_used();

@@ -70,8 +70,10 @@ sub eight
 		my $pid = fork();
 		if ($pid == 0)
 		{
-			exec('psql', '-Xqc',
-				"INSERT INTO ids SELECT '$side', $run, $session, n, $call FROM generate_series(1, $each) n"
+			exec(
+				'psql', '-Xqc',
+				"INSERT INTO ids SELECT '$side', $run, $session, n, $call
+					FROM generate_series(1, $each) n"
 			);
 		}
 		$pid;
@@ -91,7 +93,8 @@ Bench::pair(
 my $rows = $dbh->selectall_arrayref(
 	q{
 	SELECT side, count(*), count(*) - count(DISTINCT id), count(*) FILTER (WHERE id <= before)
-	FROM (SELECT *, lag(id) OVER (PARTITION BY side, session ORDER BY run, n) AS before FROM ids) i GROUP BY side ORDER BY side DESC}
+	FROM (SELECT *, lag(id) OVER (PARTITION BY side, session ORDER BY run, n) AS before FROM ids) i
+	GROUP BY side ORDER BY side DESC}
 );
 printf "%-44s %s ids, %s of them duplicates, %s out of order in their session\n", $_->[0],
   @{$_}[ 1 .. 3 ]

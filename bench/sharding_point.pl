@@ -7,10 +7,12 @@ my ($users, $posts) = (20_000, 1_000_000);
 my $dbh = Bench::connect();
 $dbh->do('CREATE EXTENSION cozi');
 $dbh->do(
-	'CREATE TABLE whole (id bigint NOT NULL, author_id bigint NOT NULL, created_at timestamptz NOT NULL, body text NOT NULL)'
+	'CREATE TABLE whole (id bigint NOT NULL, author_id bigint NOT NULL,
+		created_at timestamptz NOT NULL, body text NOT NULL)'
 );
 $dbh->do(
-	q{INSERT INTO whole SELECT n, (random() * ?)::bigint, timestamptz '2026-01-01' + n * interval '10 s', repeat('x', 100)
+	q{INSERT INTO whole SELECT n, (random() * ?)::bigint,
+	timestamptz '2026-01-01' + n * interval '10 s', repeat('x', 100)
 	FROM generate_series(1, ?) n}, undef, $users, $posts);
 $dbh->do('CREATE TABLE sharded (LIKE whole) PARTITION BY HASH (author_id)');
 $dbh->do("CREATE TABLE sharded_$_ PARTITION OF sharded FOR VALUES WITH (MODULUS 64, REMAINDER $_)")
@@ -27,8 +29,8 @@ for my $t (qw(whole sharded))
 {
 	$script{$t} = "$ENV{COZI_WORK}/$t.sql";
 	open(my $f, '>', $script{$t}) or die $!;
-	print $f
-	  "\\set u random(1, $users)\nSELECT * FROM $t WHERE author_id = :u ORDER BY created_at DESC LIMIT 10;\n";
+	print $f "\\set u random(1, $users)\n"
+	  . "SELECT * FROM $t WHERE author_id = :u ORDER BY created_at DESC LIMIT 10;\n";
 	close $f;
 }
 

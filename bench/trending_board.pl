@@ -55,7 +55,8 @@ sub exact
 for my $t (qw(bare board kept))
 {
 	$dbh->do(
-		"CREATE TABLE votes_$t (post bigint, voter bigint, value smallint NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (post, voter))"
+		"CREATE TABLE votes_$t (post bigint, voter bigint, value smallint NOT NULL,
+			created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (post, voter))"
 	);
 }
 $dbh->do('CREATE TABLE posts_kept (id bigint PRIMARY KEY, score bigint NOT NULL, body text)');
@@ -67,7 +68,8 @@ my %script = (
 	board => script('board', "${voter}INSERT INTO votes_board VALUES (1, :voter, 1);\n"),
 	kept => script(
 		'kept',
-		"${voter}WITH v AS (INSERT INTO votes_kept VALUES (1, :voter, 1) RETURNING post) UPDATE posts_kept p SET score = score + 1 FROM v WHERE p.id = v.post;\n"
+		"${voter}WITH v AS (INSERT INTO votes_kept VALUES (1, :voter, 1)
+			RETURNING post) UPDATE posts_kept p SET score = score + 1 FROM v WHERE p.id = v.post;\n"
 	));
 my $behind = 0;
 
@@ -141,7 +143,8 @@ $dbh->do('CREATE TABLE posts_row (LIKE posts_kept INCLUDING ALL)');
 $dbh->do('INSERT INTO posts_row SELECT * FROM posts_kept');
 $dbh->do(
 	q{CREATE FUNCTION kept_by_row() RETURNS trigger LANGUAGE plpgsql AS
-	$$ BEGIN UPDATE posts_row SET score = score + NEW.value WHERE id = NEW.post; RETURN NULL; END $$});
+	$$ BEGIN UPDATE posts_row SET score = score + NEW.value WHERE id = NEW.post; RETURN NULL;
+	END $$});
 $dbh->do(
 	'CREATE TRIGGER kept AFTER INSERT ON votes_row FOR EACH ROW EXECUTE FUNCTION kept_by_row()');
 my $fifty = "SELECT 1, :voter + g, 1 FROM generate_series(1, 50) g;\n";
@@ -194,10 +197,12 @@ my $posts = 1_000_000;
 my $seconds = $quick ? 30 : 600;
 my $votes = 10_000 * $seconds / 600;
 $dbh->do(
-	'CREATE TABLE posts (id bigint PRIMARY KEY, community int, created_at timestamptz, score bigint, interactions bigint,
+	'CREATE TABLE posts (id bigint PRIMARY KEY, community int, created_at timestamptz, score bigint,
+		interactions bigint,
 	hot_rank float8, hot_rank_active float8, scaled_rank float8)');
 $dbh->do(
-	"INSERT INTO posts SELECT g, g % 1000, now() - interval '90 days' * (1 - g / $posts.0), (random() ^ 8 * 3000)::bigint, 100 + g % 1000, 1, 1, 1
+	"INSERT INTO posts SELECT g, g % 1000, now() - interval '90 days' * (1 - g / $posts.0),
+	(random() ^ 8 * 3000)::bigint, 100 + g % 1000, 1, 1, 1
 	FROM generate_series(1, $posts) g");
 $dbh->do("CREATE INDEX ON posts (community, $_ DESC, created_at DESC)")
   for qw(hot_rank hot_rank_active scaled_rank);
@@ -207,7 +212,8 @@ $dbh->do('CREATE INDEX ON posts (created_at)');
 $dbh->do(
 	q{CREATE FUNCTION numeric_rank(score numeric, at timestamptz) RETURNS float8 LANGUAGE sql AS $$
 	SELECT CASE WHEN extract(epoch FROM now() - at) / 3600 BETWEEN 0 AND 168
-	       THEN log(greatest(2, score + 2)) / power(extract(epoch FROM now() - at) / 3600 + 2, 1.8) ELSE 0 END $$}
+	       THEN log(greatest(2, score + 2)) / power(extract(epoch FROM now() - at) / 3600 + 2, 1.8)
+	       	ELSE 0 END $$}
 );
 $dbh->do(
 	q{CREATE PROCEDURE refresh() LANGUAGE plpgsql AS $$
@@ -216,9 +222,12 @@ $dbh->do(
 		done timestamptz;
 	BEGIN
 		LOOP
-			WITH batch AS (SELECT id FROM posts WHERE created_at > last AND hot_rank <> 0 ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED),
-			     changed AS (UPDATE posts p SET hot_rank = numeric_rank(score, created_at), hot_rank_active = numeric_rank(score, created_at),
-			                 scaled_rank = numeric_rank(score, created_at) / log(2 + interactions::numeric)
+			WITH batch AS (SELECT id FROM posts WHERE created_at > last AND hot_rank <> 0
+				ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED),
+			     changed AS (UPDATE posts p SET hot_rank = numeric_rank(score, created_at),
+			     	hot_rank_active = numeric_rank(score, created_at),
+			                 scaled_rank = numeric_rank(score,
+			                 	created_at) / log(2 + interactions::numeric)
 			                 FROM batch WHERE p.id = batch.id RETURNING created_at)
 			SELECT max(created_at) INTO done FROM changed;
 			EXIT WHEN done IS NULL;
@@ -227,11 +236,13 @@ $dbh->do(
 		END LOOP;
 	END $$});
 $dbh->do(
-	'CREATE TABLE votes (post bigint, voter bigint, value smallint NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (post, voter))'
+	'CREATE TABLE votes (post bigint, voter bigint, value smallint NOT NULL,
+		created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (post, voter))'
 );
 $dbh->do('INSERT INTO votes SELECT id, 0, 1, created_at FROM posts');
 $dbh->do(
-	'INSERT INTO votes SELECT id, v, 1, created_at + interval \'1 hour\' * v FROM posts, generate_series(1, 2) v WHERE id % 3 = 0'
+	'INSERT INTO votes SELECT id, v, 1, created_at + interval \'1 hour\' * v
+		FROM posts, generate_series(1, 2) v WHERE id % 3 = 0'
 );
 $dbh->do("SELECT cozi.create_board('site', 'votes', 'post', 'value')");
 $dbh->do('CREATE TABLE votes_alone (LIKE votes INCLUDING ALL)');
@@ -260,7 +271,8 @@ sub cast
 		sub {
 			# at the pace of the site: each fold finds what ten minutes of votes leave it
 			my $out =
-			  qx(pgbench -n -c 4 -j 1 -R @{[ 10000 / 600 ]} -t @{[ int($votes / 4) ]} -M prepared -f $file $ENV{PGDATABASE} 2>&1);
+			  qx(pgbench -n -c 4 -j 1 -R @{[ 10000 / 600 ]} -t @{[ int($votes / 4) ]} \\
+				-M prepared -f $file $ENV{PGDATABASE} 2>&1);
 			$out =~ /tps =/ or die $out;
 			$dbh->do('SELECT cozi.fold()') if $table eq 'votes';
 		});
@@ -272,7 +284,8 @@ exact('site');
 
 # What the ranking costs: the votes with their board, less the same votes without
 printf
-  "\nthe ranking of %d votes in %d s, over %d posts of 90 days, against one refresh of the last 7 days in numeric; each after a checkpoint\n",
+  "\nthe ranking of %d votes in %d s, over %d posts of 90 days, against one refresh of the last 7 "
+  . "days in numeric; each after a checkpoint\n",
   $votes, $seconds, $posts;
 printf "%-44s %12s %12s %12s %12s\n", '', 'CPU s', 'WAL MB', 'CPU ratio', 'WAL ratio';
 printf "%-44s %12.2f %12.1f\n", 'one refresh', @$refresh;

@@ -25,7 +25,8 @@ Bench::pair(
 	new => [ 'heat index', ask($heat, 100) ],
 	old => [
 		'SQL float8',
-		ask("SELECT id, (points - 1) / power(extract(epoch FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
+		ask("SELECT id, (points - 1) / power(extract(epoch
+			FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
 			FROM posts ORDER BY v DESC, id DESC LIMIT 50")
 	]);
 Bench::pair(
@@ -36,7 +37,8 @@ Bench::pair(
 	new => [ 'heat index', ask($heat, 100) ],
 	old => [
 		'SQL numeric',
-		ask("SELECT id, (points - 1) / power(extract(epoch FROM timestamptz '$as_of' - created_at) / 3600 + 2, 1.8) AS v
+		ask("SELECT id, (points - 1) / power(extract(epoch
+			FROM timestamptz '$as_of' - created_at) / 3600 + 2, 1.8) AS v
 			FROM posts ORDER BY v DESC, id DESC LIMIT 50")
 	]);
 Bench::pair(
@@ -45,7 +47,8 @@ Bench::pair(
 	new => [ 'heat index', ask($heat, 100) ],
 	old => [
 		'cozi.gravity',
-		ask("SELECT id, cozi.gravity(points, created_at, '$as_of') AS v FROM posts ORDER BY v DESC, id DESC LIMIT 50"
+		ask("SELECT id, cozi.gravity(points, created_at, '$as_of') AS v FROM posts
+			ORDER BY v DESC, id DESC LIMIT 50"
 		)
 	]);
 my ($keyset) =
@@ -55,7 +58,8 @@ Bench::pair(
 	runs => 7,
 	new => [
 		'keyset',
-		ask("SELECT id, heat FROM posts WHERE (heat, id) < ($keyset, 0) ORDER BY heat DESC, id DESC LIMIT 50",
+		ask("SELECT id, heat FROM posts WHERE (heat, id) < ($keyset, 0) ORDER BY heat DESC, id DESC
+			LIMIT 50",
 			100)
 	],
 	old => [
@@ -66,7 +70,8 @@ Bench::pair(
 # A call costs what the query costs above one that does all but the call.
 $dbh->do('SET max_parallel_workers_per_gather = 0');
 $dbh->do(
-	"CREATE TABLE week AS SELECT * FROM posts WHERE created_at > timestamptz '$as_of' - interval '7 days'"
+	"CREATE TABLE week AS SELECT * FROM posts
+		WHERE created_at > timestamptz '$as_of' - interval '7 days'"
 );
 $dbh->do('VACUUM ANALYZE week');
 my ($rows) = $dbh->selectrow_array('SELECT count(*) FROM week');
@@ -95,8 +100,10 @@ Bench::pair(
 	old => [
 		'SQL numeric',
 		per_call(
-			"CASE WHEN created_at < '$as_of' AND created_at > timestamptz '$as_of' - interval '7 days'
-			THEN log(greatest(2, points + 2)::numeric) / power(extract(epoch FROM timestamptz '$as_of' - created_at) / 3600 + 2, 1.8) ELSE 0 END",
+			"CASE WHEN created_at < '$as_of' AND created_at > timestamptz '$as_of'
+				- interval '7 days'
+			THEN log(greatest(2, points + 2)::numeric) / power(extract(epoch
+				FROM timestamptz '$as_of' - created_at) / 3600 + 2, 1.8) ELSE 0 END",
 			'created_at')
 	]);
 Bench::pair(
@@ -108,14 +115,18 @@ Bench::pair(
 	old => [
 		'SQL float8',
 		per_call(
-			"CASE WHEN created_at < '$as_of' AND created_at > timestamptz '$as_of' - interval '7 days'
-			THEN log(greatest(2, points + 2)::float8) / power(extract(epoch FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) ELSE 0 END",
+			"CASE WHEN created_at < '$as_of' AND created_at > timestamptz '$as_of'
+				- interval '7 days'
+			THEN log(greatest(2, points + 2)::float8) / power(extract(epoch
+				FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8)
+				ELSE 0 END",
 			'created_at')
 	]);
 
 Bench::title("the heat of $n votes on 20,000 posts");
 $dbh->do(
-	"CREATE TABLE votes AS SELECT (random() * random() * 20000)::int AS item, timestamptz '$as_of' - random() * interval '30 days' AS at
+	"CREATE TABLE votes AS SELECT (random() * random() * 20000)::int AS item,
+	timestamptz '$as_of' - random() * interval '30 days' AS at
 	FROM generate_series(1, $n)");
 $dbh->do('VACUUM ANALYZE votes');
 my $sum = "SELECT item, cozi.heat_agg(1, at, '6 hours') FROM votes GROUP BY item";
@@ -125,7 +136,10 @@ Bench::pair(
 	new => [ 'heat_agg', ask($sum) ],
 	old => [
 		'SQL float8',
-		ask("SELECT item, ln(sum(power(2::float8, extract(epoch FROM at - timestamptz '2026-05-01')::float8 / 21600))) / ln(2::float8) FROM votes GROUP BY item"
+		ask("SELECT item,
+			ln(sum(power(2::float8, extract(epoch
+			FROM at - timestamptz '2026-05-01')::float8 / 21600))) / ln(2::float8) FROM votes
+			GROUP BY item"
 		)
 	]);
 Bench::pair(
@@ -135,7 +149,9 @@ Bench::pair(
 	new => [ 'heat_agg', ask($sum) ],
 	old => [
 		'SQL numeric',
-		ask("SELECT item, log(2, sum(power(2, extract(epoch FROM at - timestamptz '2026-05-01') / 21600))) FROM votes GROUP BY item"
+		ask("SELECT item,
+			log(2, sum(power(2, extract(epoch FROM at - timestamptz '2026-05-01') / 21600)))
+			FROM votes GROUP BY item"
 		)
 	]);
 $dbh->do('RESET max_parallel_workers_per_gather');

@@ -13,8 +13,8 @@ Posts::create($dbh, $n);
 my $as_of = $Posts::as_of;
 
 my %walk = map {
-	$_ =>
-	  "SELECT item, value FROM cozi.top_ranked('posts', '$_', 50, points => 'points', interactions => 'interactions', as_of => '$as_of') ORDER BY rank"
+	$_ => "SELECT item, value FROM cozi.top_ranked('posts', '$_', 50, points => 'points',
+	  	interactions => 'interactions', as_of => '$as_of') ORDER BY rank"
 } qw(gravity hot_rank scaled_rank);
 my %call = (
 	gravity => "cozi.gravity(points, created_at, '$as_of')",
@@ -22,8 +22,8 @@ my %call = (
 	scaled_rank => "cozi.scaled_rank(points, created_at, interactions, '$as_of')");
 my %sort =
   map { $_ => "SELECT id, $call{$_} AS v FROM posts ORDER BY v DESC, id DESC LIMIT 50" } keys %call;
-my $sql =
-  "SELECT id, (points - 1) / power(extract(epoch FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
+my $sql = "SELECT id, (points - 1) / power(extract(epoch
+      FROM timestamptz '$as_of' - created_at)::float8 / 3600 + 2, 1.8::float8) AS v
 	FROM posts ORDER BY v DESC, id DESC LIMIT 50";
 
 sub rows
