@@ -1,13 +1,16 @@
 package Token;
 
-# Tokens for tests: HS256 by Digest::SHA, of which cozi shares no line.
+# Tokens for tests: HMAC by Digest::SHA, the other signatures by the openssl
+# command, of which cozi shares no line.
 use strict;
 use warnings;
-use Digest::SHA qw(hmac_sha256);
+use Digest::SHA qw(hmac_sha256 hmac_sha384 hmac_sha512);
 use Exporter 'import';
+use File::Temp;
+use IPC::Run     ();
 use MIME::Base64 qw(encode_base64url);
 
-our @EXPORT = qw($secret token sign);
+our @EXPORT = qw($secret token sign new_key sign_with);
 our $secret = 'a secret of the tests, with 32 bytes or more';
 
 # sign(payload as JSON text, header as JSON text, secret)
@@ -25,6 +28,119 @@ sub token
 	my ($sub, $more, $key, $header) = @_;
 	return sign(sprintf('{"sub":"%s","exp":%d%s}', $sub, time + 600, $more ? ",$more" : ''),
 		$header, $key);
+}
+
+# The output of the openssl command; input, where there is one, by a file.
+sub openssl
+{
+	my ($dir, $input, @arguments) = @_;
+	if (defined $input)
+	{
+		open(my $file, '>:raw', "$dir/input") or die $!;
+		print $file $input;
+		close($file);
+		push @arguments, $arguments[0] eq 'pkeyutl' ? ('-in', "$dir/input") : "$dir/input";
+	}
+	my ($output, $errors) = ('', '');
+	IPC::Run::run([ 'openssl', @arguments ], '<', \undef, '>', \$output, '2>', \$errors)
+	  or die "openssl @arguments: $errors";
+	return $output;
+}
+
+# A key pair or a secret for an algorithm of RFC 7518: its jwk is JSON text.
+sub new_key
+{
+	my ($alg, $kid) = @_;
+	my ($family, $bits) = $alg =~ /^(..)(\d+|DSA)$/;
+	my $dir = File::Temp->newdir;
+	my %key = (alg => $alg, dir => $dir, family => $family, bits => $bits);
+	my $jwk = sprintf('"kid":"%s","alg":"%s"', $kid // $alg, $alg);
+
+	if ($family eq 'HS')
+	{
+		$key{secret} = join('', map { chr(33 + int(rand(90))) } 1 .. 64);
+		$key{jwk} = sprintf('{"kty":"oct",%s,"k":"%s"}', $jwk, encode_base64url($key{secret}));
+		return \%key;
+	}
+	my %curve = (256 => 'P-256', 384 => 'P-384', 512 => 'P-521');
+	my @kind =
+		$family eq 'Ed' ? ('ed25519')
+	  : $family eq 'ES' ? ('EC', '-pkeyopt', "ec_paramgen_curve:$curve{$bits}")
+	  :                   ('RSA', '-pkeyopt', 'rsa_keygen_bits:2048');
+	openssl($dir, undef, 'genpkey', '-out', "$dir/key", '-algorithm', @kind);
+	$key{der} = openssl($dir, undef, 'pkey', '-in', "$dir/key", '-pubout', '-outform', 'DER');
+	$key{pem} = openssl($dir, undef, 'pkey', '-in', "$dir/key", '-pubout');
+	if ($family eq 'Ed')
+	{
+		$key{jwk} = sprintf('{"kty":"OKP","crv":"Ed25519",%s,"x":"%s"}',
+			$jwk, encode_base64url(substr($key{der}, -32)));
+	}
+	elsif ($family eq 'ES')
+	{
+		$key{half} = { 256 => 32, 384 => 48, 512 => 66 }->{$bits};
+		$key{jwk} = sprintf(
+			'{"kty":"EC","crv":"%s",%s,"x":"%s","y":"%s"}',
+			$curve{$bits}, $jwk,
+			encode_base64url(substr($key{der}, -2 * $key{half}, $key{half})),
+			encode_base64url(substr($key{der}, -$key{half})));
+	}
+	else
+	{
+		my ($n) = openssl($dir, undef, 'rsa', '-in', "$dir/key", '-noout', '-modulus') =~
+		  /Modulus=([0-9A-F]+)/;
+		$key{jwk} =
+		  sprintf('{"kty":"RSA",%s,"n":"%s","e":"AQAB"}', $jwk, encode_base64url(pack('H*', $n)));
+	}
+	return \%key;
+}
+
+# The two numbers of an ECDSA signature in DER, side by side.
+sub side_by_side
+{
+	my ($der, $half) = @_;
+	my $at = ord(substr($der, 1, 1)) & 0x80 ? 3 : 2;
+	my $both = '';
+	for (1 .. 2)
+	{
+		my $len = ord(substr($der, $at + 1, 1));
+		my $number = substr($der, $at + 2, $len);
+		$number =~ s/^\0+//;
+		$both .= ("\0" x ($half - length($number))) . $number;
+		$at += 2 + $len;
+	}
+	return $both;
+}
+
+# The bytes of the signature of a text; ECDSA's in DER where $in_der.
+sub signature
+{
+	my ($key, $text, $in_der) = @_;
+	my $dir = $key->{dir};
+
+	if ($key->{family} eq 'HS')
+	{
+		my $hmac =
+		  { 256 => \&hmac_sha256, 384 => \&hmac_sha384, 512 => \&hmac_sha512 }->{ $key->{bits} };
+		return $hmac->($text, $key->{secret});
+	}
+	return openssl($dir, $text, 'pkeyutl', '-sign', '-rawin', '-inkey', "$dir/key")
+	  if $key->{family} eq 'Ed';
+	my @pss =
+	  $key->{family} eq 'PS'
+	  ? ('-sigopt', 'rsa_padding_mode:pss', '-sigopt', 'rsa_pss_saltlen:digest')
+	  : ();
+	my $bytes = openssl($dir, $text, 'dgst', "-sha$key->{bits}", '-sign', "$dir/key", @pss);
+	return $key->{family} eq 'ES' && !$in_der ? side_by_side($bytes, $key->{half}) : $bytes;
+}
+
+# sign_with(key, payload, header): both JSON text; the header is the key's own by default
+sub sign_with
+{
+	my ($key, $payload, $header, $in_der) = @_;
+	my ($kid) = $key->{jwk} =~ /"kid":"([^"]*)"/;
+	$header //= sprintf('{"alg":"%s","kid":"%s"}', $key->{alg}, $kid);
+	my $part = encode_base64url($header) . '.' . encode_base64url($payload);
+	return $part . '.' . encode_base64url(signature($key, $part, $in_der));
 }
 
 1;
