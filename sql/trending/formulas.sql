@@ -16,8 +16,15 @@ CREATE OR REPLACE FUNCTION gravity(points bigint, created_at timestamptz, as_of 
     AS 'MODULE_PATHNAME', 'cozi_gravity'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION gravity(bigint, timestamptz, timestamptz, float8) IS
-'Returns Hacker News'' rank: (points - 1) / (hours of age + 2) ^ gravity; '
-'for the top k of a large table see top_ranked()';
+'Returns the formula commonly given for Hacker News: (points - 1) / (hours of age + 2) ^ gravity; '
+'the published one is hacker_news(); for the top k of a large table see top_ranked()';
+
+CREATE OR REPLACE FUNCTION hacker_news(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
+    AS 'MODULE_PATHNAME', 'cozi_hacker_news'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION hacker_news(bigint, timestamptz, timestamptz, float8) IS
+'Returns Hacker News'' rank as published, without its penalties: (points - 1) ^ 0.8 / (hours of '
+'age + 2) ^ gravity, where points - 1 up to 0 has no exponent';
 
 CREATE OR REPLACE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz) RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_hot_rank'
@@ -141,11 +148,18 @@ COMMENT ON AGGREGATE heat_agg(float8, timestamptz, interval) IS
 
 -- The exact top k
 
-CREATE OR REPLACE FUNCTION top_ranked(rel regclass, formula text, k int, item name = 'id', points name = 'score',
-    created_at name = 'created_at', interactions name = NULL, as_of timestamptz = now(), gravity float8 = 1.8)
+CREATE OR REPLACE FUNCTION top_ranked(
+        rel regclass, formula text, k int, item name = 'id', points name = 'score',
+        created_at name = 'created_at', interactions name = NULL, as_of timestamptz = now(),
+        gravity float8 = 1.8, since timestamptz = NULL, ups name = 'ups', downs name = 'downs',
+        active_at name = NULL)
     RETURNS TABLE (item text, rank int, value float8)
     AS 'MODULE_PATHNAME', 'cozi_top_ranked'
     LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 50;
-COMMENT ON FUNCTION top_ranked(regclass, text, int, name, name, name, name, timestamptz, float8) IS
-'Returns the k rows of a table that gravity, hot_rank or scaled_rank rank highest, '
-'exactly, by walking the indexes on created_at and points instead of sorting the table';
+COMMENT ON FUNCTION top_ranked(
+        regclass, text, int, name, name, name, name, timestamptz, float8, timestamptz, name, name,
+        name) IS
+'Returns the k rows of a table that a formula ranks highest, exactly, by walking indexes instead '
+'of sorting the table: gravity, hacker_news, hot_rank, scaled_rank, active, score, controversy or '
+'wilson; since: of the rows created from then on; NULL since: of all rows; NULL active_at: active '
+'reads created_at';

@@ -7,8 +7,8 @@
  * Nothing here includes the server.  Callers check what comes in: instants
  * and numbers are finite, counts that cannot be negative are not.
  *
- * score_gravity() and score_hot_rank() never rise with age and never fall
- * with points: top_ranked() relies on it.
+ * score_gravity(), score_hacker_news() and score_hot_rank() never rise with age,
+ * where they are positive, and never fall with points: top_ranked() relies on it.
  */
 #ifndef COZI_SCORE_H
 #define COZI_SCORE_H
@@ -54,12 +54,26 @@ score_hot(int64_t ups, int64_t downs, int64_t created_at)
 }
 
 /*
- * Hacker News, as it is commonly given: (points - 1) / (hours + 2) ^ gravity.
+ * The formula that is commonly given for Hacker News:
+ * (points - 1) / (hours + 2) ^ gravity.
  */
 static inline double
 score_gravity(double points, double hours, double gravity)
 {
 	return (points - 1) / pow(hours + 2, gravity) + 0.0;	/* no -0 */
+}
+
+/*
+ * Hacker News as published (news.arc, frontpage-rank), without its penalties:
+ * what points - 1 is above 0 counts to the power of 0.8, and the age in minutes
+ * plus 120 is divided by 60.
+ */
+static inline double
+score_hacker_news(double points, double hours, double gravity)
+{
+	double		base = points - 1;
+
+	return (base > 0 ? pow(base, 0.8) : base) / pow(hours + 2, gravity) + 0.0;
 }
 
 /*

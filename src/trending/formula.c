@@ -91,6 +91,27 @@ cozi_gravity(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(score_gravity((float8) points, score_age(created_at, as_of), gravity));
 }
 
+PG_FUNCTION_INFO_V1(cozi_hacker_news);
+
+/*
+ * hacker_news(points bigint, created_at timestamptz, as_of timestamptz,
+ *			   gravity float8 = 1.8) -> float8
+ *
+ * What is dated after as_of counts as new.
+ */
+Datum
+cozi_hacker_news(PG_FUNCTION_ARGS)
+{
+	int64		points = PG_GETARG_INT64(0);
+	TimestampTz created_at = PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(2);
+	float8		gravity = cozi_check_gravity(PG_GETARG_FLOAT8(3));
+
+	cozi_check_instant(created_at);
+	cozi_check_instant(as_of);
+	PG_RETURN_FLOAT8(score_hacker_news((float8) points, score_age(created_at, as_of), gravity));
+}
+
 PG_FUNCTION_INFO_V1(cozi_hot_rank);
 
 /*

@@ -2,9 +2,9 @@
  * trending/topk.c
  *		The exact top k under a formula whose order drifts with time.
  *
- * gravity, hot_rank and scaled_rank put two posts in one order today and in
- * the other tomorrow, so no index can hold it.  But each rises with points
- * and falls with age.  So two indexes are walked in turn, the newest rows
+ * gravity, hot_rank and their like put two posts in one order today and in the
+ * other tomorrow, so no index can hold it.  But each rises with points and falls
+ * with age.  So two indexes are walked in turn, the newest rows
  * first and the highest points first (Fagin's threshold algorithm, "Optimal
  * aggregation algorithms for middleware", PODS 2001): a row that neither has
  * brought up is at least as old as the one and has at most the points of the
@@ -27,7 +27,11 @@
  * Without an index on points their maximum stands for P throughout, at the
  * price of an aggregate.
  *
- * All reading goes through SPI cursors as the caller, in his snapshot:
+ * score, controversy and wilson do not know the time, so an index holds their
+ * order.  Within a window (since) few of the highest may be of it, or nearly all:
+ * both walks go on, and the one on created_at ends with the window.
+ *
+ * All reading goes through SPI cursors as the caller, in the caller's snapshot:
  * privileges and row-level security hold, and an error closes them.
  */
 #include "postgres.h"
@@ -52,7 +56,8 @@
  * Rows of the newest read for one of the highest.  The newest mostly lie
  * together on disk, the highest anywhere: measured, a row costs a fifth.
  * Where they do not, one for one would hardly be better: the bound falls with
- * both.
+ * both.  That of a fixed formula falls with the highest alone: one for one, so
+ * that a short window ends the walk as soon.
  */
 #define NEWEST_PER_HIGHEST 4
 
@@ -176,9 +181,9 @@ sort_best(TopRanked *top)
 static bool
 is_offered(const TopRanked *top, const Walk *walk, const Candidate *row)
 {
-	if (walk->by == COLUMN_CREATED_AT)
-		return row->points > top->highest.key;
-	return row->created_at > top->newest.key;
+	const Walk *other = walk->by == COLUMN_CREATED_AT ? &top->highest : &top->newest;
+
+	return cozi_topk_key(top, other, row) > other->key;
 }
 
 /* A group is complete: offer it. */
@@ -202,6 +207,7 @@ walk_on(TopRanked *top, Walk *walk)
 {
 	HeapTuple	tuple = cozi_topk_peek(walk);
 	Candidate	row;
+	bool		has_rank;
 	int64		key;
 
 	if (tuple == NULL)
@@ -209,37 +215,20 @@ walk_on(TopRanked *top, Walk *walk)
 		offer_group(top, walk);
 		return false;
 	}
-	key = cozi_topk_key(top, walk, tuple);
+	has_rank = cozi_topk_read(top, walk, tuple, &row);
+	key = cozi_topk_key(top, walk, &row);
 	if (key != walk->key)
 	{
 		offer_group(top, walk);
 		walk->key = key;
 	}
-	if (cozi_topk_read(top, walk, tuple, &row) && !is_offered(top, walk, &row) &&
+	if (has_rank && !is_offered(top, walk, &row) &&
 		is_wanted(top, &top->best, &row) && is_wanted(top, &walk->group, &row))
 		take_in_copy(top, &walk->group, &row);
 	walk->in_group++;
 	walk->read++;
 	walk->next++;
 	return true;
-}
-
-/*
- * What a row not offered can be worth at most: created_at <= newest.key and
- * points <= highest.key.  A value below 0 rises with age: 0 bounds it.
- */
-static float8
-bound(const TopRanked *top)
-{
-	int64		points = top->highest.key;
-	TimestampTz created_at = top->newest.key;
-
-	if (top->formula == FORMULA_GRAVITY)
-		points = Max(points, 1);
-	else
-		/* hot_rank of the future is 0, and highest just after */
-		created_at = Min(created_at, top->as_of - 1);
-	return cozi_topk_value(top, points, created_at, 0) * (1 + 1e-12);
 }
 
 static Walk *
@@ -250,8 +239,12 @@ next_walk(TopRanked *top)
 
 	if (top->highest.portal == NULL)
 		return &top->newest;
+	if (top->newest.portal == NULL)
+		return &top->highest;
 	if (newest_stuck != highest_stuck)
 		return newest_stuck ? &top->highest : &top->newest;
+	if (topk_is_fixed(top))
+		return top->highest.read <= top->newest.read ? &top->highest : &top->newest;
 	return NEWEST_PER_HIGHEST * top->highest.read < top->newest.read ? &top->highest : &top->newest;
 }
 
@@ -293,9 +286,9 @@ rank(TopRanked *top)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (top->best.n == top->k && bound(top) < top->best.rows[0].value)
+		if (top->best.n == top->k && cozi_topk_bound(top) < top->best.rows[0].value)
 			return;
-		if (top->formula != FORMULA_GRAVITY && top->newest.key <= top->as_of - SCORE_LEMMY_AGE)
+		if (topk_is_of_a_week(top) && top->newest.key <= top->as_of - SCORE_LEMMY_AGE)
 		{
 			fill_with_zeros(top);
 			return;
@@ -331,7 +324,8 @@ PG_FUNCTION_INFO_V1(cozi_top_ranked);
  * top_ranked(rel regclass, formula text, k int, item name = 'id',
  *			  points name = 'score', created_at name = 'created_at',
  *			  interactions name = NULL, as_of timestamptz = now(),
- *			  gravity float8 = 1.8)
+ *			  gravity float8 = 1.8, since timestamptz = NULL, ups name = 'ups',
+ *			  downs name = 'downs', active_at name = NULL)
  *		-> table(item text, rank int, value float8)
  */
 Datum

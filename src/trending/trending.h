@@ -61,18 +61,28 @@ extern double cozi_tally_heat(const Tally *tally, double down_weight);
 struct KeptKind;
 extern const struct KeptKind cozi_board_kind;
 
-/* trending/topk.c and trending/topk_read.c: top_ranked() */
+/* trending/topk*.c: top_ranked() */
 typedef enum Formula
 {
 	FORMULA_GRAVITY,
+	FORMULA_HACKER_NEWS,
 	FORMULA_HOT_RANK,
-	FORMULA_SCALED_RANK
+	FORMULA_SCALED_RANK,
+	FORMULA_ACTIVE,
+	FORMULA_SCORE,				/* from here on no formula knows the time */
+	FORMULA_CONTROVERSY,
+	FORMULA_WILSON
 } Formula;
 
-/* The columns of the queries, in this order; SPI counts them from 1. */
+/*
+ * The columns of the queries, in this order; SPI counts them from 1.
+ * controversy and wilson read ups for the points, downs for the interactions;
+ * active reads the instant of the newest comment for created_at.
+ */
 enum
 {
-	COLUMN_ITEM, COLUMN_POINTS, COLUMN_CREATED_AT, COLUMN_INTERACTIONS, COLUMNS
+	COLUMN_ITEM, COLUMN_POINTS, COLUMN_CREATED_AT, COLUMN_INTERACTIONS, COLUMNS,
+	COLUMN_VALUE = COLUMNS		/* no column: the value of the formula */
 };
 
 typedef struct RankedColumn
@@ -88,6 +98,7 @@ typedef struct Candidate
 	float8		value;
 	Datum		item;			/* a copy in TopRanked.context */
 	int64		points;
+	int64		interactions;
 	TimestampTz created_at;
 } Candidate;
 
@@ -102,7 +113,7 @@ typedef struct Best
 /* A walk down an index. */
 typedef struct Walk
 {
-	int			by;				/* COLUMN_CREATED_AT or COLUMN_POINTS */
+	int			by;				/* COLUMN_CREATED_AT, _POINTS or _VALUE */
 	Portal		portal;			/* NULL: there is no index to walk */
 	SPITupleTable *batch;
 	uint64		next;			/* row of the batch to read next */
@@ -121,6 +132,8 @@ typedef struct TopRanked
 	TimestampTz as_of;
 	float8		gravity;
 	RankedColumn columns[COLUMNS];
+	RankedColumn window;		/* not before since; no name: of any age */
+	TimestampTz since;
 	TypeCacheEntry *item_type;
 	MemoryContext context;		/* of the candidates; lives for one call */
 	Best		best;
@@ -128,10 +141,22 @@ typedef struct TopRanked
 	Walk		highest;
 } TopRanked;
 
+/* trending/topk_open.c */
+
 /* Find the relation and its columns, from the arguments of top_ranked(). */
 extern void cozi_topk_open(TopRanked *top, FunctionCallInfo fcinfo);
 
-/* Open the two walks and find their first keys; false where there is no row. */
+/* trending/topk_index.c */
+
+/* Is there an index to walk by that column?  Where does a walk down meet the NULLs? */
+extern bool cozi_topk_find_index(const TopRanked *top, int by, bool *nulls_first);
+
+/* The error that there is none, and the commands that make what is missing. */
+pg_noreturn extern void cozi_topk_no_index(const TopRanked *top, int by, int also);
+
+/* trending/topk_read.c */
+
+/* Open the walks and find their first keys; false where there is no row. */
 extern bool cozi_topk_start_walks(TopRanked *top);
 
 /* A walk from the highest value of a column down. */
@@ -141,14 +166,37 @@ extern void cozi_topk_end_walk(Walk *walk);
 /* The next row of a walk, which stays the next; NULL at the end. */
 extern HeapTuple cozi_topk_peek(Walk *walk);
 
-/* What the walk goes by, of a row. */
-extern int64 cozi_topk_key(const TopRanked *top, const Walk *walk, HeapTuple tuple);
-
 /* Read a row; false where it has no rank. */
 extern bool cozi_topk_read(const TopRanked *top, const Walk *walk, HeapTuple tuple, Candidate *row);
 
+/* trending/topk_formula.c */
+extern Formula cozi_topk_formula(const char *name);
+
+/* The z of wilson_lower() where none is given. */
+#define TOPK_WILSON_Z 1.96
+
+/* Does the order of two rows never change? */
+#define topk_is_fixed(top) ((top)->formula >= FORMULA_SCORE)
+
+/* Is the formula one of Lemmy's, 0 from an age of a week on? */
+#define topk_is_of_a_week(top) \
+	((top)->formula >= FORMULA_HOT_RANK && (top)->formula <= FORMULA_ACTIVE)
+
+/* Does it read two counts, or the points alone? */
+#define topk_has_two_counts(formula) \
+	((formula) == FORMULA_SCALED_RANK || (formula) >= FORMULA_CONTROVERSY)
+
 /* The formula. */
-extern float8 cozi_topk_value(const TopRanked *top, int64 points, TimestampTz created_at,
-							  int64 interactions);
+extern float8 cozi_topk_value(const TopRanked *top, const Candidate *row);
+
+/* What a walk goes by, of a row: the larger, the earlier. */
+extern int64 cozi_topk_key(const TopRanked *top, const Walk *walk, const Candidate *row);
+
+/* At least what any row that neither walk has brought up is worth. */
+extern float8 cozi_topk_bound(const TopRanked *top);
+
+/* The expression that an index must have for a walk by value. */
+extern char *cozi_topk_expression(const TopRanked *top, const char *prefix);
+extern const char *cozi_topk_function(const TopRanked *top);
 
 #endif							/* COZI_TRENDING_H */

@@ -8,6 +8,7 @@ SELECT no_plan();
 CREATE TEMP TABLE pure (signature text);
 INSERT INTO pure VALUES
     ('hot(bigint,bigint,timestamptz)'), ('gravity(bigint,timestamptz,timestamptz,float8)'),
+    ('hacker_news(bigint,timestamptz,timestamptz,float8)'),
     ('hot_rank(bigint,timestamptz,timestamptz)'),
     ('scaled_rank(bigint,timestamptz,bigint,timestamptz)'),
     ('controversy(bigint,bigint)'), ('wilson_lower(bigint,bigint,float8)'),
@@ -28,6 +29,8 @@ SELECT is((SELECT proargnames[1:pronargs]::text FROM pg_proc
     WHERE oid = ('cozi.' || signature)::regprocedure), names, signature || ': argument names')
 FROM (VALUES ('hot(bigint,bigint,timestamptz)', '{ups,downs,created_at}'),
              ('gravity(bigint,timestamptz,timestamptz,float8)',
+                 '{points,created_at,as_of,gravity}'),
+             ('hacker_news(bigint,timestamptz,timestamptz,float8)',
                  '{points,created_at,as_of,gravity}'),
              ('hot_rank(bigint,timestamptz,timestamptz)', '{score,created_at,as_of}'),
              ('scaled_rank(bigint,timestamptz,bigint,timestamptz)',
@@ -74,6 +77,8 @@ FROM (VALUES
     ('22008', $$heat_add(1, 1, '-infinity', '1 hour')$$),
     ('22008', $$heat_value(1, '1 hour', 'infinity')$$),
     ('22008', $$heat_agg(1, 'infinity', '1 hour')$$),
+    ('22008', $$hacker_news(1, 'infinity', now())$$),
+    ('22023', $$hacker_news(1, now(), now(), 'NaN')$$),
     ('22023', $$gravity(1, now(), now(), -1)$$), ('22023', $$gravity(1, now(), now(), 'NaN')$$),
     ('22023', $$gravity(1, now(), now(), 'infinity')$$),
     ('22023', $$scaled_rank(1, now(), -1, now())$$), ('22023', $$controversy(-1, 0)$$),

@@ -8,7 +8,8 @@ SELECT is((SELECT format('%s %s %s %s', provolatile, proparallel, proretset, pro
     WHERE oid = 'cozi.top_ranked'::regproc),
           's r t f', 'stable, parallel restricted, a set, of the caller''s rights');
 SELECT is((SELECT proargnames::text FROM pg_proc WHERE oid = 'cozi.top_ranked'::regproc),
-          '{rel,formula,k,item,points,created_at,interactions,as_of,gravity,item,rank,value}',
+          '{rel,formula,k,item,points,created_at,interactions,as_of,gravity,since,ups,downs,'
+              'active_at,item,rank,value}',
               'argument and column names');
 SELECT is(pg_get_function_result('cozi.top_ranked'::regproc),
     'TABLE(item text, rank integer, value double precision)', 'column types');
@@ -30,6 +31,14 @@ FROM (VALUES
     ('22023', $$'posts', 'gravity', 1, gravity => -1$$),
     ('22023', $$'posts', 'gravity', 1, gravity => 'NaN'$$),
     ('22008', $$'posts', 'gravity', 1, as_of => '-infinity'$$),
+    ('22008', $$'posts', 'score', 1, since => 'infinity'$$),
+    ('42703', $$'posts', 'wilson', 1$$),
+    ('42703', $$'posts', 'active', 1, active_at => 'none'$$),
+    ('42804', $$'posts', 'active', 1, active_at => 'note'$$),
+    ('42804', $$'posts', 'controversy', 1, ups => 'score', downs => 'big'$$),
+    ('42704', $$'posts', 'controversy', 1, ups => 'score', downs => 'id'$$),
+    ('42704', $$'posts', 'score', 1$$),
+    ('22004', $$'posts', 'wilson', 1, ups => NULL$$),
     ('22004', $$NULL, 'gravity', 1$$), ('22004', $$'posts', NULL, 1$$),
     ('22004', $$'posts', 'gravity', NULL$$),
     ('22004', $$'posts', 'gravity', 1, item => NULL$$),

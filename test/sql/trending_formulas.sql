@@ -26,9 +26,8 @@ SELECT count(*), count(*) FILTER
     (WHERE pg_temp.near(cozi.gravity(points, created_at, as_of, gravity), expected)) AS good,
        count(*) FILTER (WHERE pg_temp.near(cozi.gravity(points, created_at, as_of), expected)) AS
        of_default_gravity,
-       count(*) FILTER (WHERE pg_temp.near(cozi.gravity(points, created_at, as_of, gravity)
-                              * CASE WHEN points > 1 THEN power((points - 1)::float8, -0.2) ELSE 1
-                              END, arc)) AS as_news_arc
+       count(*) FILTER (WHERE pg_temp.near(cozi.hacker_news(points, created_at, as_of, gravity),
+                              arc)) AS as_news_arc
 FROM hn;
 
 CREATE TEMP TABLE lemmy (score bigint, published_at timestamptz, as_of timestamptz,
@@ -91,6 +90,12 @@ SELECT count(*),
        count(*) FILTER (WHERE pg_temp.near(cozi.gravity(score, created_at, as_of, gravity::float8),
            ((score - 1) / power(pg_temp.hours(created_at, as_of) + 2,
                gravity))::float8)) AS gravity,
+       -- news.arc: (/ (if (> base 0) (expt base .8) base) (expt (/ (+ age 120) 60) gravity))
+       count(*) FILTER (WHERE pg_temp.near(cozi.hacker_news(score, created_at, as_of,
+               gravity::float8),
+           (CASE WHEN score - 1 > 0 THEN power((score - 1)::numeric, 0.8) ELSE score - 1 END /
+            power((pg_temp.hours(created_at, as_of) * 60 + 120) / 60,
+               gravity))::float8)) AS hacker_news,
        count(*) FILTER (WHERE pg_temp.near(cozi.hot_rank(score, created_at, as_of),
            pg_temp.hot_rank(score, created_at, as_of)::float8)) AS hot_rank,
        count(*) FILTER (WHERE pg_temp.near(cozi.scaled_rank(score, created_at, downs, as_of),

@@ -5,48 +5,55 @@ SET client_min_messages = warning;
 SELECT setseed(0.125);
 
 -- The same by brute force: the formula over every row that has a rank.
+CREATE FUNCTION pg_temp.instant(rel regclass, col name) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT format(CASE atttypid WHEN 'timestamptz'::regtype THEN '%I'
+                  ELSE '(%I::timestamp AT TIME ZONE ''UTC'')' END, col)
+    FROM pg_attribute WHERE attrelid = rel AND attname = col $$;
 CREATE FUNCTION pg_temp.sorted(rel regclass, formula text, k int, item name, points name,
-    created_at name, interactions name,
-                               as_of timestamptz, gravity float8)
+    created_at name, interactions name, as_of timestamptz, gravity float8, since timestamptz)
     RETURNS TABLE (i text, r int, v float8) LANGUAGE plpgsql AS $$
 DECLARE
-    at text := format(CASE (SELECT atttypid FROM pg_attribute
-        WHERE attrelid = rel AND attname = created_at)
-                          WHEN 'timestamptz'::regtype THEN '%I'
-                              ELSE '(%I::timestamp AT TIME ZONE ''UTC'')' END, created_at);
-    value text := CASE formula WHEN 'gravity'
-    THEN format('cozi.gravity(%I, %s, $1, $2)', points, at)
-                               WHEN 'hot_rank' THEN format('cozi.hot_rank(%I, %s, $1)', points, at)
-                               ELSE format('cozi.scaled_rank(%I, %s, %I, $1)', points, at,
-                                   interactions) END;
+    at text := pg_temp.instant(rel, created_at);
+    value text := format(CASE formula
+        WHEN 'gravity' THEN 'cozi.gravity(%1$I, %2$s, $1, $2)'
+        WHEN 'hacker_news' THEN 'cozi.hacker_news(%1$I, %2$s, $1, $2)'
+        WHEN 'hot_rank' THEN 'cozi.hot_rank(%1$I, %2$s, $1)'
+        WHEN 'scaled_rank' THEN 'cozi.scaled_rank(%1$I, %2$s, %3$I, $1)'
+        WHEN 'active' THEN 'cozi.hot_rank(%1$I, active, $1)'
+        WHEN 'score' THEN '%1$I::float8'
+        WHEN 'controversy' THEN 'cozi.controversy(ups, downs)'
+        ELSE 'cozi.wilson_lower(ups, downs)' END, points, at, interactions);
+    ranked text := format(CASE formula
+        WHEN 'scaled_rank' THEN '%1$I >= 0' WHEN 'active' THEN 'isfinite(active)'
+        WHEN 'controversy' THEN 'ups >= 0 AND downs >= 0'
+        WHEN 'wilson' THEN 'ups >= 0 AND downs >= 0' ELSE 'true' END, interactions);
 BEGIN
     RETURN QUERY EXECUTE format(
         'SELECT i::text, row_number() OVER (ORDER BY v DESC, i DESC)::int, v
          FROM (SELECT %1$I AS i, %2$s AS v FROM %3$s
-               WHERE %1$I IS NOT NULL AND %4$I IS NOT NULL AND isfinite(%5$I)
-                 AND (%6$L <> ''scaled_rank'' OR %7$I >= 0) OFFSET 0) r
-         ORDER BY r.v DESC, r.i DESC LIMIT %8$s', item, value, rel, points, created_at, formula,
-             coalesce(interactions, points), k)
-    USING as_of, gravity;
+               WHERE %1$I IS NOT NULL AND %4$s AND (isfinite(%5$I) OR %8$L = ''active'')
+                 AND ($3 IS NULL OR %6$s >= $3) OFFSET 0) r
+         WHERE v IS NOT NULL ORDER BY r.v DESC, r.i DESC LIMIT %7$s',
+        item, value, rel, ranked, created_at, at, k, formula)
+    USING as_of, gravity, since;
 END $$;
 -- Both, row by row: the number of rows, and of those that differ.
 CREATE FUNCTION pg_temp.compare(rel regclass, formula text, k int, item name = 'id',
-    points name = 'score', created_at name = 'created_at',
-                                interactions name = NULL, as_of timestamptz = '2026-06-01 12:00+00',
-                                gravity float8 = 1.8)
+    points name = 'score', created_at name = 'created_at', interactions name = NULL,
+    as_of timestamptz = '2026-06-01 12:00+00', gravity float8 = 1.8, since timestamptz = NULL)
     RETURNS TABLE (n bigint, differ bigint) LANGUAGE sql AS $$
     WITH a AS (SELECT * FROM cozi.top_ranked(rel, formula, k, item, points, created_at,
-        interactions, as_of, gravity)
+                   interactions, as_of, gravity, since, active_at => 'active')
                WITH ORDINALITY r(item, rank, value, position)),
-         b AS (SELECT * FROM pg_temp.sorted(rel, formula, k, item, points, created_at, interactions,
-             as_of, gravity)
+         b AS (SELECT * FROM pg_temp.sorted(rel, formula, k, item, points, created_at,
+                   interactions, as_of, gravity, since)
                WITH ORDINALITY r(item, rank, value, position))
     SELECT count(*), count(*) FILTER (WHERE (a.item, a.rank, a.value) IS DISTINCT FROM (b.item,
                b.rank, b.value))
     FROM a FULL JOIN b USING (position) $$;
 
 -- Random tables: types, indexes, ties, NULLs, the future, infinity, negative
--- points; each under every formula and several k.
+-- points; each under every formula, several k, in and out of a window.
 CREATE TABLE trending_topk_results (shape text, formula text, k int, n bigint, differ bigint);
 \set long 0
 \getenv long COZI_LONG
@@ -56,6 +63,7 @@ DO $$
 DECLARE
     shape text;
     item text; points text; instant text; spread interval; levels int; i int; f text;
+    since timestamptz; indexed boolean;
 BEGIN
     FOR i IN 1 .. current_setting('test.tables')::int LOOP
         item := (ARRAY['int', 'bigint', 'uuid', 'text', 'text COLLATE "C"',
@@ -66,56 +74,80 @@ BEGIN
             '5 years'])[1 + floor(random() * 4)]::interval;
         levels := (ARRAY[1, 3, 40, 10000])[1 + floor(random() * 4)];
         shape := format('%s %s %s %s %s', item, points, instant, spread, levels);
-        EXECUTE format('CREATE TABLE trending_topk_random (id %s, score %s, created_at %s,
-            interactions int)', item, points, instant);
+        EXECUTE format('CREATE TABLE trending_topk_random (id %1$s, score %2$s, created_at %3$s,
+            interactions int, active timestamptz, ups %2$s, downs %2$s)', item, points, instant);
         EXECUTE format(
             'INSERT INTO trending_topk_random
-             SELECT %s, CASE WHEN random() < 0.02 THEN NULL
-                 ELSE floor(least(power(random(), -0.5), 30000))::int %% %s -
+             SELECT %1$s, CASE WHEN random() < 0.02 THEN NULL
+                 ELSE floor(least(power(random(), -0.5), 30000))::int %% %2$s -
                  CASE WHEN random() < 0.3 THEN 2 ELSE 0 END END,
                     CASE WHEN random() < 0.01 THEN NULL WHEN random() < 0.01 THEN ''infinity''
                         WHEN random() < 0.01 THEN ''-infinity''
-                         ELSE timestamptz ''2026-06-01 14:00+00'' - random() * interval %L END,
-                    CASE WHEN random() < 0.02 THEN -1 ELSE floor(random() * 100) END
-             FROM generate_series(1, %s) g',
+                         ELSE timestamptz ''2026-06-01 14:00+00'' - random() * interval %3$L END,
+                    CASE WHEN random() < 0.02 THEN -1 ELSE floor(random() * 100) END,
+                    CASE WHEN random() < 0.02 THEN NULL WHEN random() < 0.01 THEN ''-infinity''
+                         ELSE timestamptz ''2026-06-01 14:00+00'' - random() * interval %3$L END,
+                    CASE WHEN random() > 0.02 THEN floor(power(random(), -0.5))::int %% %2$s END,
+                    CASE WHEN random() > 0.02 THEN floor(random() * 9)::int %% %2$s END
+             FROM generate_series(1, %4$s) g',
             CASE WHEN item = 'uuid' THEN 'md5(g::text)::uuid' WHEN item LIKE 'text%'
                 THEN 'md5((g % 500)::text)' ELSE '(g * 7919) % 10007' END,
             levels + 1, spread, floor(random() * 1500));
         EXECUTE format('CREATE INDEX ON trending_topk_random (created_at%s)',
             (ARRAY['', ' DESC', ' DESC NULLS LAST', ' NULLS FIRST',
                 ', score'])[1 + floor(random() * 5)]);
-        IF random() < 0.8 THEN
+        CREATE INDEX ON trending_topk_random (active);
+        indexed := random() < 0.8;
+        IF indexed THEN
             EXECUTE format('CREATE INDEX ON trending_topk_random (score%s)',
                 (ARRAY['', ' DESC', ' DESC NULLS LAST', ' NULLS FIRST'])[1 + floor(random() * 4)]);
+            CREATE INDEX ON trending_topk_random (cozi.controversy(ups, downs) DESC, id);
+            CREATE INDEX ON trending_topk_random (cozi.wilson_lower(ups, downs) DESC NULLS LAST);
+        ELSE
+            -- counts that the functions refuse, in a row that has no rank
+            EXECUTE format('INSERT INTO trending_topk_random (id, created_at, ups, downs)
+                SELECT %s, ''2026-06-01 11:00+00'', 5, -1 FROM generate_series(1, 3) g',
+                CASE item WHEN 'uuid' THEN 'md5(g::text)::uuid' ELSE 'g' END);
         END IF;
         IF random() < 0.5 THEN
             CREATE INDEX ON trending_topk_random (id);
         END IF;
-        FOREACH f IN ARRAY ARRAY['gravity', 'hot_rank', 'scaled_rank'] LOOP
+        FOREACH f IN ARRAY ARRAY['gravity', 'hacker_news', 'hot_rank', 'scaled_rank', 'active',
+                                 'score', 'controversy', 'wilson'] LOOP
+            since := timestamptz '2026-06-01 14:00+00' - random() * spread * 0.7;
+            IF random() < 0.4 AND (indexed OR f NOT IN ('score', 'controversy', 'wilson')) THEN
+                since := NULL;
+            END IF;
             INSERT INTO trending_topk_results
             SELECT shape, f, k, c.n, c.differ
             FROM unnest(ARRAY[1, 10, 200, 2000]) k,
                  pg_temp.compare('trending_topk_random', f, k, interactions => 'interactions',
-                                 gravity => (ARRAY[0, 1, 1.8, 1.8, 5])[1 + floor(random() * 5)]) c;
+                                 gravity => (ARRAY[0, 1, 1.8, 1.8, 5])[1 + floor(random() * 5)],
+                                 since => since) c;
         END LOOP;
         DROP TABLE trending_topk_random;
     END LOOP;
 END $$;
 SELECT formula, count(*) = 4 * current_setting('test.tables')::int AS all_compared,
-       sum(n) > 15000 AS many_rows, sum(differ) AS differ
+       sum(n) > 10000 AS many_rows, sum(differ) AS differ
 FROM trending_topk_results GROUP BY formula ORDER BY formula;
 SELECT * FROM trending_topk_results WHERE differ > 0 LIMIT 10;
 DROP TABLE trending_topk_results;
 
 -- Few rows are read: 20,000 posts of 90 days, points with a heavy tail.
 CREATE TABLE trending_topk_posts (id bigint PRIMARY KEY, author int, score int,
-    created_at timestamptz, interactions int);
+    created_at timestamptz, interactions int, active timestamptz, ups int, downs int);
 INSERT INTO trending_topk_posts
 SELECT g, g % 10, floor(power(random(), -0.8)),
-       timestamptz '2026-06-01 12:00+00' - random() * interval '90 days', random() * 1000
+       timestamptz '2026-06-01 12:00+00' - random() * interval '90 days', random() * 1000,
+       timestamptz '2026-06-01 12:00+00' - random() * interval '20 days',
+       floor(power(random(), -0.8)), floor(power(random(), -0.5))
 FROM generate_series(1, 20000) g;
 CREATE INDEX trending_topk_posts_created_at ON trending_topk_posts (created_at DESC);
 CREATE INDEX trending_topk_posts_score ON trending_topk_posts (score DESC);
+CREATE INDEX trending_topk_posts_active ON trending_topk_posts (active);
+CREATE INDEX trending_topk_posts_best ON trending_topk_posts (cozi.wilson_lower(ups, downs));
+CREATE INDEX trending_topk_posts_split ON trending_topk_posts (cozi.controversy(ups, downs));
 VACUUM ANALYZE trending_topk_posts;
 CREATE FUNCTION pg_temp.fetched(query text) RETURNS TABLE (seq_scans bigint, few boolean)
     LANGUAGE plpgsql AS $$
@@ -130,12 +162,20 @@ BEGIN
         after.idx_tup_fetch - before.idx_tup_fetch < 4000;
 END $$;
 SELECT f AS formula, c.n, c.differ, r.*
-FROM unnest(ARRAY['gravity', 'hot_rank', 'scaled_rank']) f,
+FROM unnest(ARRAY['gravity', 'hacker_news', 'hot_rank', 'scaled_rank', 'active', 'score',
+                  'controversy', 'wilson']) f,
      pg_temp.compare('trending_topk_posts', f, 20, interactions => 'interactions') c,
      pg_temp.fetched(format($$SELECT *
          FROM cozi.top_ranked('trending_topk_posts', %L, 20, interactions => 'interactions',
-                                                             as_of => '2026-06-01 12:00+00')$$,
-                                                                 f)) r;
+                              as_of => '2026-06-01 12:00+00', active_at => 'active')$$, f)) r;
+-- a window of an hour, a week or all: as few, for one walk ends with the window
+SELECT f AS formula, since, c.n, c.differ, r.*
+FROM unnest(ARRAY['gravity', 'score', 'controversy', 'wilson']) f,
+     unnest(ARRAY['2026-06-01 11:00+00', '2026-05-25 12:00+00', '-infinity']::timestamptz[]) since,
+     pg_temp.compare('trending_topk_posts', f, 20, since => since) c,
+     pg_temp.fetched(format($$SELECT *
+         FROM cozi.top_ranked('trending_topk_posts', %L, 20, as_of => '2026-06-01 12:00+00',
+                              since => %L)$$, f, since)) r;
 -- the same where the session has turned index scans off
 SET enable_indexscan = off;
 SELECT r.* FROM pg_temp.fetched($$SELECT *
