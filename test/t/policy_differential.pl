@@ -9,23 +9,23 @@ use strict;
 use warnings;
 
 use Digest::MD5 qw(md5_hex);
-use IPC::Run ();
-use List::Util qw(first min shuffle sum0 uniq);
+use IPC::Run    ();
+use List::Util  qw(first min shuffle sum0 uniq);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Token;
 use Test::More;
 
 my $long = $ENV{COZI_LONG};
-my $run_for = $long ? 600 : 13.5;     # seconds of judging in all
-my $round_for = $long ? 12 : 4.5;     # ... and in a round: three at least
-my $least = 25;                       # blocks a judge goes through, however slow the machine
+my $run_for = $long ? 600 : 13.5;    # seconds of judging in all
+my $round_for = $long ? 12 : 4.5;    # ... and in a round: three at least
+my $least = 25;                      # blocks a judge goes through, however slow the machine
 my $seed = defined $ENV{COZI_SEED} ? $ENV{COZI_SEED} : int(rand(2**31));
 note("COZI_SEED=$seed");
 
 # --- chance -------------------------------------------------------------------
 
-sub pick { return $_[rand @_] }
+sub pick   { return $_[ rand @_ ] }
 sub chance { return rand() < $_[0] }
 
 # The next card of a shuffled deck: by chance, and each as often as the others.
@@ -89,7 +89,10 @@ my %policy = (
 	protect => undef);
 my @policies = sort keys %policy;
 my %role = map { $policies[$_] => "viewer_$_" } 0 .. $#policies;
-$primary->safe_psql('postgres', 'CREATE ROLE owner; ' . join ' ', map { "CREATE ROLE $_;" } values %role);
+$primary->safe_psql(
+	'postgres',
+	'CREATE ROLE owner; ' . join ' ',
+	map { "CREATE ROLE $_;" } values %role);
 
 my @layouts = qw(plain hash range);
 my %posts = (map { $_ => "posts_$_" } @layouts);
@@ -131,7 +134,13 @@ sub pick_word { return ('ann-', 'Ann-', "o'neill ", "z\xc3\xb6e ")[ $_[0] % 4 ] 
 sub new_world
 {
 	my ($round) = @_;
-	my $w = { db => "round_$round", people => pick(7000, 9000), popular => 40, groups => 144, tags => 144 };
+	my $w = {
+		db => "round_$round",
+		people => pick(7000, 9000),
+		popular => 40,
+		groups => 144,
+		tags => 144
+	};
 	my $family = $w->{family} = deal('family', @classes);
 	my @of_people = uniq($family, 'text');
 
@@ -143,7 +152,11 @@ sub new_world
 	$w->{author} = $column->($family);
 	$w->{grp} = $column->(deal('group', @classes));
 	$w->{tag} = $column->(deal('tag', @classes));
-	my %target = (following => $w->{author}, member => $w->{grp}, blocked => $w->{author}, likes => $w->{tag});
+	my %target = (
+		following => $w->{author},
+		member => $w->{grp},
+		blocked => $w->{author},
+		likes => $w->{tag});
 	for my $name (sort keys %target)
 	{
 		my $class = $name eq 'blocked' ? $family : deal("caller $family", @of_people);
@@ -155,21 +168,46 @@ sub new_world
 			nulls => $kind ne 'primary key',
 			parts => deal('edge partitions', '', '', 'src', 'dst'),
 			both_ways => chance(0.5),
-			src => pick('src', '"From"'), dst => pick('dst', '"To"'),
-			from => $column->($class), to => $column->($target{$name}{class}) };
+			src => pick('src', '"From"'),
+			dst => pick('dst', '"To"'),
+			from => $column->($class),
+			to => $column->($target{$name}{class})
+		};
 	}
 	$w->{edge}{likes}{name} = pick('likes', 'Likes it', q(he's));
 
-	my @numbers = grep { /int/ } map { $_->{type} } $w->{author}, $w->{grp}, $w->{tag}, map { ($_->{from}, $_->{to}) } values %{ $w->{edge} };
+	my @numbers = grep { /int/ } map { $_->{type} } $w->{author}, $w->{grp}, $w->{tag},
+	  map { ($_->{from}, $_->{to}) } values %{ $w->{edge} };
 	$w->{scale} = (grep { /small/ } @numbers) ? 1 : (grep { !/big/ } @numbers) ? 230_000 : 10**14;
 
 	$w->{visibility} = deal('visibility', 'text', 'varchar', 'smallint', 'app.visibility');
-	my @words = $w->{visibility} eq 'smallint' ? (1 .. 4, 0, 5) : (qw(public followers group private), $w->{visibility} eq 'app.visibility' ? 'odd' : ('odd', 'PUBLIC', ''));
+	my @words = $w->{visibility} eq 'smallint'
+	  ? (1 .. 4, 0, 5)
+	  : (
+		qw(public followers group private),
+		$w->{visibility} eq 'app.visibility' ? 'odd' : ('odd', 'PUBLIC', ''));
 	@{ $w->{word} }{qw(public followers group)} = map { quoted($_) } @words;
 	$w->{words} = [ @words, @words[ 0 .. 3 ], @words[ 0 .. 2 ], undef ];
 	$w->{protect} = deal('protect', 'grp', 'grp', 'visibility', 'owner');
-	note(join ' ', "$w->{db}: subjects are $family;", 'author', $w->{author}{type}, 'grp', $w->{grp}{type}, 'tag', $w->{tag}{type}, 'visibility', $w->{visibility},
-		'protect by', $w->{protect}, map { my $e = $w->{edge}{$_}; "$_ ($e->{from}{type}, $e->{to}{type}) $e->{kind}" . ($e->{parts} && " by $e->{parts}") . ($e->{both_ways} ? ' and back' : '') } sort keys %{ $w->{edge} });
+	note(
+		join ' ',
+		"$w->{db}: subjects are $family;",
+		'author',
+		$w->{author}{type},
+		'grp',
+		$w->{grp}{type},
+		'tag',
+		$w->{tag}{type},
+		'visibility',
+		$w->{visibility},
+		'protect by',
+		$w->{protect},
+		map {
+			my $e = $w->{edge}{$_};
+			"$_ ($e->{from}{type}, $e->{to}{type}) $e->{kind}"
+			  . ($e->{parts} && " by $e->{parts}")
+			  . ($e->{both_ways} ? ' and back' : '')
+		} sort keys %{ $w->{edge} });
 	viewers($w);
 	return $w;
 }
@@ -178,21 +216,39 @@ sub new_world
 sub viewers
 {
 	my ($w) = @_;
-	my @degrees = (0, 1, 2, 20, 63, 64, 65, 66, 127, 200, 300 + int rand 300, 1000 + int rand 100, 1500, 2500, 5001 + int rand 20, 5500 + int rand 1000);
+	my @degrees = (
+		0, 1, 2, 20, 63, 64, 65, 66, 127, 200,
+		300 + int rand 300,
+		1000 + int rand 100,
+		1500, 2500,
+		5001 + int rand 20,
+		5500 + int rand 1000);
 	my $family = $w->{family};
 	my @viewers;
 	for my $i (0 .. $#degrees)
 	{
 		my $n = 101 + $i;
 		my $subject = subject_of($w, $n);
-		push @viewers, { n => $n, degree => $degrees[$i], subject => $subject, $family => id_of($w, 'person', $family, $n), text => $subject };
+		push @viewers,
+		  {
+			n => $n,
+			degree => $degrees[$i],
+			subject => $subject,
+			$family => id_of($w, 'person', $family, $n),
+			text => $subject
+		  };
 	}
 	push @viewers, {}, {}, { subject => 'odd one', text => 'odd one' };
 	my $one = $viewers[9];
-	push @viewers, { subject => uc $one->{subject}, text => uc $one->{subject}, uuid => $one->{uuid} } if $family eq 'uuid';
-	push @viewers, map { { subject => $_, text => $_ } } "0$one->{subject}", '99999999999999999999' if $family eq 'bigint';
-	push @viewers, { subject => '9999999999', text => '9999999999', bigint => '9999999999' } if $family eq 'bigint';
-	push @viewers, { subject => uuid_of('stranger'), text => uuid_of('stranger'), uuid => uuid_of('stranger') };
+	push @viewers,
+	  { subject => uc $one->{subject}, text => uc $one->{subject}, uuid => $one->{uuid} }
+	  if $family eq 'uuid';
+	push @viewers, map { { subject => $_, text => $_ } } "0$one->{subject}", '99999999999999999999'
+	  if $family eq 'bigint';
+	push @viewers, { subject => '9999999999', text => '9999999999', bigint => '9999999999' }
+	  if $family eq 'bigint';
+	push @viewers,
+	  { subject => uuid_of('stranger'), text => uuid_of('stranger'), uuid => uuid_of('stranger') };
 	$viewers[$_]{k} = $_ for 0 .. $#viewers;
 	$w->{viewers} = \@viewers;
 }
@@ -214,12 +270,18 @@ sub pairs
 	for my $v (grep { defined $_->{n} } @{ $w->{viewers} })
 	{
 		my $degree = $name eq 'following' ? $v->{degree} : pick(0, 3, 10, 30, 90);
-		my @all = $degree < $n / 4 ? uniq(map { 1 + int rand(chance(0.5) ? 40 : $n) } 1 .. 3 * $degree + 20) : shuffle 1 .. $n;
+		my @all =
+		  $degree < $n / 4
+		  ? uniq(map { 1 + int rand(chance(0.5) ? 40 : $n) } 1 .. 3 * $degree + 20)
+		  : shuffle 1 .. $n;
 		my %targets = map { $_ => 1 } @all[ 0 .. $degree - 1 ];
 		if ($name eq 'following' || $name eq 'blocked')
 		{
-			$targets{ $v->{n} } = 1, delete $targets{ (first { $_ != $v->{n} } sort keys %targets) || 0 } if $degree && chance(0.3);
-			push @rows, map { [ $_, $v->{n} ] } uniq(map { somebody($w) } 1 .. pick(0, 2, 8, 80)) if chance(0.6);
+			$targets{ $v->{n} } = 1,
+			  delete $targets{ (first { $_ != $v->{n} } sort keys %targets) || 0 }
+			  if $degree && chance(0.3);
+			push @rows, map { [ $_, $v->{n} ] } uniq(map { somebody($w) } 1 .. pick(0, 2, 8, 80))
+			  if chance(0.6);
 		}
 		push @rows, map { [ $v->{n}, $_ ] } sort keys %targets;
 	}
@@ -227,11 +289,16 @@ sub pairs
 	my %seen;
 	@rows = grep { !$seen{"@$_"}++ } @rows;
 	push @rows, map { pick(@rows) } 1 .. 200 if !$e->{unique};
-	push @rows, map { chance(0.5) ? [ pick(@rows)->[0], undef ] : [ undef, pick(@rows)->[1] ] } 1 .. 50 if $e->{nulls};
+	push @rows,
+	  map { chance(0.5) ? [ pick(@rows)->[0], undef ] : [ undef, pick(@rows)->[1] ] } 1 .. 50
+	  if $e->{nulls};
 	return shuffle @rows;
 }
 
-sub copy_text { return join "\t", map { defined $_ ? s/\\/\\\\/gr : '\N' } @_ }
+sub copy_text
+{
+	return join "\t", map { defined $_ ? s/\\/\\\\/gr : '\N' } @_;
+}
 
 # --- one statement, said twice --------------------------------------------------
 
@@ -240,7 +307,8 @@ sub exists_edge
 {
 	my ($w, $name, $me, $target, $reverse, $rel) = @_;
 	my $e = $w->{edge}{$name};
-	my $on = $reverse
+	my $on =
+	  $reverse
 	  ? "e.$e->{src} = $target AND e.$e->{dst} = $me->{ $e->{to}{class} }"
 	  : "e.$e->{src} = $me->{ $e->{from}{class} } AND e.$e->{dst} = $target";
 	return 'EXISTS (SELECT FROM ' . ($rel->{$name} || "plain.$name") . " e WHERE $on)";
@@ -261,11 +329,15 @@ sub plain_words
 		likes => exists_edge($w, 'likes', $me, $tag, 0, $rel));
 	my $view = sub {
 		my $group = $_[0] ? " OR $p.visibility = $w->{word}{group} AND $is{member}" : '';
-		return "($is{own} OR ($p.visibility = $w->{word}{public} OR $p.visibility = $w->{word}{followers} AND $is{following}$group)"
+		return
+		  "($is{own} OR ($p.visibility = $w->{word}{public} "
+		  . "OR $p.visibility = $w->{word}{followers} AND $is{following}$group)"
 		  . " AND NOT $is{blocked} AND NOT $is{blocked_by})";
 	};
-	return (%is,
-		view => $view->(1), view_without_group => $view->(0),
+	return (
+		%is,
+		view => $view->(1),
+		view_without_group => $view->(0),
 		helper => $is{following},
 		by_name => "($p.rank % 2 = 0 AND $is{following} OR $p.rank % 2 <> 0 AND $is{blocked})");
 }
@@ -275,16 +347,22 @@ sub plain_policy
 	my ($w, $policy, $p, $me, $rel) = @_;
 	my %is = plain_words($w, $p, $me, $rel);
 	my %of = (blocked => 'author', blocked_by => 'author', following => 'author', likes => 'tag');
-	my $said = $policy{$policy} || { grp => 'view', visibility => 'view_without_group', owner => 'own' }->{ $w->{protect} };
+	my $said = $policy{$policy}
+	  || { grp => 'view', visibility => 'view_without_group', owner => 'own' }->{ $w->{protect} };
 	# a predicate of NULL is NULL, and so is its negation
-	return $said =~ s{\bNOT (\w+)|\b([a-z_]+)\b}{ $1 ? "($p.$of{$1} IS NOT NULL AND NOT $is{$1})" : "($is{$2})" }ger;
+	return $said =~
+	  s{\bNOT (\w+)|\b([a-z_]+)\b}{ $1 ? "($p.$of{$1} IS NOT NULL "
+	  . "AND NOT $is{$1})" : "($is{$2})" }ger;
 }
 
 sub cozi_policy
 {
 	my ($w, $said) = @_;
-	my $word = $w->{visibility} eq 'smallint' ? "(ARRAY['public', 'followers', 'group', 'private'])[visibility]"
-	  : $w->{visibility} eq 'app.visibility' ? 'visibility::text' : 'visibility';
+	my $word =
+	  $w->{visibility} eq 'smallint'
+	  ? "(ARRAY['public', 'followers', 'group', 'private'])[visibility]"
+	  : $w->{visibility} eq 'app.visibility' ? 'visibility::text'
+	  :                                        'visibility';
 	my %is = (
 		own => 'cozi.is_owner(author)',
 		following => 'cozi.is_following(author)',
@@ -295,7 +373,10 @@ sub cozi_policy
 		view => "cozi.can_view($word, author, grp)",
 		view_without_group => "cozi.can_view($word, author, NULL::bigint)",
 		helper => 'app.helper(author)',
-		by_name => q(cozi.is_edge((CASE WHEN rank % 2 = 0 THEN 'following' ELSE 'blocked' END)::name, author)));
+		by_name =>
+		  q{cozi.is_edge((CASE WHEN rank % 2 = 0 THEN 'following' ELSE 'blocked' END)::name,}
+		  . ' author)'
+	);
 	return $said =~ s{\b([a-z_]+)\b}{$is{$1}}gr;
 }
 
@@ -305,21 +386,46 @@ sub question
 {
 	my ($shape, $rel, $filter, $sees) = @_;
 	my $where = sub { my $p = shift; "($filter->{$p}) AND (" . $sees->($p) . ')' };
-	return "SELECT coalesce(array_agg(p.id::text ORDER BY p.id), '{}') FROM $rel p WHERE " . $where->('p') if $shape eq 'all';
-	return "SELECT coalesce(array_agg(s.id::text ORDER BY s.id), '{}') FROM (SELECT p.id FROM $rel p WHERE " . $where->('p')
-	  . " ORDER BY p.rank DESC, p.id LIMIT $filter->{limit}) s" if $shape eq 'feed';
-	return "SELECT coalesce(array_agg(s.x ORDER BY s.x), '{}') FROM (SELECT concat(right(p.author::text, 20), ':', count(*)) AS x FROM $rel p WHERE " . $where->('p')
-	  . ' GROUP BY p.author) s' if $shape eq 'groups';
-	return "SELECT coalesce(array_agg(concat(p.id, '-', q.id) ORDER BY p.id, q.id), '{}') FROM $rel p JOIN $rel q ON q.author = p.author AND q.id > p.id WHERE p.rank < 60 AND q.rank < 200 AND "
-	  . $where->('p') . ' AND ' . $where->('q') if $shape eq 'join';
-	return "SELECT coalesce(array_agg(p.id::text ORDER BY p.id), '{}') FROM $rel p WHERE p.rank < 200 AND " . $where->('p')
-	  . " AND (p.id % 3 = 0 OR EXISTS (SELECT FROM $rel q WHERE q.grp = p.grp AND q.id <> p.id AND q.rank < 30 AND " . $where->('q') . '))';
+	return "SELECT coalesce(array_agg(p.id::text ORDER BY p.id), '{}') FROM $rel p WHERE "
+	  . $where->('p')
+	  if $shape eq 'all';
+	return
+	  "SELECT coalesce(array_agg(s.id::text ORDER BY s.id), '{}') FROM (SELECT p.id FROM $rel p "
+	  . "WHERE "
+	  . $where->('p')
+	  . " ORDER BY p.rank DESC, p.id LIMIT $filter->{limit}) s"
+	  if $shape eq 'feed';
+	return
+	  "SELECT coalesce(array_agg(s.x ORDER BY s.x), '{}') "
+	  . "FROM (SELECT concat(right(p.author::text, 20), ':', count(*)) AS x FROM $rel p WHERE "
+	  . $where->('p')
+	  . ' GROUP BY p.author) s'
+	  if $shape eq 'groups';
+	return
+	  "SELECT coalesce(array_agg(concat(p.id, '-', q.id) ORDER BY p.id, q.id), '{}') "
+	  . "FROM $rel p JOIN $rel q ON q.author = p.author AND q.id > p.id WHERE p.rank < 60 "
+	  . "AND q.rank < 200 AND "
+	  . $where->('p') . ' AND '
+	  . $where->('q')
+	  if $shape eq 'join';
+	return
+	  "SELECT coalesce(array_agg(p.id::text ORDER BY p.id), '{}') FROM $rel p "
+	  . "WHERE p.rank < 200 AND "
+	  . $where->('p')
+	  . " AND (p.id % 3 = 0 OR EXISTS (SELECT FROM $rel q WHERE q.grp = p.grp AND q.id <> p.id "
+	  . "AND q.rank < 30 AND "
+	  . $where->('q') . '))';
 }
 
 sub random_filter
 {
 	my ($a, $b) = (int rand 500, 2 + int rand 8);
-	my $f = pick('true', 'true', 'true', "{}.rank < $a", "{}.id % $b = 0", '{}.visibility IS NOT NULL', '{}.author IS NOT NULL', "{}.grp IS NOT NULL AND {}.rank > $a");
+	my $f = pick(
+		'true', 'true', 'true', "{}.rank < $a",
+		"{}.id % $b = 0",
+		'{}.visibility IS NOT NULL',
+		'{}.author IS NOT NULL',
+		"{}.grp IS NOT NULL AND {}.rank > $a");
 	return { limit => pick(1, 10, 50, 400), map { my $p = $_; $p => $f =~ s/\{\}/$p/gr } 'p', 'q' };
 }
 
@@ -327,8 +433,10 @@ sub random_filter
 sub verdict
 {
 	my ($tag, $seen, $said) = @_;
-	return "SELECT '=', $tag, a = b, cardinality(a), CASE WHEN a <> b THEN left(concat("
-	  . "'cozi alone: ', array(SELECT unnest(a) EXCEPT SELECT unnest(b)), ' plain alone: ', array(SELECT unnest(b) EXCEPT SELECT unnest(a))), 2000) END"
+	return
+		"SELECT '=', $tag, a = b, cardinality(a), CASE WHEN a <> b THEN left(concat("
+	  . "'cozi alone: ', array(SELECT unnest(a) EXCEPT SELECT unnest(b)), ' plain alone: ', "
+	  . "array(SELECT unnest(b) EXCEPT SELECT unnest(a))), 2000) END"
 	  . " FROM ($seen) s(a), ($said) p(b)";
 }
 
@@ -341,7 +449,8 @@ sub set_up
 	my $sql = '';
 	my $copy = sub {
 		my ($into, @rows) = @_;
-		$sql .= "COPY $into FROM stdin;\n" . join('', map { copy_text(@$_) . "\n" } @rows) . "\\.\n";
+		$sql .=
+		  "COPY $into FROM stdin;\n" . join('', map { copy_text(@$_) . "\n" } @rows) . "\\.\n";
 	};
 	my $roles = join ', ', values %role;
 	$sql .= <<"END";
@@ -365,85 +474,177 @@ GRANT SELECT ON app.person, app.grp, app.tag, app.viewer TO $roles;
 END
 	for my $what (qw(person grp tag))
 	{
-		$copy->("app.$what", map { my $n = $_; [ $n, map { $what eq 'person' && $_ ne 'text' && $_ ne $w->{family} ? undef : id_of($w, $what, $_, $n) } qw(uuid bigint text) ] }
-			1 .. ($what eq 'person' ? $w->{people} : $what eq 'grp' ? $w->{groups} : $w->{tags}));
+		$copy->(
+			"app.$what",
+			map {
+				my $n = $_;
+				[
+					$n,
+					map {
+						$what eq 'person' && $_ ne 'text' && $_ ne $w->{family}
+						  ? undef
+						  : id_of($w, $what, $_, $n)
+					} qw(uuid bigint text)
+				]
+			} 1 .. ($what eq 'person' ? $w->{people} : $what eq 'grp' ? $w->{groups} : $w->{tags}));
 	}
-	$copy->('app.viewer', map { [ @$_{qw(k n)}, defined $_->{subject} ? token($_->{subject}) : undef, @$_{qw(uuid bigint text)} ] } @{ $w->{viewers} });
+	$copy->(
+		'app.viewer',
+		map {
+			[
+				@$_{qw(k n)}, defined $_->{subject} ? token($_->{subject}) : undef,
+				@$_{qw(uuid bigint text)}
+			]
+		} @{ $w->{viewers} });
 
 	for my $name (sort keys %{ $w->{edge} })
 	{
 		my $e = $w->{edge}{$name};
 		my ($src, $dst) = @$e{qw(src dst)};
 		my $of_target = $name eq 'member' ? 'grp' : $name eq 'likes' ? 'tag' : 'person';
-		$sql .= "CREATE TABLE $e->{rel} (gone int, $src $e->{from}{type}, note text, $dst $e->{to}{type})" . ($e->{parts} ? " PARTITION BY HASH ($e->{$e->{parts}})" : '') . ";\n";
-		$sql .= "CREATE TABLE $e->{rel}_$_ PARTITION OF $e->{rel} FOR VALUES WITH (MODULUS 3, REMAINDER $_);\n" for $e->{parts} ? 0 .. 2 : ();
+		$sql .=
+		  "CREATE TABLE $e->{rel} (gone int, $src $e->{from}{type}, note text, $dst $e->{to}{type})"
+		  . ($e->{parts} ? " PARTITION BY HASH ($e->{$e->{parts}})" : '') . ";\n";
+		$sql .=
+		  "CREATE TABLE $e->{rel}_$_ PARTITION OF $e->{rel} FOR "
+		  . "VALUES WITH (MODULUS 3, REMAINDER $_);\n"
+		  for $e->{parts} ? 0 .. 2 : ();
 		$sql .= "ALTER TABLE $e->{rel} DROP COLUMN gone;\n" if chance(0.5);
-		$copy->("$e->{rel} ($src, $dst)", map { [ id_of($w, 'person', $e->{from}{class}, $_->[0]), id_of($w, $of_target, $e->{to}{class}, $_->[1]) ] } pairs($w, $name));
+		$copy->(
+			"$e->{rel} ($src, $dst)",
+			map {
+				[
+					id_of($w, 'person', $e->{from}{class}, $_->[0]),
+					id_of($w, $of_target, $e->{to}{class}, $_->[1])
+				]
+			} pairs($w, $name));
 		$sql .= {
 			'primary key' => "ALTER TABLE $e->{rel} ADD PRIMARY KEY ($src, $dst);\n",
 			'unique' => "CREATE UNIQUE INDEX ON $e->{rel} ($src, $dst) INCLUDE (note);\n",
 			'longer' => "CREATE INDEX ON $e->{rel} ($src, $dst, note);\n",
-			'backwards' => "CREATE INDEX ON $e->{rel} ($src DESC, $dst NULLS FIRST);\n" }->{ $e->{kind} };
+			'backwards' => "CREATE INDEX ON $e->{rel} ($src DESC, $dst NULLS FIRST);\n"
+		}->{ $e->{kind} };
 		$sql .= "CREATE INDEX ON $e->{rel} ($dst, $src);\n" if $e->{both_ways};
-		$sql .= 'SELECT cozi.register_edge(' . join(', ', map { quoted(s/"//gr) } $e->{name} || $name, $e->{rel}, $src, $dst) . ");\n";
+		$sql .= 'SELECT cozi.register_edge('
+		  . join(', ', map { quoted(s/"//gr) } $e->{name} || $name, $e->{rel}, $src, $dst) . ");\n";
 	}
 
-	my $rows = $w->{rows} = $w->{family} eq 'text' ? deal('few rows', 300, 1000) : deal('rows', 600, 2500, 2500);
+	my $rows = $w->{rows} =
+	  $w->{family} eq 'text' ? deal('few rows', 300, 1000) : deal('rows', 600, 2500, 2500);
 	my @authors = ((map { $_->{n} } grep { defined $_->{n} } @{ $w->{viewers} }), undef);
 	for my $layout (@layouts)
 	{
-		my $by = { plain => '', hash => 'PARTITION BY HASH (author)', range => 'PARTITION BY RANGE (rank)' }->{$layout};
+		my $by = {
+			plain => '',
+			hash => 'PARTITION BY HASH (author)',
+			range => 'PARTITION BY RANGE (rank)'
+		}->{$layout};
 		for my $t ($posts{$layout}, $kept{$layout})
 		{
-			$sql .= "CREATE TABLE app.$t (id int, author $w->{author}{type}, grp $w->{grp}{type}, visibility $w->{visibility}, tag $w->{tag}{type}, rank int) $by;\n";
-			$sql .= "CREATE TABLE app.${t}_$_ PARTITION OF app.$t FOR VALUES WITH (MODULUS 3, REMAINDER $_);\n" for $layout eq 'hash' ? 0 .. 2 : ();
-			$sql .= "CREATE TABLE app.${t}_$_ PARTITION OF app.$t FOR VALUES FROM (" . 100 * $_ . ') TO (' . 100 * ($_ + 1) . ");\n" for $layout eq 'range' ? 0 .. 1 : ();
-			$sql .= "CREATE TABLE app.${t}_rest PARTITION OF app.$t DEFAULT;\n" if $layout eq 'range';
+			$sql .=
+			  "CREATE TABLE app.$t (id int, author $w->{author}{type}, grp $w->{grp}{type}, "
+			  . "visibility $w->{visibility}, tag $w->{tag}{type}, rank int) $by;\n";
+			$sql .=
+			  "CREATE TABLE app.${t}_$_ PARTITION OF app.$t FOR "
+			  . "VALUES WITH (MODULUS 3, REMAINDER $_);\n"
+			  for $layout eq 'hash' ? 0 .. 2 : ();
+			$sql .=
+				"CREATE TABLE app.${t}_$_ PARTITION OF app.$t FOR VALUES FROM ("
+			  . 100 * $_
+			  . ') TO ('
+			  . 100 * ($_ + 1) . ");\n"
+			  for $layout eq 'range' ? 0 .. 1 : ();
+			$sql .= "CREATE TABLE app.${t}_rest PARTITION OF app.$t DEFAULT;\n"
+			  if $layout eq 'range';
 			$sql .= "CREATE INDEX ON app.$t (author, id);\n";
-			$sql .= "CREATE INDEX ON app.$t ($_);\n" for grep { chance(0.4) } 'grp', 'tag', 'rank DESC, id', 'visibility';
+			$sql .= "CREATE INDEX ON app.$t ($_);\n"
+			  for grep { chance(0.4) } 'grp', 'tag', 'rank DESC, id', 'visibility';
 			if ($t eq $posts{plain})
 			{
-				$copy->("app.$t", map {
-					[ $_, id_of($w, 'person', $w->{author}{class}, chance(0.1) ? pick(@authors) : $rows > 1000 && chance(0.6) ? 1 + int rand $w->{people} : somebody($w)),
-						id_of($w, 'grp', $w->{grp}{class}, pick(undef, 1 + int rand 10, map { 1 + int rand $w->{groups} } 1 .. 4)),
-						pick(@{ $w->{words} }),
-						id_of($w, 'tag', $w->{tag}{class}, pick(undef, map { 1 + int rand $w->{tags} } 1 .. 5)),
-						int rand 500 ]
-				} 1 .. $rows);
+				$copy->(
+					"app.$t",
+					map {
+						[
+							$_,
+							id_of(
+								$w,
+								'person',
+								$w->{author}{class},
+								chance(0.1)      ? pick(@authors)            : $rows > 1000
+								  && chance(0.6) ? 1 + int rand $w->{people} : somebody($w)),
+							id_of(
+								$w, 'grp',
+								$w->{grp}{class},
+								pick(
+									undef,
+									1 + int rand 10,
+									map { 1 + int rand $w->{groups} } 1 .. 4)),
+							pick(@{ $w->{words} }),
+							id_of(
+								$w, 'tag',
+								$w->{tag}{class},
+								pick(undef, map { 1 + int rand $w->{tags} } 1 .. 5)),
+							int rand 500
+						]
+					} 1 .. $rows);
 			}
 			else { $sql .= "INSERT INTO app.$t SELECT * FROM app.$posts{plain};\n" }
 		}
 		my $t = $posts{$layout};
-		$sql .= "ALTER TABLE app.$t ENABLE ROW LEVEL SECURITY; GRANT SELECT ON app.$t, app.$kept{$layout} TO $roles;\n";
-		$sql .= "SELECT cozi.protect('app.$kept{$layout}', 'author'" . ($w->{protect} eq 'owner' ? '' : ", visibility => 'visibility'") . ($w->{protect} eq 'grp' ? ", grp => 'grp'" : '')
-		  . (chance(0.5) ? ', force => true' : '') . ");\n";
+		$sql .=
+		  "ALTER TABLE app.$t ENABLE ROW LEVEL SECURITY; "
+		  . "GRANT SELECT ON app.$t, app.$kept{$layout} TO $roles;\n";
+		$sql .=
+			"SELECT cozi.protect('app.$kept{$layout}', 'author'"
+		  . ($w->{protect} eq 'owner' ? ''                : ", visibility => 'visibility'")
+		  . ($w->{protect} eq 'grp'   ? ", grp => 'grp'"  : '')
+		  . (chance(0.5)              ? ', force => true' : '') . ");\n";
 	}
 	$sql .= <<"END";
-CREATE FUNCTION app.helper(id @{[ $of->('author') ]}) RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS \$\$ BEGIN RETURN cozi.is_following(id); END \$\$;
+CREATE FUNCTION app.helper(id @{[ $of->('author') ]}) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE AS \$\$ BEGIN RETURN cozi.is_following(id); END \$\$;
 END
 	for my $policy (grep { defined $policy{$_} } @policies)
 	{
-		my @made = $policy eq 'restricted' ? ([ 'own', '' ], [ 'following', '' ], [ 'NOT blocked_by', 'AS RESTRICTIVE' ]) : ([ $policy{$policy}, '' ]);
+		my @made =
+		  $policy eq 'restricted'
+		  ? ([ 'own', '' ], [ 'following', '' ], [ 'NOT blocked_by', 'AS RESTRICTIVE' ])
+		  : ([ $policy{$policy}, '' ]);
 		for my $t (values %posts)
 		{
-			$sql .= "CREATE POLICY ${policy}_$_ ON app.$t $made[$_][1] FOR SELECT TO $role{$policy} USING (" . cozi_policy($w, $made[$_][0]) . ");\n" for 0 .. $#made;
+			$sql .=
+			  "CREATE POLICY ${policy}_$_ ON app.$t $made[$_][1] FOR SELECT TO $role{$policy} "
+			  . "USING ("
+			  . cozi_policy($w, $made[$_][0]) . ");\n"
+			  for 0 .. $#made;
 		}
 	}
 	$sql .= "CREATE SEQUENCE app.post_id START 100001;\nCREATE SEQUENCE app.acts;\nRESET ROLE;\n";
 
 	# what is compared with: the tables themselves, read with a superuser's rights
-	$sql .= "CREATE VIEW plain.$_ AS SELECT * FROM $w->{edge}{$_}{rel};\n" for sort keys %{ $w->{edge} };
+	$sql .= "CREATE VIEW plain.$_ AS SELECT * FROM $w->{edge}{$_}{rel};\n"
+	  for sort keys %{ $w->{edge} };
 	$sql .= "CREATE VIEW plain.$_ AS SELECT * FROM app.$_;\n" for values %posts, values %kept;
-	my %is = plain_words($w, 'p', { map { $_ => "me.$_" } @classes }, { map { $_ => $w->{edge}{$_}{rel} } keys %{ $w->{edge} } });
-	my $columns = "author @{[ $of->('author') ]}, grp @{[ $of->('grp') ]}, tag @{[ $of->('tag') ]}, visibility $w->{visibility}";
+	my %is = plain_words(
+		$w, 'p',
+		{ map { $_ => "me.$_" } @classes },
+		{ map { $_ => $w->{edge}{$_}{rel} } keys %{ $w->{edge} } });
+	my $columns =
+	  "author @{[ $of->('author') ]}, grp @{[ $of->('grp') ]}, tag @{[ $of->('tag') ]}, "
+	  . "visibility $w->{visibility}";
 	for my $word (qw(own following member blocked blocked_by likes view))
 	{
-		$sql .= "CREATE FUNCTION plain.is_$word(me app.viewer, $columns) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS \$\$"
-		  . " SELECT coalesce($is{$word}, false) FROM (VALUES (\$2, \$3, \$4, \$5)) p(author, grp, tag, visibility) \$\$;\n";
+		$sql .=
+		  "CREATE FUNCTION plain.is_$word(me app.viewer, $columns) RETURNS boolean "
+		  . "LANGUAGE sql STABLE SECURITY DEFINER AS \$\$"
+		  . " SELECT coalesce($is{$word}, false) FROM (VALUES (\$2, \$3, \$4, \$5)) p(author, "
+		  . "grp, tag, visibility) \$\$;\n";
 	}
 	$sql .= <<'END';
-CREATE FUNCTION plain.answer(question text) RETURNS text[] LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
-    SET enable_indexscan = on SET enable_indexonlyscan = on SET enable_bitmapscan = on SET enable_seqscan = on AS $$
+CREATE FUNCTION plain.answer(question text) RETURNS text[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET enable_indexscan = on SET enable_indexonlyscan = on
+    SET enable_bitmapscan = on SET enable_seqscan = on AS $$
 DECLARE
     answer text[];
 BEGIN
@@ -456,7 +657,8 @@ END
 
 	$primary->safe_psql('postgres', "CREATE DATABASE $w->{db}");
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $primary->connstr($w->{db}) ], '<', \$sql, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $primary->connstr($w->{db}) ],
+		'<', \$sql, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
 	like($out, qr/^all is set up$/m, "$w->{db}: a world") or BAIL_OUT($err);
 	$primary->safe_psql($w->{db}, 'ANALYZE');
 	$primary->wait_for_catchup($standby);
@@ -471,20 +673,28 @@ sub functions
 	my $insert = sub {
 		my ($e, $from, $to, $of) = @_;
 		my ($a, $b) = ($from eq 'v' ? 'v' : 't', $to eq 'v' ? 'v' : 't');
-		return "INSERT INTO $e->{rel} ($e->{src}, $e->{dst}) SELECT a.$e->{from}{class}, b.$e->{to}{class} FROM app.person a, app.$of b WHERE a.n = $from AND b.n = $to ON CONFLICT DO NOTHING;";
+		return
+		  "INSERT INTO $e->{rel} ($e->{src}, $e->{dst}) "
+		  . "SELECT a.$e->{from}{class}, b.$e->{to}{class} FROM app.person a, app.$of b "
+		  . "WHERE a.n = $from AND b.n = $to ON CONFLICT DO NOTHING;";
 	};
 	my $delete = sub {
 		my ($e, $from, $to, $of) = @_;
-		return "DELETE FROM $e->{rel} e USING app.person a, app.$of b WHERE a.n = $from AND b.n = $to AND e.$e->{src} = a.$e->{from}{class} AND e.$e->{dst} = b.$e->{to}{class};";
+		return
+		  "DELETE FROM $e->{rel} e USING app.person a, app.$of b WHERE a.n = $from "
+		  . "AND b.n = $to AND e.$e->{src} = a.$e->{from}{class} "
+		  . "AND e.$e->{dst} = b.$e->{to}{class};";
 	};
-	my @acts = ((map { $_->($edges[0], 'v', 't', 'person') } $insert, $insert, $delete, $delete),
+	my @acts = (
+		(map { $_->($edges[0], 'v', 't', 'person') } $insert, $insert, $delete, $delete),
 		(map { $_->($edges[2], 'v', 't', 'person') } $insert, $delete),
 		(map { $_->($edges[2], 't', 'v', 'person') } $insert, $delete),
 		(map { $_->($edges[1], 'v', 'thing', 'grp') } $insert, $delete),
 		(map { $_->($edges[3], 'v', 'thing', 'tag') } $insert, $delete));
 	my $acts = join "\n        ", map { "WHEN $_ THEN $acts[$_]" } 0 .. $#acts;
 	my $tables = join ', ', map { quoted($_) } @posts{@layouts}, @kept{@layouts};
-	my $words = 'ARRAY[' . join(', ', map { quoted($_) } @{ $w->{words} }) . "]::$w->{visibility}" . '[]';
+	my $words =
+	  'ARRAY[' . join(', ', map { quoted($_) } @{ $w->{words} }) . "]::$w->{visibility}" . '[]';
 	my $likes = quoted($w->{edge}{likes}{name});
 	my $word = cozi_policy($w, 'view') =~ s/.*can_view\((.*), author, grp\)/$1/r;
 	my $all = "t.$c{author}, g.$c{grp}, l.$c{tag}, visibility";
@@ -496,7 +706,9 @@ sub functions
 		blocked_by => "cozi.is_blocked_by(t.$c{author})",
 		likes => "cozi.is_edge($likes, l.$c{tag})",
 		view => "cozi.can_view($word, t.$c{author}, g.$c{grp})");
-	my $asks = join "\n    ", map { "IF $ask{$_} IS DISTINCT FROM plain.is_$_(me, $all) THEN bad := bad || ' $_'; END IF;" } sort keys %ask;
+	my $asks = join "\n    ",
+	  map { "IF $ask{$_} IS DISTINCT FROM plain.is_$_(me, $all) THEN bad := bad || ' $_'; END IF;" }
+	  sort keys %ask;
 	return <<"END";
 CREATE FUNCTION app.be(who int) RETURNS void LANGUAGE plpgsql AS \$\$
 DECLARE
@@ -506,7 +718,8 @@ BEGIN
 END \$\$;
 
 -- v and t fall in or out, or something is posted
-CREATE FUNCTION app.act(what int, v int, t int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+CREATE FUNCTION app.act(what int, v int, t int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER AS \$\$
 DECLARE
     thing int := (t - 1) % 144 + 1;
     posts text := (ARRAY[$tables])[1 + floor(random() * 6)::int];
@@ -515,11 +728,18 @@ BEGIN
     PERFORM nextval('app.acts');
     CASE what
         $acts
-        WHEN @{[ scalar @acts ]} THEN EXECUTE format('UPDATE app.%I SET visibility = \$1 WHERE id = \$2', posts) USING said, (random() * 400)::int;
-        WHEN @{[ @acts + 1 ]} THEN EXECUTE format('DELETE FROM app.%I WHERE id = \$1', posts) USING 100000 + (random() * 1000)::int;
+        WHEN @{[ scalar @acts ]} THEN
+            EXECUTE format('UPDATE app.%I SET visibility = \$1 WHERE id = \$2', posts)
+                USING said, (random() * 400)::int;
+        WHEN @{[ @acts + 1 ]} THEN
+            EXECUTE format('DELETE FROM app.%I WHERE id = \$1', posts)
+                USING 100000 + (random() * 1000)::int;
         ELSE
-            EXECUTE format('INSERT INTO app.%I SELECT nextval(''app.post_id''), a.$c{author}, g.$c{grp}, \$1, l.$c{tag}, (random() * 500)::int
-                FROM app.person a, app.grp g, app.tag l WHERE a.n = \$2 AND g.n = \$3 AND l.n = \$3', posts) USING said, t, thing;
+            EXECUTE format('INSERT INTO app.%I SELECT nextval(''app.post_id''),
+                    a.$c{author}, g.$c{grp}, \$1, l.$c{tag}, (random() * 500)::int
+                FROM app.person a, app.grp g, app.tag l
+                WHERE a.n = \$2 AND g.n = \$3 AND l.n = \$3', posts)
+                USING said, t, thing;
     END CASE;
 END \$\$;
 
@@ -536,7 +756,8 @@ BEGIN
 END \$\$;
 
 -- one expression for each predicate, kept for the whole transaction
-CREATE FUNCTION app.ask(me app.viewer, t app.person, visibility $w->{visibility}) RETURNS text LANGUAGE plpgsql AS \$\$
+CREATE FUNCTION app.ask(me app.viewer, t app.person, visibility $w->{visibility}) RETURNS text
+    LANGUAGE plpgsql AS \$\$
 DECLARE
     g app.grp;
     l app.tag;
@@ -548,7 +769,8 @@ BEGIN
     RETURN bad;
 END \$\$;
 
-CREATE FUNCTION app.walk(steps int, seed float8, band int, OUT asked int, OUT bad text) LANGUAGE plpgsql AS \$\$
+CREATE FUNCTION app.walk(steps int, seed float8, band int, OUT asked int, OUT bad text)
+    LANGUAGE plpgsql AS \$\$
 DECLARE
     me app.viewer;
     t app.person;
@@ -595,7 +817,8 @@ BEGIN
 END \$\$;
 
 -- the same caller asks again and again, while others change what it is told
-CREATE FUNCTION app.watch(who int, during interval, OUT asked int, OUT bad text) LANGUAGE plpgsql AS \$\$
+CREATE FUNCTION app.watch(who int, during interval, OUT asked int, OUT bad text)
+    LANGUAGE plpgsql AS \$\$
 DECLARE
     until timestamptz := clock_timestamp() + during;
     me app.viewer;
@@ -638,7 +861,8 @@ BEGIN
 END \$\$;
 
 -- a cursor over both sides of a question, read in parts while edges change
-CREATE FUNCTION app.by_cursor(question text, part int, changes text[], OUT a text[], OUT b text[]) LANGUAGE plpgsql AS \$\$
+CREATE FUNCTION app.by_cursor(question text, part int, changes text[], OUT a text[], OUT b text[])
+    LANGUAGE plpgsql AS \$\$
 DECLARE
     c refcursor;
     row record;
@@ -680,21 +904,40 @@ sub all_of
 {
 	my ($x, @others) = @_;
 	return {} if !defined $x;
-	return map { my $rest = $_; map { { %$rest, $x => $_ } } @{ $dimension{$x} } } all_of(@others);
+	return map {
+		my $rest = $_;
+		map {
+			{ %$rest, $x => $_ }
+		} @{ $dimension{$x} }
+	} all_of(@others);
 }
 
 # What is asked comes from one deck, and how from another: however few
 # questions there are, every mode meets every other.
 my @subjects = all_of(qw(layout policy));
 my @modes = (
-	(map { { %$_, how => 'statement' } } all_of(qw(iso plan parallel)), grep { $_->{parallel} eq 'off' } all_of(qw(iso plan parallel))),
-	(map { { %$_, how => 'savepoint', parallel => chance(0.3) ? 'on' : 'off' } } all_of(qw(iso plan))),
-	(map { { %$_, how => $_->{how}, plan => 'simple', parallel => 'off' } } grep { $_->{how} =~ /cursor|loop/ } all_of(qw(iso how))));
-my @modes_on_standby = grep { $_->{iso} ne 'serializable' && $_->{how} =~ /statement|cursor/ } @modes;
-my %isolation = (committed => 'READ COMMITTED', repeatable => 'REPEATABLE READ', serializable => 'SERIALIZABLE');
+	(   map {
+			{ %$_, how => 'statement' }
+		} all_of(qw(iso plan parallel)),
+		grep { $_->{parallel} eq 'off' } all_of(qw(iso plan parallel))),
+	(   map {
+			{ %$_, how => 'savepoint', parallel => chance(0.3) ? 'on' : 'off' }
+		} all_of(qw(iso plan))),
+	(   map {
+			{ %$_, how => $_->{how}, plan => 'simple', parallel => 'off' }
+		} grep { $_->{how} =~ /cursor|loop/ } all_of(qw(iso how))));
+my @modes_on_standby =
+  grep { $_->{iso} ne 'serializable' && $_->{how} =~ /statement|cursor/ } @modes;
+my %isolation = (
+	committed => 'READ COMMITTED',
+	repeatable => 'REPEATABLE READ',
+	serializable => 'SERIALIZABLE');
 my %scan = (
-	any => [], seq => [qw(indexscan indexonlyscan bitmapscan)], index => [qw(seqscan bitmapscan)],
-	only => [qw(seqscan bitmapscan indexscan)], bitmap => [qw(seqscan indexscan indexonlyscan)]);
+	any => [],
+	seq => [qw(indexscan indexonlyscan bitmapscan)],
+	index => [qw(seqscan bitmapscan)],
+	only => [qw(seqscan bitmapscan indexscan)],
+	bitmap => [qw(seqscan indexscan indexonlyscan)]);
 
 my @tags;    # what each line of this round's judges is about
 
@@ -708,9 +951,15 @@ sub settings
 {
 	my ($m) = @_;
 	my @set = map { "enable_$_ = off" } @{ $scan{ $m->{scan} } };
-	push @set, $m->{parallel} eq 'on'
-	  ? ('parallel_setup_cost = 0', 'parallel_tuple_cost = 0', 'min_parallel_table_scan_size = 0', 'min_parallel_index_scan_size = 0',
-		'max_parallel_workers_per_gather = 2', 'parallel_leader_participation = ' . pick('off', 'off', 'on'))
+	push @set,
+	  $m->{parallel} eq 'on'
+	  ? (
+		'parallel_setup_cost = 0',
+		'parallel_tuple_cost = 0',
+		'min_parallel_table_scan_size = 0',
+		'min_parallel_index_scan_size = 0',
+		'max_parallel_workers_per_gather = 2',
+		'parallel_leader_participation = ' . pick('off', 'off', 'on'))
 	  : 'max_parallel_workers_per_gather = 0';
 	push @set, "plan_cache_mode = force_$m->{plan}_plan" if $m->{plan} ne 'simple';
 	push @set, q(work_mem = '64kB') if $m->{mem} eq 'small';
@@ -731,7 +980,8 @@ sub watch
 	my ($w, $where, $iso) = @_;
 	my %m = (where => $where, how => 'watch', iso => $iso);
 	return "BEGIN ISOLATION LEVEL $isolation{$iso};\nSET LOCAL ROLE $role{owner};\n"
-	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 1 : 0.2 ]} s');\nCOMMIT;\n";
+	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) "
+	  . "FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 1 : 0.2 ]} s');\nCOMMIT;\n";
 }
 
 # A transaction or two.  deck: where its cards are from; forced: what is not
@@ -740,44 +990,71 @@ sub block
 {
 	my ($w, $judge, $on_standby, $deck, %forced) = @_;
 	my @modes_here = $on_standby ? @modes_on_standby : @modes;
-	my %m = (where => $on_standby ? 'standby' : 'primary', %{ %forced ? pick(@modes_here) : deal("$deck modes", @modes_here) }, %forced);
-	return "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\nSELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) FROM app.walk(30, @{[ rand ]}, $judge);\n"
-	  . pick('COMMIT', 'ROLLBACK') . ";\n" if $m{how} eq 'loop';
+	my %m = (
+		where => $on_standby ? 'standby' : 'primary',
+		%{ %forced ? pick(@modes_here) : deal("$deck modes", @modes_here) }, %forced);
+	return
+	  "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\n"
+	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) "
+	  . "FROM app.walk(30, @{[ rand ]}, $judge);\n"
+	  . pick('COMMIT', 'ROLLBACK') . ";\n"
+	  if $m{how} eq 'loop';
 	%m = (%m, %{ %forced ? pick(@subjects) : deal("$deck subjects", @subjects) }, %forced);
 	$m{scan} ||= deal("$deck $m{layout}", @{ $dimension{scan} });
-	$m{mem} ||= deal("$deck $m{policy}", @{ $dimension{mem} });
+	$m{mem}  ||= deal("$deck $m{policy}", @{ $dimension{mem} });
 	my $t = $policy{ $m{policy} } ? $posts{ $m{layout} } : $kept{ $m{layout} };
 	my $plainly = $m{scan} eq 'only' || %forced;
 	my $shape = $plainly ? 'all' : pick(qw(all all all feed groups join semi));
 	my $filter = $plainly ? { p => 'true', q => 'true' } : random_filter();
 	my $two = $m{iso} ne 'committed' && chance(0.7);
-	# what makes cozi's side read all posts would make the other read all edges for each: that is planned apart
+	# what makes cozi's side read all posts would make the other read all edges for each:
+	# that is planned apart
 	my $apart = $m{scan} eq 'seq' || chance(0.2);
 	my $prepared = $m{plan} ne 'simple';
 	my $seen = question($shape, "app.$t", $filter, sub { 'true' });
-	my %literal = (map { my $v = $_; $v->{k} => { map { $_ => quoted($v->{$_}) . "::$_" } @classes } } @{ $w->{viewers} });
+	my %literal = (
+		map {
+			my $v = $_;
+			$v->{k} => { map { $_ => quoted($v->{$_}) . "::$_" } @classes }
+		} @{ $w->{viewers} });
 	my %parameter = (uuid => '$1', bigint => '$2', text => '$3');
 	my $said = sub {
 		my ($me, $rel) = @_;
-		return question($shape, "plain.$t", $filter, sub { plain_policy($w, $m{policy}, $_[0], $me, $rel) });
+		return question($shape, "plain.$t", $filter,
+			sub { plain_policy($w, $m{policy}, $_[0], $me, $rel) });
 	};
 	my $answer = sub { $apart ? 'SELECT plain.answer(' . quoted($_[0]) . ')' : $_[0] };
-	my $bare = sub { $_[0] =~ s/\bplain\.(?!answer)(\w+)/$w->{edge}{$1} ? $w->{edge}{$1}{rel} : "app.$1"/ger };
+	my $bare = sub {
+		$_[0] =~ s/\bplain\.(?!answer)(\w+)/$w->{edge}{$1} ? $w->{edge}{$1}{rel} : "app.$1"/ger;
+	};
 
 	# one comparison; a judge that says it in two statements says the second as a superuser
 	my $compare = sub {
 		my ($v, %more) = @_;
 		my $tag = new_tag(%m, shape => $shape, viewer => $v->{k}, %more);
-		my $values = $apart ? quoted($said->($literal{ $v->{k} })) : join ', ', map { $literal{ $v->{k} }{$_} } qw(uuid bigint text);
+		my $values = $apart ? quoted($said->($literal{ $v->{k} })) : join ', ',
+		  map { $literal{ $v->{k} }{$_} } qw(uuid bigint text);
 		my $other = $more{rel} || $more{me};
 		my $me = $more{me} || $literal{ $v->{k} };
-		return ($prepared && !$other ? "EXECUTE one($values, $tag);\n" : verdict($tag, $seen, $answer->($said->($me, $more{rel}))) . ";\n") if !$two;
-		my $first = $prepared ? "EXECUTE first \\gset\n" : "SELECT a AS seen FROM ($seen) s(a) \\gset\n";
-		my $second = $prepared && !$other ? "EXECUTE second($values, $tag, :'seen');\n"
-		  : verdict($tag, "SELECT :'seen'::text[]", $answer->($bare->($said->($me, $more{rel})))) . ";\n";
-		return "\\set seen {}\n${first}SET LOCAL ROLE NONE;\n${second}SET LOCAL ROLE $role{ $m{policy} };\n";
+		return ($prepared && !$other
+			? "EXECUTE one($values, $tag);\n"
+			: verdict($tag, $seen, $answer->($said->($me, $more{rel}))) . ";\n")
+		  if !$two;
+		my $first =
+		  $prepared ? "EXECUTE first \\gset\n" : "SELECT a AS seen FROM ($seen) s(a) \\gset\n";
+		my $second =
+		  $prepared && !$other
+		  ? "EXECUTE second($values, $tag, :'seen');\n"
+		  : verdict($tag, "SELECT :'seen'::text[]", $answer->($bare->($said->($me, $more{rel}))))
+		  . ";\n";
+		return
+		  "\\set seen {}\n${first}SET LOCAL ROLE NONE;\n"
+		  . "${second}SET LOCAL ROLE $role{ $m{policy} };\n";
 	};
-	my $begin = "BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\n" . settings(\%m) . ";\nSET LOCAL ROLE $role{ $m{policy} };\n";
+	my $begin =
+		"BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\n"
+	  . settings(\%m)
+	  . ";\nSET LOCAL ROLE $role{ $m{policy} };\n";
 	my $be = sub { "SELECT app.be($_[0]{k});\n" };
 	my @viewers = grep { !%forced || ($_->{degree} || 0) > 1000 } @{ $w->{viewers} };
 	my @bodies;
@@ -791,12 +1068,33 @@ sub block
 			{
 				$body .= $be->($v) . $compare->($v);
 				# oracles that are wrong on purpose: the judge must notice
-				$body .= $compare->($v, wrong => 'ignores blocks', rel => { blocked => '(SELECT * FROM plain.blocked WHERE false)' }) if $m{policy} =~ /block|view|mixed|restricted|not_following/ && chance(0.12);
-				$body .= $compare->($v, wrong => 'misses one edge', rel => { following => "(SELECT * FROM plain.following WHERE $w->{edge}{following}{dst} IS DISTINCT FROM "
-						. quoted(id_of($w, 'person', $w->{author}{class}, 9)) . ')' }) if $m{policy} =~ /following|helper|restricted/ && chance(0.2);
-				$body .= $compare->($v, wrong => 'takes another for the caller', me => $literal{ pick(@viewers)->{k} }) if chance(0.04);
-				next if !chance(0.05) && !($m{scan} eq 'only' || $m{scan} =~ /index|bitmap/ && $m{policy} =~ /^(following|member|likes)$/);
-				$body .= "SELECT '?$_';\nEXPLAIN (COSTS OFF) " . ($prepared && $two ? 'EXECUTE first' : $seen) . ";\nSELECT '?';\n" for new_tag(%m);
+				$body .= $compare->(
+					$v,
+					wrong => 'ignores blocks',
+					rel => { blocked => '(SELECT * FROM plain.blocked WHERE false)' }
+				) if $m{policy} =~ /block|view|mixed|restricted|not_following/ && chance(0.12);
+				$body .= $compare->(
+					$v,
+					wrong => 'misses one edge',
+					rel => {
+						following =>
+						  "(SELECT * FROM plain.following "
+						  . "WHERE $w->{edge}{following}{dst} IS DISTINCT FROM "
+						  . quoted(id_of($w, 'person', $w->{author}{class}, 9)) . ')'
+					}) if $m{policy} =~ /following|helper|restricted/ && chance(0.2);
+				$body .= $compare->(
+					$v,
+					wrong => 'takes another for the caller',
+					me => $literal{ pick(@viewers)->{k} }) if chance(0.04);
+				next
+				  if !chance(0.05)
+				  && !($m{scan} eq 'only'
+					|| $m{scan} =~ /index|bitmap/ && $m{policy} =~ /^(following|member|likes)$/);
+				$body .=
+					"SELECT '?$_';\nEXPLAIN (COSTS OFF) "
+				  . ($prepared && $two ? 'EXECUTE first' : $seen)
+				  . ";\nSELECT '?';\n"
+				  for new_tag(%m);
 			}
 			push @bodies, $body;
 		}
@@ -808,7 +1106,8 @@ sub block
 		my @open;
 		for my $step (1 .. 6)
 		{
-			my $what = pick('save', 'save', 'change', 'change', 'back', 'back', 'release', 'become');
+			my $what =
+			  pick('save', 'save', 'change', 'change', 'back', 'back', 'release', 'become');
 			$what = 'save' if !@open && $what =~ /back|release/;
 			push(@open, "s$step"), $body .= "SAVEPOINT s$step;\n" if $what eq 'save';
 			$body .= change($w, $judge, $v) . ";\n" if $what eq 'change' || $what eq 'save';
@@ -826,11 +1125,23 @@ sub block
 		for my $v (map { pick(@viewers) } 1 .. 2)
 		{
 			my $tag = new_tag(%m, shape => 'all', viewer => $v->{k});
-			my @sides = ("SELECT 'a' AS side, p.id FROM app.$t p WHERE $filter->{p}",
-				"SELECT 'b' AS side, b::int AS id FROM (" . $answer->(question('all', "plain.$t", $filter, sub { plain_policy($w, $m{policy}, 'p', $literal{ $v->{k} }) })) . ') q(a), unnest(a) b');
+			my @sides = (
+				"SELECT 'a' AS side, p.id FROM app.$t p WHERE $filter->{p}",
+				"SELECT 'b' AS side, b::int AS id FROM ("
+				  . $answer->(
+					question(
+						'all', "plain.$t",
+						$filter, sub { plain_policy($w, $m{policy}, 'p', $literal{ $v->{k} }) }))
+				  . ') q(a), unnest(a) b');
 			my @changes = map { change($w, $judge, $v) } $on_standby ? () : 1 .. 4;
-			push @bodies, $be->($v) . "SELECT '=', $tag, a = b, cardinality(a), CASE WHEN a <> b THEN left(concat(a, ' ', b), 2000) END FROM app.by_cursor("
-			  . quoted(join ' UNION ALL ', shuffle @sides) . ", @{[ pick(1, 7, 40, 150) ]}, ARRAY[" . join(', ', map { quoted($_) } @changes) . "]::text[]);\n";
+			push @bodies,
+				$be->($v)
+			  . "SELECT '=', $tag, a = b, cardinality(a), CASE WHEN a <> b THEN left(concat(a, "
+			  . "' ', b), 2000) END FROM app.by_cursor("
+			  . quoted(join ' UNION ALL ', shuffle @sides)
+			  . ", @{[ pick(1, 7, 40, 150) ]}, ARRAY["
+			  . join(', ', map { quoted($_) } @changes)
+			  . "]::text[]);\n";
 		}
 	}
 
@@ -840,15 +1151,25 @@ sub block
 		my $other = $apart ? 'SELECT plain.answer($1)' : $said->(\%parameter);
 		my @types = $apart ? ('text') : qw(uuid bigint text);
 		my $n = @types;
-		$before .= 'PREPARE one(' . join(', ', @types, 'int') . ') AS ' . verdict('$' . ($n + 1), $seen, $other) . ";\n" if !$two;
+		$before .=
+			'PREPARE one('
+		  . join(', ', @types, 'int') . ') AS '
+		  . verdict('$' . ($n + 1), $seen, $other) . ";\n"
+		  if !$two;
 		$before .= "PREPARE first AS SELECT a AS seen FROM ($seen) s(a);\n";
-		$before .= 'PREPARE second(' . join(', ', @types, 'int', 'text') . ') AS ' . verdict('$' . ($n + 1), 'SELECT $' . ($n + 2) . '::text[]', $bare->($other)) . ";\n" if $two;
+		$before .=
+			'PREPARE second('
+		  . join(', ', @types, 'int', 'text') . ') AS '
+		  . verdict('$' . ($n + 1), 'SELECT $' . ($n + 2) . '::text[]', $bare->($other)) . ";\n"
+		  if $two;
 	}
 	my $script = $before;
 	for my $body (@bodies)
 	{
 		my $end = $m{how} eq 'statement' || chance(0.5) ? 'COMMIT' : 'ROLLBACK';
-		my $whole = "$begin${body}SELECT false AS again \\gset\n$end;\n\\if :ERROR\n\\set again true\n\\endif\n";
+		my $whole =
+		  "$begin${body}SELECT false AS again \\gset\n$end;\n\\if :ERROR\n\\set again true\n"
+		  . "\\endif\n";
 		$script .= "\\set again true\n$whole";
 		$script .= "\\if :again\n\\echo !again\n$whole\\endif\n" x 2 if $m{iso} eq 'serializable';
 	}
@@ -859,23 +1180,37 @@ sub block
 sub judge
 {
 	my ($w, $node, $judge) = @_;
-	my $script = "SELECT clock_timestamp() + interval '$round_for s' AS until \\gset\nSET statement_timeout = '60s';\n\\set VERBOSITY terse\n";
+	my $script =
+	  "SELECT clock_timestamp() + interval '$round_for s' AS until \\gset\n"
+	  . "SET statement_timeout = '60s';\n\\set VERBOSITY terse\n";
 	my $on_standby = $node == $standby;
 	my $where = $on_standby ? 'standby' : 'primary';
 	$script .= watch($w, $where, $judge == 1 ? pick('repeatable', 'serializable') : 'committed');
 	# more targets than small memory holds, and as many authors to ask about
-	$script .= block($w, $judge, $on_standby, '', how => 'statement', mem => 'small', scan => 'seq', policy => $_) for 'following', 'not_following';
-	$script .= block($w, $judge, $on_standby, '', how => 'statement', scan => 'index', policy => 'following');
+	$script .= block(
+		$w, $judge, $on_standby, '',
+		how => 'statement',
+		mem => 'small',
+		scan => 'seq',
+		policy => $_) for 'following', 'not_following';
+	$script .= block(
+		$w, $judge, $on_standby, '',
+		how => 'statement',
+		scan => 'index',
+		policy => 'following');
 	for my $i (1 .. 30 * $round_for)
 	{
-		$script .= "SELECT clock_timestamp() > :'until' AS over \\gset\n\\if :over\n\\q\n\\endif\n" if $i > $least;
+		$script .= "SELECT clock_timestamp() > :'until' AS over \\gset\n\\if :over\n\\q\n\\endif\n"
+		  if $i > $least;
 		# cards that may never be played are from another deck
 		$script .= block($w, $judge, $on_standby, $i > $least ? "more $where" : $where);
 	}
 	# files, not pipes: nobody reads while another is waited for
 	my $j = { map { $_ => "$dir/$w->{db}_$judge.$_" } qw(sql out err) };
 	append_to_file($j->{sql}, $script);
-	$j->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($w->{db}), '-f', $j->{sql} ], '<', \undef, '>', $j->{out}, '2>', $j->{err}, IPC::Run::timeout(300));
+	$j->{run} =
+	  IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($w->{db}), '-f', $j->{sql} ],
+		'<', \undef, '>', $j->{out}, '2>', $j->{err}, IPC::Run::timeout(300));
 	return $j;
 }
 
@@ -941,7 +1276,11 @@ sub read_lines
 	{
 		if ($line =~ /^\?(\d*)$/)
 		{
-			$plans{$_}++ for defined $explained ? grep { $plan =~ /$_/ } 'Gather', 'edge_targets_', 'Index Only Scan', 'Bitmap Heap Scan', 'Subplans Removed', 'uid' : ();
+			$plans{$_}++
+			  for defined $explained
+			  ? grep { $plan =~ /$_/ } 'Gather', 'edge_targets_', 'Index Only Scan',
+			  'Bitmap Heap Scan', 'Subplans Removed', 'uid'
+			  : ();
 			($explained, $plan) = ($1 eq '' ? undef : $1, '');
 		}
 		elsif ($line eq '!again') { $again++ }
@@ -959,19 +1298,25 @@ sub read_lines
 			else
 			{
 				$compared++;
-				$share{ !$seen ? 'none' : $seen < $w->{rows} ? 'some' : 'all' }++ if $m->{shape} eq 'all';
+				$share{ !$seen ? 'none' : $seen < $w->{rows} ? 'some' : 'all' }++
+				  if $m->{shape} eq 'all';
 			}
 			for my $x (keys %$m)
 			{
 				$cover{"$x $m->{$x}, $_ $m->{$_}"}++ for keys %$m;
 			}
 			next if $equal;
-			push @differ, "$w->{db}: " . join(' ', map { "$_=" . (defined $m->{$_} ? $m->{$_} : '') } sort keys %$m) . ": $detail";
+			push @differ,
+				"$w->{db}: "
+			  . join(' ', map { "$_=" . (defined $m->{$_} ? $m->{$_} : '') } sort keys %$m)
+			  . ": $detail";
 			push @differ, grep { /\b$tag\b/ } split /\n/, slurp_file($j->{sql}) if @differ == 1;
 		}
 		elsif (defined $explained) { $plan .= "$line\n" }
 	}
-	push @errors, grep { !/could not serialize|current transaction is aborted|savepoint "s\d" does not exist/ } split /\n/, slurp_file($j->{err});
+	push @errors,
+	  grep { !/could not serialize|current transaction is aborted|savepoint "s\d" does not exist/ }
+	  split /\n/, slurp_file($j->{err});
 }
 
 # One that is wrong in looking a moment later, in the next statement: that
@@ -983,11 +1328,15 @@ sub noticed_later
 	my $me = { map { $_ => quoted($v->{$_}) . "::$_" } @classes };
 	my $question = sub { question('all', $_[0], { p => 'true' }, $_[1]) };
 	my $seen = $question->("app.$posts{plain}", sub { 'true' });
-	my $said = $question->("plain.$posts{plain}", sub { plain_policy($w, 'own_or_following', 'p', $me) });
+	my $said =
+	  $question->("plain.$posts{plain}", sub { plain_policy($w, 'own_or_following', 'p', $me) });
 	for (1 .. 20)
 	{
-		my $out = $primary->safe_psql($w->{db}, "BEGIN; SET LOCAL ROLE $role{own_or_following}; SELECT FROM app.be($v->{k});"
-			. "SELECT a AS seen FROM ($seen) s(a) \\gset\nSELECT pg_sleep(0.2) \\g /dev/null\n SELECT a = :'seen'::text[] FROM ($said) s(a); COMMIT");
+		my $out = $primary->safe_psql($w->{db},
+				"BEGIN; SET LOCAL ROLE $role{own_or_following}; SELECT FROM app.be($v->{k});"
+			  . "SELECT a AS seen FROM ($seen) s(a) \\gset\nSELECT pg_sleep(0.2) \\g /dev/null\n"
+			  . " SELECT a = :'seen'::text[] FROM ($said) s(a); COMMIT"
+		);
 		$wrong{'looks a moment later'}++;
 		return $noticed{'looks a moment later'}++ if $out =~ /^f$/m;
 	}
@@ -1003,7 +1352,8 @@ sub out_of_order
 	my ($w) = @_;
 	$out_of_order++;
 	my ($v, $t) = ($w->{viewers}[0], 39);
-	$primary->safe_psql($w->{db}, $_) for (
+	$primary->safe_psql($w->{db}, $_)
+	  for (
 		"SELECT app.act(2, $v->{n}, $t)",
 		"BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'first'",
 		"BEGIN; SELECT app.act(0, $v->{n}, $t); PREPARE TRANSACTION 'second'",
@@ -1011,17 +1361,30 @@ sub out_of_order
 	$primary->wait_for_catchup($standby);
 	my @stares = map {
 		my $s = { node => $_, out => "$dir/stare_" . $_->name };
-		$s->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $_->connstr($w->{db}), '-c', "SET ROLE $role{owner}", '-c', "SELECT 'stared', * FROM app.stare($v->{k}, $t)" ],
-			'<', \undef, '>', $s->{out}, IPC::Run::timeout(120));
+		$s->{run} = IPC::Run::start(
+			[
+				'psql', '-XAtq', '-d', $_->connstr($w->{db}),
+				'-c', "SET ROLE $role{owner}",
+				'-c', "SELECT 'stared', * FROM app.stare($v->{k}, $t)"
+			],
+			'<',
+			\undef,
+			'>',
+			$s->{out},
+			IPC::Run::timeout(120));
 		$s;
 	} $primary, $standby;
-	$_->{node}->poll_query_until($w->{db}, "SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%stared%' AND pid <> pg_backend_pid()") for @stares;
+	$_->{node}->poll_query_until($w->{db},
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'active' "
+		  . "AND query LIKE '%stared%' AND pid <> pg_backend_pid()"
+	) for @stares;
 	select undef, undef, undef, 0.2;
 	$primary->safe_psql($w->{db}, "COMMIT PREPARED 'second'");
 	for my $s (@stares)
 	{
 		$s->{run}->finish;
-		is(slurp_file($s->{out}), "stared|1|\n", 'transactions that end out of order, on the ' . $s->{node}->name);
+		is(slurp_file($s->{out}),
+			"stared|1|\n", 'transactions that end out of order, on the ' . $s->{node}->name);
 	}
 	$primary->safe_psql($w->{db}, "ROLLBACK PREPARED 'first'");
 }
@@ -1036,8 +1399,17 @@ while ($round < 3 || $round * $round_for < $run_for && time - $began < 3 * $run_
 	out_of_order($w) if !$out_of_order && $w->{family} ne 'text';    # texts are not remembered
 	my @said = map { "$dir/$w->{db}_writers.$_" } qw(out err);
 	my $writers = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 6, '-j', 1, '-R', 150, '-T', 600, '--max-tries', 20, '-f', "$dir/writers.sql", '-d', $primary->connstr($w->{db}) ],
-		'<', \undef, '>', $said[0], '2>', $said[1], IPC::Run::timeout(600));
+		[
+			'pgbench', '-n', '-c', 6, '-j', 1, '-R', 150, '-T', 600, '--max-tries', 20, '-f',
+			"$dir/writers.sql", '-d', $primary->connstr($w->{db})
+		],
+		'<',
+		\undef,
+		'>',
+		$said[0],
+		'2>',
+		$said[1],
+		IPC::Run::timeout(600));
 	my @judges = (judge($w, $primary, 0), judge($w, $primary, 1), judge($w, $standby, 2));
 	for my $j (@judges)
 	{
@@ -1054,19 +1426,37 @@ while ($round < 3 || $round * $round_for < $run_for && time - $began < 3 * $run_
 
 # --- what came out ----------------------------------------------------------------
 
-note("$round worlds, $compared questions compared, $asked predicates in loops, $again transactions said again, $acts changes by others or between, in " . (time - $began) . ' s');
+note(
+	"$round worlds, $compared questions compared, $asked predicates in loops, "
+	  . "$again transactions said again, $acts changes by others or between, in "
+	  . (time - $began)
+	  . ' s');
 note('plans with ' . join ', ', map { "$_: $plans{$_}" } sort keys %plans);
-is(scalar @differ, 0, 'cozi and plain SQL agree') or diag(join "\n", "COZI_SEED=$seed", map { substr $_, 0, 4000 } @differ[ 0 .. min(9, $#differ) ]);
-is(scalar @errors, 0, 'without an error') or diag(join "\n", "COZI_SEED=$seed", @errors[ 0 .. min(9, $#errors) ]);
+is(scalar @differ, 0, 'cozi and plain SQL agree')
+  or
+  diag(join "\n", "COZI_SEED=$seed", map { substr $_, 0, 4000 } @differ[ 0 .. min(9, $#differ) ]);
+is(scalar @errors, 0, 'without an error')
+  or diag(join "\n", "COZI_SEED=$seed", @errors[ 0 .. min(9, $#errors) ]);
 cmp_ok($compared, '>=', 600, "$compared questions were compared");
 cmp_ok($asked, '>=', 1000, "$asked predicates in loops");
 cmp_ok($acts, '>=', 500, "while there were $acts changes");
-is(join(' ', grep { !$noticed{$_} } 'ignores blocks', 'misses one edge', 'takes another for the caller', 'looks a moment later'), '', 'an oracle that is wrong is noticed');
+is( join(' ',
+		grep { !$noticed{$_} } 'ignores blocks',
+		'misses one edge',
+		'takes another for the caller',
+		'looks a moment later'),
+	'',
+	'an oracle that is wrong is noticed');
 note("an oracle that $_: differs $noticed{$_} times of $wrong{$_}") for sort keys %noticed;
 my $viewed = sum0(values %share);
-cmp_ok($share{some}, '>=', $viewed / 4, "viewers saw some rows, not all, $share{some} times of $viewed");
+cmp_ok(
+	$share{some}, '>=',
+	$viewed / 4,
+	"viewers saw some rows, not all, $share{some} times of $viewed");
 
-my @pairs = ([qw(iso plan)], [qw(iso parallel)], [qw(plan parallel)], [qw(layout policy)], [qw(layout scan)], [qw(iso how)], [qw(mem policy)]);
+my @pairs = (
+	[qw(iso plan)], [qw(iso parallel)], [qw(plan parallel)], [qw(layout policy)],
+	[qw(layout scan)], [qw(iso how)], [qw(mem policy)]);
 my @missing;
 for my $pair (@pairs)
 {
@@ -1076,10 +1466,21 @@ for my $pair (@pairs)
 		push @missing, grep { !$cover{$_} } map { "$x $a, $y $_" } uniq @{ $dimension{$y} };
 	}
 }
-push @missing, grep { !$cover{$_} } map { my $iso = $_; map { "where standby, $_" } "iso $iso" } qw(committed repeatable);
-push @missing, grep { !$cover{$_} } map { "where standby, $_" } 'parallel on', 'how cursor', 'plan generic', map { "policy $_" } @policies;
+push @missing, grep { !$cover{$_} } map {
+	my $iso = $_;
+	map { "where standby, $_" } "iso $iso"
+} qw(committed repeatable);
+push @missing, grep { !$cover{$_} } map { "where standby, $_" } 'parallel on', 'how cursor',
+  'plan generic', map { "policy $_" } @policies;
 is(join("\n", @missing), '', 'every mode met every other');
-is(join("\n", grep { !$plans{$_} } 'Gather', 'edge_targets_', 'Index Only Scan', 'Bitmap Heap Scan', 'uid'), '', 'and made the plans it is for');
+is( join("\n",
+		grep { !$plans{$_} } 'Gather',
+		'edge_targets_',
+		'Index Only Scan',
+		'Bitmap Heap Scan',
+		'uid'),
+	'',
+	'the questions were answered by every kind of plan');
 
 $standby->stop;
 $primary->stop;
