@@ -17,7 +17,7 @@ my $seed = $ENV{COZI_SEED} // int(rand(2**31));
 note("COZI_SEED=$seed");
 my $worlds = $ENV{COZI_LONG} ? 60 : 4;
 my $people = 24;
-my $each = 12;    # callers of a session
+my $each = 8;     # callers of a session
 
 my $node = PostgreSQL::Test::Cluster->new('more');
 $node->init(extra => [ '--no-locale', '-E', 'UTF8' ]);
