@@ -175,7 +175,7 @@ SELECT count(*) FROM rls_post WHERE rls_leak(id, author);
 RESET ROLE;
 DROP FUNCTION rls_leak;
 
--- partitions: pruned when the query starts, by whoever calls then
+-- partitions: pruned when the query starts, by the caller of that time
 CREATE TABLE rls_part (id int, author uuid) PARTITION BY HASH (author);
 SELECT format('CREATE TABLE rls_part_%s PARTITION OF rls_part '
               'FOR VALUES WITH (MODULUS 8, REMAINDER %s)', g, g) FROM generate_series(0, 7) g \gexec
