@@ -4,18 +4,15 @@
 use strict;
 use warnings;
 use Bench;
-use Digest::SHA  qw(hmac_sha256);
-use MIME::Base64 qw(encode_base64url);
+use Caller;
 
 my $dbh = Bench::connect();
-my $secret = 'a secret of the bench, with 32 bytes or more';
 my $posts = $ENV{COZI_BENCH_POSTS} || 1_000_000;
 my $authors = $posts / 5;
 
+Caller::prepare($dbh);
 $dbh->do($_)
   for (
-	'CREATE EXTENSION cozi',
-	"SELECT cozi.add_secret('$secret')",
 	# 60 % public, 25 % for followers, 12 % for a group, 3 % private
 	"CREATE TABLE posts AS SELECT g::bigint AS id, (g * 7919::bigint % $authors)::bigint AS author,
 		timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
@@ -27,7 +24,7 @@ $dbh->do($_)
 	'CREATE INDEX ON posts (author)',
 	'CREATE INDEX ON posts (created_at DESC)',
 	'CREATE TABLE follows (follower bigint, followee bigint, status text, '
-	  . 'PRIMARY KEY (follower, followee) INCLUDE (status))',
+	. 'PRIMARY KEY (follower, followee) INCLUDE (status))',
 	"INSERT INTO follows SELECT -1, g * ($authors / 1000),
 		CASE WHEN g % 10 = 0 THEN 'pending' ELSE 'accepted' END
 		FROM generate_series(0, 999) g",
@@ -38,7 +35,7 @@ $dbh->do($_)
 	'INSERT INTO blocks SELECT g * 17, -1 FROM generate_series(1, 50) g',
 	'CREATE INDEX ON blocks (blocked, blocker)',
 	"SELECT cozi.register_edge('following', 'follows', 'follower', 'followee', "
-	  . "status => 'status', accepted => '{accepted}')",
+	. "status => 'status', accepted => '{accepted}')",
 	"SELECT cozi.register_edge('member', 'members', 'member', 'grp')",
 	"SELECT cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
 	"CREATE TABLE comments AS SELECT g::bigint AS id, (g % $authors)::bigint AS author,
@@ -63,63 +60,50 @@ $dbh->do($_)
 		AND NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid_bigint() AND blocked = author)
 		AND NOT EXISTS (SELECT FROM blocks
 			WHERE blocked = cozi.uid_bigint() AND blocker = author))",
-	'CREATE ROLE app',
-	'GRANT USAGE ON SCHEMA cozi TO app',
 	'GRANT SELECT ON ALL TABLES IN SCHEMA public TO app',
 	'VACUUM ANALYZE');
 
-my $part = encode_base64url('{"alg":"HS256"}') . '.'
-  . encode_base64url(sprintf('{"sub":"-1","exp":%d}', time + 7200));
-my $token = $part . '.' . encode_base64url(hmac_sha256($part, $secret));
-my $pid = $dbh->{pg_pid};
-
-sub cpu
-{
-	open(my $stat, '<', "/proc/$pid/schedstat") or die "/proc/$pid/schedstat: $!";
-	return (split ' ', scalar <$stat>)[0] / 1e6;
-}
-
-# Milliseconds of CPU that a query takes as the caller, each in its transaction.
-sub asked
-{
-	my ($query, $times) = @_;
-	my $took = 0;
-	foreach my $time (0 .. $times)
-	{
-		$dbh->begin_work;
-		$dbh->do('SET LOCAL max_parallel_workers_per_gather = 0');
-		$dbh->do('SELECT cozi.login(?)', undef, $token);
-		$dbh->do('SET LOCAL ROLE app');
-		my $before = cpu();
-		$dbh->selectall_arrayref($query);
-		$took += cpu() - $before if $time > 0;
-		$dbh->rollback;
-	}
-	return $took / $times;
-}
+my $token = Caller::token('-1');
 
 sub compare
 {
 	my ($name, $times, $new, $other, $old) = @_;
-	Bench::pair($name, runs => 5, unit => 'ms',
-		new => [ 'cozi', sub { asked($new, $times) } ],
-		old => [ $other, sub { asked($old, $times) } ]);
+	Bench::pair(
+		$name,
+		runs => 5,
+		unit => 'ms',
+		new => [ 'cozi', sub { Caller::asked($dbh, $token, $new, $times) } ],
+		old => [ $other, sub { Caller::asked($dbh, $token, $old, $times) } ]);
 	return;
 }
 
 Bench::title("three edges, one with a condition: $posts posts, CPU time");
 my $feed = 'SELECT * FROM %s ORDER BY created_at DESC LIMIT 50';
-compare('can_view, feed, LIMIT 50', 20, sprintf($feed, 'posts'), 'EXISTS by hand',
-    sprintf($feed, 'posts_by_hand'));
-compare('can_view, feed, LIMIT 50', 20, sprintf($feed, 'posts'), 'no policy',
-    sprintf($feed, 'posts_open'));
-compare('can_view, count(*)', 1, 'SELECT count(*) FROM posts', 'EXISTS by hand',
-    'SELECT count(*) FROM posts_by_hand');
+compare(
+	'can_view, feed, LIMIT 50',
+	20,
+	sprintf($feed, 'posts'),
+	'EXISTS by hand',
+	sprintf($feed, 'posts_by_hand'));
+compare(
+	'can_view, feed, LIMIT 50',
+	20, sprintf($feed, 'posts'),
+	'no policy', sprintf($feed, 'posts_open'));
+compare(
+	'can_view, count(*)',
+	1,
+	'SELECT count(*) FROM posts',
+	'EXISTS by hand',
+	'SELECT count(*) FROM posts_by_hand');
 
 Bench::title("comments that are visible when their post is: $posts comments, CPU time");
 my $thread = 'SELECT c.* FROM comments c WHERE c.post_id BETWEEN 1000 AND 1049';
 my $by_hand = 'SELECT c.* FROM bare_comments c JOIN posts p ON p.id = c.post_id '
   . 'WHERE c.post_id BETWEEN 1000 AND 1049';
 compare('comments of 50 posts', 20, $thread, 'the join by hand', $by_hand);
-compare('comments, count(*)', 1, 'SELECT count(*) FROM comments', 'the join by hand',
+compare(
+	'comments, count(*)',
+	1,
+	'SELECT count(*) FROM comments',
+	'the join by hand',
 	'SELECT count(*) FROM bare_comments c JOIN posts p ON p.id = c.post_id');

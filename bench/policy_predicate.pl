@@ -4,20 +4,17 @@
 use strict;
 use warnings;
 use Bench;
-use Digest::SHA  qw(hmac_sha256);
-use MIME::Base64 qw(encode_base64url);
+use Caller;
 
 my $dbh = Bench::connect();
-my $secret = 'a secret of the bench, with 32 bytes or more';
 my $posts = $ENV{COZI_BENCH_POSTS} || 1_000_000;
 my $authors = $posts / 5;
 
+Caller::prepare($dbh);
 $dbh->do($_)
   for (
-	'CREATE EXTENSION cozi',
-	"SELECT cozi.add_secret('$secret')",
-	'CREATE FUNCTION person(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE '
-	  . 'RETURN md5(n::text)::uuid',
+	  'CREATE FUNCTION person(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+	. 'RETURN md5(n::text)::uuid',
 	"CREATE TABLE posts AS SELECT g AS id, person((g * 7919::bigint % $authors)::int) AS author,
 		timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
 		-- 60 % public, 25 % for followers, 12 % for a group, 3 % private
@@ -29,25 +26,25 @@ $dbh->do($_)
 	'CREATE INDEX ON posts (created_at DESC)',
 	'CREATE TABLE follows (follower uuid, followee uuid)',
 	"INSERT INTO follows SELECT person(-n), person(g * ($authors / n)) "
-	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(0, n - 1) g",
+	. "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(0, n - 1) g",
 	'ALTER TABLE follows ADD PRIMARY KEY (follower, followee)',
 	"SELECT cozi.register_edge('following', 'follows', 'follower', 'followee')",
 	# each viewer is in 20 groups and has 50 blocks in either direction, among those of others
 	'CREATE TABLE members (member uuid, grp bigint, PRIMARY KEY (member, grp))',
 	"INSERT INTO members SELECT person(-n), g * 7 "
-	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 20) g",
+	. "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 20) g",
 	"INSERT INTO members SELECT DISTINCT person(g % $authors), g * 7 % 2000 FROM "
-	  . "generate_series(1, $authors) g",
+	. "generate_series(1, $authors) g",
 	'CREATE TABLE blocks (blocker uuid, blocked uuid, PRIMARY KEY (blocker, blocked))',
 	"INSERT INTO blocks SELECT person(-n), person(g * 11) "
-	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
+	. "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
 	"INSERT INTO blocks SELECT person(g * 17), person(-n) "
-	  . "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
+	. "FROM (VALUES (10), (1000), ($authors / 2)) v(n), generate_series(1, 50) g",
 	"INSERT INTO blocks SELECT DISTINCT person(g % $authors), person(g * 7 % $authors) FROM "
-	  . "generate_series(1, $authors / 2) g",
+	. "generate_series(1, $authors / 2) g",
 	'CREATE INDEX ON blocks (blocked, blocker)',
 	"SELECT cozi.register_edge('member', 'members', 'member', 'grp'), "
-	  . "cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
+	. "cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked')",
 	'CREATE SCHEMA auth',
 	q{CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS $$
 	  SELECT coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
@@ -55,53 +52,27 @@ $dbh->do($_)
 	q{CREATE FUNCTION helper(author uuid) RETURNS boolean LANGUAGE plpgsql
 	  STABLE SECURITY DEFINER SET search_path = '' AS $$
 	  BEGIN RETURN author = auth.uid(); END $$},
-	'CREATE ROLE app',
-	'GRANT USAGE ON SCHEMA cozi, auth TO app',
+	'GRANT USAGE ON SCHEMA auth TO app',
 	'GRANT SELECT ON posts, follows, members, blocks TO app',
 	'CREATE POLICY p ON posts USING (false)',
 	'ALTER TABLE posts ENABLE ROW LEVEL SECURITY',
 	'VACUUM ANALYZE');
 
-sub token
-{
-	my ($sub) = @_;
-	my $part = encode_base64url('{"alg":"HS256"}') . '.'
-	  . encode_base64url(sprintf('{"sub":"%s","exp":%d}', $sub, time + 3600));
-	return $part . '.' . encode_base64url(hmac_sha256($part, $secret));
-}
-
-my $pid = $dbh->{pg_pid};
-
-sub cpu
-{
-	open(my $stat, '<', "/proc/$pid/schedstat") or die "/proc/$pid/schedstat: $!";
-	return (split ' ', scalar <$stat>)[0] / 1e6;
-}
-
 # Milliseconds of CPU a query takes under a policy (none: as the owner), as
-# somebody: the mean of some, after one that warms up, each in a transaction
-# of its own, as requests are, so that none profits from the one before.
+# somebody, whom auth.uid() knows too.
 sub under
 {
 	my ($policy, $somebody, $query, $times) = @_;
 	my ($sub) = $dbh->selectrow_array("SELECT person($somebody)");
-	my $token = token($sub);
-	my $took = 0;
 	$dbh->do("ALTER POLICY p ON posts USING ($policy)") if $policy;
-	foreach my $time (0 .. $times)
-	{
-		$dbh->begin_work;
-		$dbh->do('SET LOCAL max_parallel_workers_per_gather = 0');
-		$dbh->do('SELECT cozi.login(?)', undef, $token);
+	my $claims = sub {
 		$dbh->do("SELECT set_config('request.jwt.claims', ?, true)",
 			undef, qq({"sub":"$sub","role":"app"}));
-		$dbh->do('SET LOCAL ROLE app') if $policy;
-		my $before = cpu();
-		$dbh->selectall_arrayref($query);
-		$took += cpu() - $before if $time > 0;
-		$dbh->rollback;
-	}
-	return $took / $times;
+	};
+	return Caller::asked(
+		$dbh, Caller::token($sub), $query, $times,
+		before => $claims,
+		as_owner => !$policy);
 }
 
 # Ownership
@@ -175,7 +146,7 @@ sub by_hand
 {
 	my ($following, $member, $not_blocked) = @_;
 	return
-	  "author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following "
+		"author = cozi.uid() OR (visibility = 'public' OR visibility = 'followers' AND $following "
 	  . "OR visibility = 'group' AND $member) AND $not_blocked";
 }
 my %views = (
@@ -183,14 +154,12 @@ my %views = (
 		$as{EXISTS},
 		'EXISTS (SELECT FROM members m WHERE m.member = cozi.uid() AND m.grp = posts.grp)',
 		'NOT EXISTS (SELECT FROM blocks WHERE blocker = cozi.uid() AND blocked = author) '
-		  . 'AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'
-	),
+		  . 'AND NOT EXISTS (SELECT FROM blocks WHERE blocked = cozi.uid() AND blocker = author)'),
 	'OR of IN' => by_hand(
 		$as{IN},
 		'grp IN (SELECT m.grp FROM members m WHERE m.member = cozi.uid())',
 		'author NOT IN (SELECT blocked FROM blocks WHERE blocker = cozi.uid()) '
-		  . 'AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'
-	));
+		  . 'AND author NOT IN (SELECT blocker FROM blocks WHERE blocked = cozi.uid())'));
 foreach my $edges (@viewers)
 {
 	Bench::title("what may be seen: $edges followees, 20 groups, 100 blocks, CPU time");
