@@ -21,7 +21,8 @@ SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more') \g /dev/n
 -- the site's own part, in plain SQL for this tour
 \ir ../../test/token.sql
 SELECT reader AS ann FROM inbox GROUP BY reader ORDER BY count(*) DESC, reader LIMIT 1 \gset
-SELECT reader AS bob FROM inbox GROUP BY reader ORDER BY count(*) DESC, reader LIMIT 1 OFFSET 1 \gset
+SELECT reader AS bob FROM inbox GROUP BY reader ORDER BY count(*) DESC, reader
+    LIMIT 1 OFFSET 1 \gset
 SELECT pg_temp.token(:'ann') AS ann_token, pg_temp.token(:'bob') AS bob_token \gset
 SELECT left(:'ann_token', 40) || '...' AS "a token";
 
@@ -29,7 +30,8 @@ SET ROLE web;
 \echo 'One query, in two transactions, by the same role of the same pool:'
 \echo
 \echo '    SELECT cozi.login($1);'
-\echo '    SELECT cozi.uid_bigint() AS me, count(*) AS answers, max(created_at)::date AS latest FROM inbox;'
+\echo '    SELECT cozi.uid_bigint() AS me, count(*) AS answers, max(created_at)::date AS latest'
+\echo '    FROM inbox;'
 \echo
 BEGIN;
 SELECT cozi.login(:'ann_token') \g /dev/null
@@ -66,7 +68,8 @@ DELETE FROM cozi.revocations;
 \echo '== Who may see what: follows and blocks, in words a policy can say'
 \echo
 CREATE TABLE diary AS
-    SELECT id, author_id AS author, created_at, 'followers' AS visibility FROM posts WHERE author_id IS NOT NULL;
+    SELECT id, author_id AS author, created_at, 'followers' AS visibility
+    FROM posts WHERE author_id IS NOT NULL;
 CREATE INDEX ON diary (created_at DESC);
 CREATE TABLE follows (follower bigint, followee bigint, PRIMARY KEY (follower, followee));
 CREATE TABLE blocks (blocker bigint, blocked bigint, PRIMARY KEY (blocker, blocked));
@@ -76,10 +79,12 @@ SELECT cozi.register_edge('following', 'follows', 'follower', 'followee'),
        cozi.register_edge('blocked', 'blocks', 'blocker', 'blocked') \g /dev/null
 \echo 'One call makes the policies of a table with rows; this is what it runs:'
 SELECT cozi.protect('diary', owner => 'author', visibility => 'visibility');
-SELECT author AS cid FROM diary WHERE author NOT IN (:ann, :bob) GROUP BY author ORDER BY count(*) DESC, author LIMIT 1 \gset
+SELECT author AS cid FROM diary WHERE author NOT IN (:ann, :bob) GROUP BY author
+    ORDER BY count(*) DESC, author LIMIT 1 \gset
 
 CREATE VIEW feed WITH (security_invoker) AS
-    SELECT author, count(*) AS posts, max(created_at)::date AS latest FROM diary WHERE author <> cozi.uid_bigint() GROUP BY author;
+    SELECT author, count(*) AS posts, max(created_at)::date AS latest
+    FROM diary WHERE author <> cozi.uid_bigint() GROUP BY author;
 GRANT SELECT ON feed TO web;
 \echo 'Ann follows two others, then leaves one, then the other blocks her. Her feed, each time:'
 BEGIN;
