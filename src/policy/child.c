@@ -81,12 +81,39 @@ on_table(const char *template, Oid relid, const char *state)
 						  "state", quote_literal_cstr(state), NULL);
 }
 
-/* Statements that close a child; none where it is closed or has policies. */
+/* Policies of the child's owner: what they let through, the parent does not see. */
+static void
+check_own_policies(Oid child)
+{
+	List	   *policies = cozi_strings("SELECT quote_ident(polname) FROM pg_policy"
+										" WHERE polrelid = $1 AND polpermissive AND polname <> "
+										"'cozi_protected' ORDER BY polname", child);
+
+	if (policies != NIL && cozi_policy_state(child, COZI_PROTECTED) == NULL)
+		ereport(WARNING,
+				(errmsg("table \"%s\" has policies of its own: %s",
+						get_rel_name(child), cozi_joined(policies)),
+				 errdetail("A query of this child shows what they let through, and not what its "
+						   "parent's policies do.")));
+	if (cozi_policy_state(child, COZI_CLOSED) == NULL &&
+		cozi_strings("SELECT polname FROM pg_policy"
+					 " WHERE polrelid = $1 AND polname = '" COZI_CLOSED "'", child) != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" has a policy \"%s\" that protect() did not make",
+						get_rel_name(child), COZI_CLOSED),
+				 errhint("Rename or drop it.")));
+}
+
+/*
+ * Statements that close a child; none where row security is as it should be.
+ * The policy holds what was before the first of them, so it is made once.
+ */
 List	   *
 cozi_close_child(Oid child, bool force)
 {
-	List	   *policies;
-	List	   *statements;
+	List	   *statements = NIL;
+	Jsonb	   *before;
 	bool		enabled,
 				forced;
 	char	   *state;
@@ -96,29 +123,22 @@ cozi_close_child(Oid child, bool force)
 		check_foreign_child(child);
 		return NIL;
 	}
-	policies = cozi_strings("SELECT quote_ident(polname) FROM pg_policy"
-							" WHERE polrelid = $1 AND polpermissive AND polname <> "
-							"'cozi_protected' ORDER BY polname", child);
+	check_own_policies(child);
 	read_row_security(child, &enabled, &forced);
-	if (policies != NIL && cozi_policy_state(child, COZI_PROTECTED) == NULL)
-		ereport(WARNING,
-				(errmsg("table \"%s\" has policies of its own: %s",
-						get_rel_name(child), cozi_joined(policies)),
-				 errdetail("A query of this child shows what they let through, and not what its "
-						   "parent's policies do.")));
-	if (enabled && (forced || !force))
-		return NIL;
+	before = cozi_policy_state(child, COZI_CLOSED);
 	state = psprintf("{\"was_enabled\": %s, \"was_forced\": %s}",
 					 enabled ? "true" : "false", forced ? "true" : "false");
-	statements = list_make2(
-							on_table("CREATE POLICY " COZI_CLOSED " ON {table} AS RESTRICTIVE"
-									 " USING (cozi._protected({state}))", child, state),
-							on_table("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY", child,
-									 ""));
-	if (force)
-		statements = lappend(statements,
-							 on_table("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY", child,
-									  ""));
+#define add(template) statements = lappend(statements, on_table(template, child, state))
+	if (before == NULL && (!enabled || (force && !forced)))
+		add("CREATE POLICY " COZI_CLOSED " ON {table} AS RESTRICTIVE"
+			" USING (cozi._protected({state}))");
+	if (!enabled)
+		add("ALTER TABLE ONLY {table} ENABLE ROW LEVEL SECURITY");
+	if (force && !forced)
+		add("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY");
+	if (!force && forced && before != NULL && !cozi_state_flag(before, "was_forced"))
+		add("ALTER TABLE ONLY {table} NO FORCE ROW LEVEL SECURITY");
+#undef add
 	return statements;
 }
 

@@ -123,6 +123,21 @@ SELECT count(*) FROM cozi.protect('log', 'author');
 CREATE FOREIGN TABLE log_farther PARTITION OF log FOR VALUES FROM (10) TO (20) SERVER tree_server;
 SELECT count(*) FROM pg_class WHERE relname = 'log_farther';
 
+-- again, with force, and after a child was opened by hand: closed again, and opened once
+CREATE TABLE again (id int, author bigint) PARTITION BY RANGE (id);
+CREATE TABLE again_1 PARTITION OF again FOR VALUES FROM (1) TO (9);
+SELECT count(*) FROM cozi.protect('again', 'author');
+SELECT p FROM cozi.protect('again', 'author', force => true) p WHERE p ~ 'again_1';
+ALTER TABLE again_1 DISABLE ROW LEVEL SECURITY;
+SELECT p FROM cozi.protect('again', 'author', force => true) p WHERE p ~ 'again_1';
+SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE relname = 'again_1';
+SELECT p FROM cozi.protect('again', 'author') p WHERE p ~ 'again_1';
+SELECT p FROM cozi.unprotect('again') p WHERE p ~ 'again_1';
+SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE relname = 'again_1';
+CREATE POLICY cozi_closed ON again_1 USING (true);
+SELECT cozi.protect('again', 'author');
+DROP TABLE again;
+
 -- another owner's child: not without that owner
 RESET ROLE;
 CREATE TABLE base (id int, author bigint); ALTER TABLE base OWNER TO tree_owner;
