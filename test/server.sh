@@ -7,7 +7,7 @@
 #     [ -n "${COZI_WORK:-}" ] || { stage SCRIPT MEGABYTES PACKAGES -- ARGS...; exit; }
 #     build; start [LINE...]
 #
-# The first pass, as whoever called, installs missing packages, copies the
+# The first pass, as the caller, installs missing packages, copies the
 # checkout to a directory of its own, $COZI_WORK, runs the same script again
 # in that copy, as user postgres if the caller is root, and removes it all.
 # The second pass makes a relocated copy of the server's programs: PostgreSQL
@@ -324,27 +324,33 @@ build() {
 	}
 }
 
-# start [LINE...]: a new cluster, test/cozi.conf and the given lines its settings.
-# initdb runs once; the others are copies.
-start() {
-	PGDATA=$COZI_WORK/data PGHOST=$COZI_WORK PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-	export PGDATA PGHOST PGPORT PGUSER PGDATABASE
-	rm -rf "$PGDATA"
-	[ -e "$COZI_WORK/cluster" ] ||
-		initdb -N -D "$COZI_WORK/cluster" -U postgres -A trust --no-locale -E UTF8 \
-			>"$COZI_WORK/initdb.log" 2>&1 || {
+# The cluster that all servers are copies of.
+initdb_once() {
+	[ ! -e "$COZI_WORK/cluster" ] || return 0
+	initdb -N -D "$COZI_WORK/cluster" -U postgres -A trust --no-locale -E UTF8 \
+		>"$COZI_WORK/initdb.log" 2>&1 || {
 		cat "$COZI_WORK/initdb.log"
 		return 1
 	}
+}
+
+# start [LINE...]: a new server, test/cozi.conf and the given lines its settings.
+# Its data and its socket are in the directory $server, if set, else $COZI_WORK.
+start() {
+	server=${server:-$COZI_WORK}
+	PGDATA=$server/data PGHOST=$server PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+	export PGDATA PGHOST PGPORT PGUSER PGDATABASE
+	rm -rf "$PGDATA"
+	initdb_once || return
 	cp -a "$COZI_WORK/cluster" "$PGDATA"
 	{
 		cat test/cozi.conf
-		echo "unix_socket_directories = '$COZI_WORK'"
+		echo "unix_socket_directories = '$server'"
 		for line in "$@"; do echo "$line"; done
 	} >>"$PGDATA/postgresql.conf"
-	rm -f "$COZI_WORK/server.log"
-	pg_ctl -w -l "$COZI_WORK/server.log" start >/dev/null || {
-		cat "$COZI_WORK/server.log"
+	rm -f "$server/server.log"
+	pg_ctl -w -l "$server/server.log" start >/dev/null || {
+		cat "$server/server.log"
 		return 1
 	}
 }

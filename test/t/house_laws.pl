@@ -28,7 +28,7 @@ my %left = (
 	'no file has rulers' => {
 		ratelimit => 4, trending => 4 },
 	'no text says whoever, whomever, its like or for who' => {
-		house => 2, trending => 1 },
+		trending => 1 },
 	'the name of a test is a sentence of its own' => {
 		ratelimit => 3, trending => 5 });
 
