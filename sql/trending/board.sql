@@ -44,6 +44,13 @@ COMMENT ON FUNCTION set_half_life(regclass, interval) IS
 'Counts the votes again by another half-life; locks the votes against writes, readers see the '
 'old board until the commit';
 
+CREATE OR REPLACE FUNCTION set_down_weight(board regclass, down_weight float8) RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_set_down_weight'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION set_down_weight(regclass, float8) IS
+'Counts the votes again with another weight of a down-vote against an up-vote, a finite number '
+'of at least 0; no vote waits, readers see the old board until the commit';
+
 CREATE OR REPLACE FUNCTION verify_board(board regclass)
     RETURNS TABLE (item text, ups bigint, downs bigint, heat float8,
                    true_ups bigint, true_downs bigint, true_heat float8, scope text)
@@ -55,10 +62,24 @@ COMMENT ON FUNCTION verify_board(regclass) IS
 
 -- For readers
 
-CREATE OR REPLACE FUNCTION top(board regclass, k int, scope text = NULL)
-    RETURNS TABLE (item text, rank int, heat float8)
+CREATE OR REPLACE FUNCTION top(
+        board regclass, k int, scope text = NULL, scopes text[] = NULL, after text = NULL)
+    RETURNS TABLE (item text, rank int, heat float8, cursor text)
     AS 'MODULE_PATHNAME', 'cozi_top'
     LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 50;
-COMMENT ON FUNCTION top(regclass, int, text) IS
+COMMENT ON FUNCTION top(regclass, int, text, text[], text) IS
 'Returns the k hottest items, pending votes included; needs SELECT on the board, whose policies '
-'hold; NULL scope: of the whole board, an item of several scopes once with its highest heat';
+'hold; an item of several scopes comes once with its highest heat; after takes the cursor of the '
+'last row of the page before; NULL scope and scopes: of the whole board; NULL after: from the '
+'first rank';
+
+CREATE OR REPLACE FUNCTION top_rows(
+        row_type anyelement, board regclass, k int, scope text = NULL, scopes text[] = NULL,
+        after text = NULL, key name = NULL)
+    RETURNS SETOF anyelement
+    AS 'MODULE_PATHNAME', 'cozi_top_rows'
+    LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 50;
+COMMENT ON FUNCTION top_rows(anyelement, regclass, int, text, text[], text, name) IS
+'Returns the rows of the k hottest items of a table, named as NULL::posts, by rank; reads it as '
+'the caller, skips what the caller may not see, and still returns k rows; scope, scopes and after '
+'as for top(); NULL key: the primary key holds the items';

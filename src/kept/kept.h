@@ -275,6 +275,7 @@ extern char *cozi_kept_column_type(Oid relid, const char *column);
 extern void cozi_kept_publish(const Kept *kept, KeptPublicRow *rows, int n, bool was_empty);
 extern char *cozi_kept_column_list(const Kept *kept, const char *prefix);
 extern void cozi_kept_arrays(const Kept *kept, const KeptPublicRow *rows, int n, Datum *arrays);
+extern Datum cozi_kept_exists_array(const KeptPublicRow *rows, int n);
 extern char *cozi_kept_arrays_as_rows(const Kept *kept);
 extern Oid *cozi_kept_array_types(const Kept *kept);
 

@@ -131,6 +131,18 @@ cozi_kept_arrays(const Kept *kept, const KeptPublicRow *rows, int n, Datum *arra
 	}
 }
 
+/* Which of the keys have a row. */
+Datum
+cozi_kept_exists_array(const KeptPublicRow *rows, int n)
+{
+	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		values[i] = BoolGetDatum(rows[i].exists);
+	return PointerGetDatum(construct_array(values, n, BOOLOID, sizeof(bool), true,
+										   TYPALIGN_CHAR));
+}
+
 /*
  * The two statements that write rows, planned once a session.  A plan names the
  * table as it was called then, and is used only while it is valid.

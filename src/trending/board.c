@@ -108,6 +108,16 @@ warn_of_zone(const Kept *kept)
 						 " use timestamp with time zone.")));
 }
 
+static float8
+checked_down_weight(float8 down_weight)
+{
+	if (!(down_weight >= 0) || isinf(down_weight))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("down_weight must be a finite number of at least 0")));
+	return down_weight;
+}
+
 PG_FUNCTION_INFO_V1(cozi_create_board);
 
 /*
@@ -135,11 +145,7 @@ cozi_create_board(PG_FUNCTION_ARGS)
 			kept.columns[roles[i]] = *PG_GETARG_NAME(i + 2);
 	kept.half_life = *PG_GETARG_INTERVAL_P(6);
 	kept.half_life_us = cozi_half_life(&kept.half_life);
-	kept.down_weight = PG_GETARG_FLOAT8(7);
-	if (!(kept.down_weight >= 0) || isinf(kept.down_weight))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("down_weight must be a finite number of at least 0")));
+	kept.down_weight = checked_down_weight(PG_GETARG_FLOAT8(7));
 	cozi_kept_refuse_old_snapshot("create_board");
 	cozi_kept_create(&kept, text_to_cstring(PG_GETARG_TEXT_PP(0)),
 					 PG_ARGISNULL(8) ? InvalidOid : PG_GETARG_OID(8));
@@ -192,6 +198,29 @@ cozi_set_half_life(PG_FUNCTION_ARGS)
 	cozi_kept_lock_source(kept.source, ShareRowExclusiveLock);
 	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
 	kept.half_life = *PG_GETARG_INTERVAL_P(1);
+	cozi_kept_write(&kept, false);
+	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(cozi_set_down_weight);
+
+/*
+ * set_down_weight(board regclass, down_weight float8) -> void
+ *
+ * A tally does not depend on the weight, so no writer waits; heats are made again.
+ */
+Datum
+cozi_set_down_weight(PG_FUNCTION_ARGS)
+{
+	float8		down_weight = checked_down_weight(PG_GETARG_FLOAT8(1));
+	Kept		kept;
+
+	cozi_kept_refuse_old_snapshot("set_down_weight");
+	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
+	(void) cozi_kept_lock(kept.id, true);
+	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
+	kept.down_weight = down_weight;
 	cozi_kept_write(&kept, false);
 	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
 	PG_RETURN_VOID();

@@ -14,6 +14,7 @@
 #include "utils/typcache.h"
 
 #include "base/base.h"
+#include "kept/kept.h"
 
 extern void cozi_trending_init(void);
 
@@ -58,8 +59,33 @@ extern int64 cozi_tally_saturate(int128 sum);
 extern double cozi_tally_heat(const Tally *tally, double down_weight);
 
 /* trending/board.c */
-struct KeptKind;
-extern const struct KeptKind cozi_board_kind;
+extern const KeptKind cozi_board_kind;
+
+/* trending/top.c, trending/top_read.c */
+typedef struct TopRequest
+{
+	Kept		board;
+	int			k;
+	Datum		scopes;			/* text[]; 0: all */
+	char	   *after;			/* the item to begin after; NULL: none */
+	float8		after_heat;
+	int64		after_rank;
+	bool		as_caller;		/* policies on the board hold */
+	int			npending;
+	Datum		pending[6];		/* as arrays; the last says which have a row */
+}			TopRequest;
+
+typedef struct TopItem
+{
+	char	   *item;
+	float8		heat;
+}			TopItem;
+
+struct FunctionCallInfoBaseData;
+extern void cozi_top_arguments(struct FunctionCallInfoBaseData *fcinfo, int first,
+							   TopRequest * top);
+extern void cozi_top_open(TopRequest * top);
+extern TopItem * cozi_top_read(const TopRequest * top, int k, int *n);
 
 /* trending/topk*.c: top_ranked() */
 typedef enum Formula

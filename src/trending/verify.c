@@ -71,16 +71,6 @@ verify_statement(const Kept *board)
 						  NULL);
 }
 
-static Datum
-exists_array(const KeptPublicRow *rows, int n)
-{
-	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
-
-	for (int i = 0; i < n; i++)
-		values[i] = BoolGetDatum(rows[i].exists);
-	return PointerGetDatum(construct_array(values, n, BOOLOID, 1, true, TYPALIGN_CHAR));
-}
-
 PG_FUNCTION_INFO_V1(cozi_verify_board);
 
 /*
@@ -125,7 +115,7 @@ cozi_verify_board(PG_FUNCTION_ARGS)
 	types[6] = INTERVALOID;
 	values[6] = IntervalPGetDatum(&board.half_life);
 	types[7] = BOOLARRAYOID;
-	values[7] = exists_array(rows, n);
+	values[7] = cozi_kept_exists_array(rows, n);
 
 	/*
 	 * Names are looked up as the owner of the extension, since the owner of

@@ -3,7 +3,7 @@
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS cozi;
-SELECT plan(47);
+SELECT plan(49);
 
 CREATE ROLE board_owner;
 CREATE ROLE board_voter;   -- "authenticated"
@@ -66,9 +66,11 @@ FROM unnest(ARRAY[
     'cozi.create_board(text, regclass, name, name, name, name, interval, float8, regclass)',
     'cozi.drop_board(regclass)',
     'cozi.rebuild_board(regclass)', 'cozi.set_half_life(regclass, interval)',
-        'cozi.verify_board(regclass)', 'cozi.fold(regclass, int)']) f;
-SELECT is(has_function_privilege('board_mallory', 'cozi.top(regclass, int, text)', 'EXECUTE'), true,
-    'top is for whoever may read the board');
+    'cozi.set_down_weight(regclass, float8)', 'cozi.verify_board(regclass)', 'cozi.fold(regclass, int)']) f;
+SELECT is(has_function_privilege('board_mallory', f, 'EXECUTE'), true, f || ' is for PUBLIC')
+FROM unnest(ARRAY[
+    'cozi.top(regclass, int, text, text[], text)',
+    'cozi.top_rows(anyelement, regclass, int, text, text[], text, name)']) f;
 SELECT is(has_table_privilege('board_mallory', 'cozi.kept', 'SELECT,INSERT,UPDATE,DELETE'), false,
     'the list of boards is nobody''s');
 

@@ -27,8 +27,6 @@ my %left = (
 		sharding => 229, trending => 64 },
 	'no file has rulers' => {
 		ratelimit => 4, trending => 4 },
-	'no text says whoever, whomever, its like or for who' => {
-		trending => 1 },
 	'the name of a test is a sentence of its own' => {
 		ratelimit => 3, trending => 5 });
 
