@@ -31,7 +31,8 @@ COMMENT ON VIEW _members IS
 CREATE OR REPLACE VIEW _grants AS
 WITH list (grantee, privilege, names) AS (VALUES
     -- what a query or a policy of any role may need
-    ('PUBLIC', 'EXECUTE', 'hot gravity hacker_news hot_rank scaled_rank controversy wilson_lower wilson_upper'),
+    ('PUBLIC', 'EXECUTE', 'hot gravity hacker_news hot_rank scaled_rank controversy'),
+    ('PUBLIC', 'EXECUTE', 'wilson_lower wilson_upper'),
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
     ('PUBLIC', 'EXECUTE', 'top top_rows top_ranked _count_rows _pending_rows _kept_status'),
     ('PUBLIC', 'SELECT',  'boards'),

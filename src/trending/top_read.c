@@ -195,7 +195,7 @@ cozi_top_open(TopRequest * top)
 
 /* Read k rows, walking at most limit rows of each scope. */
 static void
-execute(const TopRequest * top, int64 k, int64 limit)
+read_top(const TopRequest * top, int64 k, int64 limit)
 {
 	Oid			types[11];
 	Datum		values[11];
@@ -248,7 +248,7 @@ cozi_top_read(const TopRequest * top, int k, int *n)
 		bool		more = false;
 
 		CHECK_FOR_INTERRUPTS();
-		execute(top, k, limit);
+		read_top(top, k, limit);
 		*n = 0;
 		items = palloc_extended((SPI_processed + 1) * sizeof(TopItem), MCXT_ALLOC_HUGE);
 		for (uint64 i = 0; i < SPI_processed; i++)

@@ -24,7 +24,7 @@
 
 /* The only column of the primary key; InvalidAttrNumber without one. */
 static AttrNumber
-primary_key(Relation rel)
+key_of_one_column(Relation rel)
 {
 	AttrNumber	attnum = InvalidAttrNumber;
 	Oid			indexid;
@@ -61,7 +61,7 @@ find_key(Relation rel, const char *name, const Kept *board, CoziColumn *key)
 
 	if (name == NULL)
 	{
-		attnum = primary_key(rel);
+		attnum = key_of_one_column(rel);
 		if (attnum == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -83,7 +83,7 @@ check_type(const RankedColumn *column, bool good, const char *wanted)
 }
 
 static void
-check_count(const RankedColumn *column)
+check_integer(const RankedColumn *column)
 {
 	check_type(column, cozi_is_integer(column->type), "smallint, int or bigint");
 }
@@ -120,9 +120,9 @@ open_counts(TopRanked *top, FunctionCallInfo fcinfo)
 					 errhint("Name it: interactions => 'interactions_month', for instance.")));
 		open_column(top->rel, interactions, NameStr(*PG_GETARG_NAME(ARG_INTERACTIONS)));
 	}
-	check_count(points);
+	check_integer(points);
 	if (interactions->name != NULL)
-		check_count(interactions);
+		check_integer(interactions);
 }
 
 static void
