@@ -27,7 +27,7 @@
  * client writes there is a place to begin after, or an error.
  */
 static char *
-write_cursor(const TopItem * item, int64 rank)
+write_cursor(const TopItem *item, int64 rank)
 {
 	union
 	{
@@ -54,7 +54,7 @@ check_text(const Kept *board, const char *column, char *text)
 }
 
 static void
-read_cursor(TopRequest * top, const char *cursor)
+read_cursor(TopRequest *top, const char *cursor)
 {
 	union
 	{
@@ -83,7 +83,7 @@ read_cursor(TopRequest * top, const char *cursor)
 }
 
 static void
-check_scopes(const TopRequest * top)
+check_scopes(const TopRequest *top)
 {
 	Datum	   *scopes;
 	bool	   *nulls;
@@ -97,7 +97,7 @@ check_scopes(const TopRequest * top)
 }
 
 static void
-read_scopes(FunctionCallInfo fcinfo, int first, TopRequest * top)
+read_scopes(FunctionCallInfo fcinfo, int first, TopRequest *top)
 {
 	if (PG_ARGISNULL(first) && PG_ARGISNULL(first + 1))
 		return;
@@ -125,7 +125,7 @@ read_scopes(FunctionCallInfo fcinfo, int first, TopRequest * top)
 
 /* The arguments from first on: board, k, scope, scopes, after. */
 void
-cozi_top_arguments(FunctionCallInfo fcinfo, int first, TopRequest * top)
+cozi_top_arguments(FunctionCallInfo fcinfo, int first, TopRequest *top)
 {
 	AclResult	acl;
 

@@ -100,7 +100,7 @@ static const char *const plain_top =
 " ORDER BY t.heat DESC, t.item DESC LIMIT $8";
 
 static char *
-after(const TopRequest * top, const char *alias)
+after(const TopRequest *top, const char *alias)
 {
 	if (top->after == NULL)
 		return "true";
@@ -110,7 +110,7 @@ after(const TopRequest * top, const char *alias)
 
 /* Of the pending rows those that the caller sees, where policies hold. */
 static char *
-visible(const TopRequest * top, const char *scope, const char *item)
+visible(const TopRequest *top, const char *scope, const char *item)
 {
 	if (!top->as_caller)
 		return "";
@@ -133,7 +133,7 @@ rows_with_exists(const Kept *board)
 }
 
 static char *
-top_statement(const TopRequest * top)
+top_statement(const TopRequest *top)
 {
 	const Kept *board = &top->board;
 	char	   *table = cozi_qualified_name(board->relation);
@@ -180,7 +180,7 @@ check_shape(const Kept *board)
 
 /* What is pending, read once for a request; SPI is connected. */
 void
-cozi_top_open(TopRequest * top)
+cozi_top_open(TopRequest *top)
 {
 	const Kept *board = &top->board;
 	KeptPublicRow *rows;
@@ -195,7 +195,7 @@ cozi_top_open(TopRequest * top)
 
 /* Read k rows, walking at most limit rows of each scope. */
 static void
-read_top(const TopRequest * top, int64 k, int64 limit)
+read_top(const TopRequest *top, int64 k, int64 limit)
 {
 	Oid			types[11];
 	Datum		values[11];
@@ -237,7 +237,7 @@ read_top(const TopRequest * top, int64 k, int64 limit)
  * and more of each scope is walked.
  */
 TopItem    *
-cozi_top_read(const TopRequest * top, int k, int *n)
+cozi_top_read(const TopRequest *top, int k, int *n)
 {
 	int64		limit = (int64) k + top->npending;
 	TopItem    *items;

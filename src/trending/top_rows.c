@@ -107,7 +107,7 @@ rows_statement(Relation rel, const CoziColumn *key, const Kept *board)
 }
 
 static Datum
-item_array(const TopItem * items, int n)
+item_array(const TopItem *items, int n)
 {
 	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
 
@@ -118,7 +118,7 @@ item_array(const TopItem * items, int n)
 
 /* Add the rows of some items to the result; returns how many there were. */
 static int64
-add_rows(ReturnSetInfo *rsinfo, const char *statement, const TopItem * items, int n, int64 k)
+add_rows(ReturnSetInfo *rsinfo, const char *statement, const TopItem *items, int n, int64 k)
 {
 	Oid			types[] = {TEXTARRAYOID, INT8OID};
 	Datum		arguments[] = {item_array(items, n), Int64GetDatum(k)};

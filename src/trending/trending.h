@@ -73,19 +73,19 @@ typedef struct TopRequest
 	bool		as_caller;		/* policies on the board hold */
 	int			npending;
 	Datum		pending[6];		/* as arrays; the last says which have a row */
-}			TopRequest;
+} TopRequest;
 
 typedef struct TopItem
 {
 	char	   *item;
 	float8		heat;
-}			TopItem;
+} TopItem;
 
 struct FunctionCallInfoBaseData;
 extern void cozi_top_arguments(struct FunctionCallInfoBaseData *fcinfo, int first,
-							   TopRequest * top);
-extern void cozi_top_open(TopRequest * top);
-extern TopItem * cozi_top_read(const TopRequest * top, int k, int *n);
+							   TopRequest *top);
+extern void cozi_top_open(TopRequest *top);
+extern TopItem *cozi_top_read(const TopRequest *top, int k, int *n);
 
 /* trending/topk*.c: top_ranked() */
 typedef enum Formula
