@@ -1,54 +1,70 @@
 -- identity: a whole document of an issuer's keys
 
-CREATE OR REPLACE FUNCTION _add_jwk(key jsonb, issuer text, audience text[], id_tokens boolean,
-                                    seen uuid[], OUT id uuid, OUT action text, OUT reason text)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- What is done with each key of a document, by one join of the document with
+-- the table, so that a document of a thousand keys takes ten times as long as
+-- one of a hundred.  A key is found by its name, one without kid by itself.
+CREATE OR REPLACE FUNCTION _judge_jwks(document jsonb, issuer text, audience text[],
+                                       id_tokens boolean)
+    RETURNS TABLE (n bigint, jwk jsonb, kid text, alg text, id uuid, action text, reason text)
+    LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 100
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    old cozi.jwks;
-BEGIN
-    SELECT * INTO old
-    FROM cozi.jwks k
-    WHERE k.issuer IS NOT DISTINCT FROM _add_jwk.issuer
-      AND (k.kid = key ->> 'kid' AND k.alg = cozi.jwk_alg(key)
-           OR k.kid IS NULL AND k.jwk = key)
-    ORDER BY k.id = ANY (seen), k.added_by = 'add_jwks' DESC, k.retired_at DESC NULLS FIRST
-    LIMIT 1;
-    id := old.id;
-    IF old.id IS NULL THEN
-        id := cozi._add_key(key, NULL, _add_jwk.issuer, _add_jwk.audience, _add_jwk.id_tokens,
-                            false, 'add_jwks');
-        action := 'added';
-    ELSIF old.id = ANY (seen) THEN
-        action := 'ignored';
-        reason := 'the document has a key of that name twice';
-    ELSIF old.added_by <> 'add_jwks' THEN
-        action := 'ignored';
-        reason := format('%s() has added a key of that name', old.added_by);
-    ELSIF old.retired_at IS NOT NULL AND old.retired_by IS DISTINCT FROM 'add_jwks' THEN
-        action := 'ignored';
-        reason := 'retire_key() has retired it; add_key() can add it again';
-    ELSIF (old.jwk, old.audience, old.id_tokens, old.retired_at)
-          IS NOT DISTINCT FROM (key, _add_jwk.audience, _add_jwk.id_tokens, NULL::timestamptz) THEN
-        action := 'unchanged';
-    ELSE
-        UPDATE cozi.jwks k
-           SET jwk = key, audience = _add_jwk.audience, id_tokens = _add_jwk.id_tokens,
-               retired_at = NULL, retired_by = NULL
-         WHERE k.id = old.id;
-        action := 'updated';
-        reason := CASE WHEN old.retired_at IS NOT NULL THEN 'it is published again'
-                       WHEN old.jwk <> key THEN 'the key has changed'
-                       ELSE 'its audience or id_tokens has changed' END;
-    END IF;
-    IF action <> 'ignored' AND key ->> 'kty' = 'oct' THEN
-        reason := concat_ws('; ', reason, 'it is a secret: the document must not be public');
-    END IF;
-END
+    WITH key AS MATERIALIZED (
+        SELECT e.n, e.jwk ->> 'kid' AS kid, a.alg, e.jwk ->> 'alg' AS written_alg,
+               CASE WHEN a.alg IS NULL THEN cozi.check_key(e.jwk) END AS fault,
+               -- what is no key may be ten megabytes
+               CASE WHEN a.alg IS NOT NULL THEN e.jwk END AS jwk,
+               CASE WHEN a.alg IS NOT NULL AND e.jwk ->> 'kid' IS NULL THEN e.jwk
+                    ELSE 'null' END AS itself
+        FROM jsonb_array_elements(document -> 'keys') WITH ORDINALITY AS e (jwk, n)
+        CROSS JOIN LATERAL (SELECT cozi._jwk_alg(e.jwk) AS alg OFFSET 0) AS a
+    ), counted AS (
+        SELECT *, row_number() OVER (PARTITION BY k.kid, k.alg, k.itself ORDER BY k.n) AS nth,
+               row_number() OVER (PARTITION BY k.alg IS NULL, k.kid IS NULL ORDER BY k.n) AS place
+        FROM key k
+    ), known AS (
+        SELECT *, CASE WHEN o.kid IS NULL THEN o.jwk ELSE 'null' END AS itself
+        FROM cozi.jwks o
+        WHERE o.issuer IS NOT DISTINCT FROM _judge_jwks.issuer
+    ), found AS (
+        SELECT DISTINCT ON (k.n) k.*, o.id, o.added_by, o.retired_by, o.retired_at,
+               o.jwk <> k.jwk AS is_another,
+               (o.audience, o.id_tokens)
+               IS DISTINCT FROM (_judge_jwks.audience, _judge_jwks.id_tokens) AS differs
+        FROM counted k
+        LEFT JOIN known o ON coalesce(o.kid, '') = coalesce(k.kid, '') AND o.alg = k.alg
+                         AND o.itself = k.itself
+        ORDER BY k.n, o.added_by = 'add_jwks' DESC, o.retired_at DESC NULLS FIRST
+    ), judged AS (
+        SELECT f.*,
+               CASE WHEN f.alg IS NULL THEN f.fault
+                    WHEN f.nth > 1 THEN 'the document has a key of that name twice'
+                    WHEN f.kid IS NULL AND f.place > 100
+                    THEN 'the document has more than 100 keys without kid'
+                    WHEN f.added_by <> 'add_jwks'
+                    THEN format('%s() has added a key of that name', f.added_by)
+                    WHEN f.retired_at IS NOT NULL AND f.retired_by IS DISTINCT FROM 'add_jwks'
+                    THEN 'retire_key() has retired it; add_key() can add it again'
+               END AS refusal,
+               CASE WHEN f.id IS NULL THEN NULL
+                    WHEN f.retired_at IS NOT NULL THEN 'it is published again'
+                    WHEN f.is_another THEN 'the key has changed'
+                    WHEN f.differs THEN 'its audience or id_tokens has changed'
+               END AS change
+        FROM found f
+    )
+    SELECT j.n, j.jwk, j.kid, coalesce(j.alg, j.written_alg), j.id,
+           CASE WHEN j.refusal IS NOT NULL THEN 'ignored' WHEN j.id IS NULL THEN 'added'
+                WHEN j.change IS NULL THEN 'unchanged' ELSE 'updated' END,
+           coalesce(j.refusal,
+                    nullif(concat_ws('; ', j.change,
+                                     CASE WHEN j.jwk ->> 'kty' = 'oct'
+                                          THEN 'it is a secret: the document must not be public'
+                                     END), ''))
+    FROM judged j
 $$;
-COMMENT ON FUNCTION _add_jwk(jsonb, text, text[], boolean, uuid[]) IS
-'Adds or updates a sound key of a document, unless it is among those seen';
+COMMENT ON FUNCTION _judge_jwks(jsonb, text, text[], boolean) IS
+'Returns one row per key of a document, with what add_jwks() does with it and why';
 
 CREATE OR REPLACE FUNCTION add_jwks(document jsonb, issuer text = NULL, audience text[] = NULL,
                                     id_tokens boolean = false, grace interval = '0')
@@ -56,12 +72,7 @@ CREATE OR REPLACE FUNCTION add_jwks(document jsonb, issuer text = NULL, audience
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
-DECLARE
-    key jsonb;
-    id uuid;
-    seen uuid[] = '{}';
-    refused text[] = '{}';
+#variable_conflict use_column
 BEGIN
     IF document IS NULL THEN
         RAISE EXCEPTION 'argument "document" must not be null'
@@ -77,45 +88,49 @@ BEGIN
     END IF;
     PERFORM cozi._check_issuer(issuer, audience);
     id_tokens := coalesce(id_tokens, false);
-    LOCK TABLE cozi.jwks IN SHARE ROW EXCLUSIVE MODE;
-
-    FOR key IN SELECT e.value FROM jsonb_array_elements(document -> 'keys') AS e LOOP
-        kid := key ->> 'kid';
-        reason := cozi.check_key(key);
-        IF reason IS NULL THEN
-            alg := cozi.jwk_alg(key);
-            SELECT a.id, a.action, a.reason INTO id, action, reason
-            FROM cozi._add_jwk(key, issuer, audience, id_tokens, seen) AS a;
-            seen := seen || id;
-        ELSE
-            alg := key ->> 'alg';
-            action := 'ignored';
-            refused := refused || format('"%s": %s', kid, reason);
-        END IF;
-        RETURN NEXT;
-    END LOOP;
-
-    IF seen = '{}' THEN
+    IF NOT EXISTS (SELECT FROM jsonb_array_elements(document -> 'keys') AS e (jwk)
+                   WHERE cozi._jwk_alg(e.jwk) IS NOT NULL) THEN
         RAISE EXCEPTION 'the document has no key that can verify signatures'
             USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL = coalesce(nullif(array_to_string(refused[1:10], '; '), ''),
-                                    'It has no key at all.'),
+                  DETAIL = coalesce(
+                      (SELECT string_agg(format('"%s": %s', e.jwk ->> 'kid',
+                                                cozi.check_key(e.jwk)), '; ')
+                       FROM (SELECT jsonb_array_elements(document -> 'keys') LIMIT 10) AS e (jwk)),
+                      'It has no key at all.'),
                   HINT = 'Nothing was changed; look at what the address of the keys returned.';
     END IF;
+    LOCK TABLE cozi.jwks IN SHARE ROW EXCLUSIVE MODE;
 
-    FOR kid, alg IN
+    RETURN QUERY
+    WITH judged AS MATERIALIZED (
+        SELECT * FROM cozi._judge_jwks(document, issuer, audience, id_tokens)
+    ), added AS (
+        INSERT INTO cozi.jwks (jwk, issuer, audience, id_tokens, added_by)
+        SELECT j.jwk, add_jwks.issuer, add_jwks.audience, add_jwks.id_tokens, 'add_jwks'
+        FROM judged j WHERE j.action = 'added' ORDER BY j.n
+    ), updated AS (
+        UPDATE cozi.jwks k
+           SET jwk = j.jwk, audience = add_jwks.audience, id_tokens = add_jwks.id_tokens,
+               retired_at = NULL, retired_by = NULL
+          FROM judged j
+         WHERE j.action = 'updated' AND k.id = j.id
+    ), retired AS (
         UPDATE cozi.jwks k
            SET retired_at = clock_timestamp() + grace, retired_by = 'add_jwks'
-         WHERE k.added_by = 'add_jwks' AND k.issuer IS NOT DISTINCT FROM issuer
-           AND k.id <> ALL (seen)
+         WHERE k.added_by = 'add_jwks' AND k.issuer IS NOT DISTINCT FROM add_jwks.issuer
+           AND NOT EXISTS (SELECT FROM judged j WHERE j.id = k.id)
            AND coalesce(k.retired_at, 'infinity') > clock_timestamp() + grace
-        RETURNING k.kid, k.alg
-    LOOP
-        action := 'retired';
-        reason := 'the document no longer has it'
-                  || CASE WHEN grace > '0' THEN '; it is believed until the grace ends' ELSE '' END;
-        RETURN NEXT;
-    END LOOP;
+        RETURNING k.id, k.kid, k.alg
+    ), told AS (
+        SELECT false AS is_gone, j.n, NULL::uuid AS id, j.kid, j.alg, j.action, j.reason
+        FROM judged j
+        UNION ALL
+        SELECT true, NULL, r.id, r.kid, r.alg, 'retired',
+               'the document no longer has it'
+               || CASE WHEN grace > '0' THEN '; it is believed until the grace ends' ELSE '' END
+        FROM retired r
+    )
+    SELECT t.kid, t.alg, t.action, t.reason FROM told t ORDER BY t.is_gone, t.n, t.id;
 END
 $$;
 COMMENT ON FUNCTION add_jwks(jsonb, text, text[], boolean, interval) IS

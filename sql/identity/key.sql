@@ -13,6 +13,26 @@ CREATE OR REPLACE FUNCTION check_key(jwk jsonb) RETURNS text
 COMMENT ON FUNCTION check_key(jsonb) IS
 'Returns why add_key() would refuse a JSON Web Key; NULL when it would not';
 
+CREATE OR REPLACE FUNCTION _jwk_alg(jwk jsonb) RETURNS text
+    AS 'MODULE_PATHNAME', 'cozi_jwk_alg_if'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _jwk_alg(jsonb) IS
+'Returns what jwk_alg() returns, and NULL where that is an error';
+
+CREATE OR REPLACE FUNCTION _check_length(argument text, value text, bytes int = 1024) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF octet_length(value) > bytes THEN
+        RAISE EXCEPTION 'argument "%" must have at most % bytes', argument, bytes
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _check_length(text, text, int) IS
+'Raises an error where a text is too long for an index';
+
 -- Row-level security without a policy: to everybody but the owner the table is
 -- empty, pg_read_all_data included, and no statistics are gathered of what
 -- pg_statistic would show them.  No CHECK and no other constraint whose error
@@ -21,12 +41,13 @@ COMMENT ON FUNCTION check_key(jsonb) IS
 CREATE TABLE jwks (
     id         uuid PRIMARY KEY DEFAULT cozi.uuid7(),
     jwk        jsonb NOT NULL,
-    kid        text GENERATED ALWAYS AS (jwk OPERATOR(pg_catalog.->>) 'kid') STORED,
-    alg        text GENERATED ALWAYS AS (cozi.jwk_alg(jwk)) STORED,
+    kid        text COLLATE "C"
+               GENERATED ALWAYS AS (jwk OPERATOR(pg_catalog.->>) 'kid') STORED,
+    alg        text COLLATE "C" GENERATED ALWAYS AS (cozi.jwk_alg(jwk)) STORED,
     not_before timestamptz,
     retired_at timestamptz,
     created_at timestamptz DEFAULT pg_catalog.now(),
-    issuer     text,
+    issuer     text COLLATE "C",
     audience   text[],
     id_tokens  boolean NOT NULL DEFAULT false,
     any_kid    boolean NOT NULL DEFAULT false,
@@ -34,6 +55,7 @@ CREATE TABLE jwks (
     retired_by text
 );
 CREATE UNIQUE INDEX jwks_name_key ON jwks (coalesce(issuer, ''), kid, alg);
+CREATE INDEX jwks_kid_idx ON jwks (kid);    -- login() reads the keys of a kid by it
 ALTER TABLE jwks ALTER COLUMN jwk SET STATISTICS 0;
 ALTER TABLE jwks ENABLE ROW LEVEL SECURITY;
 COMMENT ON TABLE jwks IS 'One row per key that tokens are signed with; readable by the owner alone';
@@ -83,6 +105,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'NULL allows any audience.';
     END IF;
+    PERFORM cozi._check_length('issuer', issuer);
+    PERFORM cozi._check_length('audience', a) FROM unnest(audience) a;
 END
 $$;
 COMMENT ON FUNCTION _check_issuer(text, text[]) IS

@@ -1,8 +1,9 @@
 -- identity: tokens and users that were revoked: src/identity/revocation.c
 
 CREATE TABLE revocations (
-    kind          text COLLATE "C",
-    value         text COLLATE "C",
+    kind          text COLLATE "C" CHECK (kind OPERATOR(pg_catalog.=) ANY ('{token,user}')),
+    value         text COLLATE "C"
+                  CHECK (pg_catalog.octet_length(value) OPERATOR(pg_catalog.<=) 1024),
     issued_before timestamptz,
     until         timestamptz NOT NULL,
     revoked_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -11,7 +12,8 @@ CREATE TABLE revocations (
 COMMENT ON TABLE revocations IS
 'One row per token or user that was revoked; login() asks it for each token';
 COMMENT ON COLUMN revocations.kind IS 'token or user';
-COMMENT ON COLUMN revocations.value IS 'The jti of the token, or the subject of the user';
+COMMENT ON COLUMN revocations.value IS
+'The jti of the token, or the subject of the user; a digest of one that has more than 1024 bytes';
 COMMENT ON COLUMN revocations.issued_before IS
 'Tokens of the user that were issued before are refused; NULL for a token';
 COMMENT ON COLUMN revocations.until IS
@@ -43,6 +45,12 @@ COMMENT ON FUNCTION _purge_revocations() IS
 'Deletes up to 100 revocations of tokens that have ended';
 CREATE INDEX revocations_until_idx ON revocations (until);
 
+CREATE OR REPLACE FUNCTION _stored_value(kind text, value text) RETURNS text
+    AS 'MODULE_PATHNAME', 'cozi_stored_value'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _stored_value(text, text) IS
+'Returns a jti (kind token) or a subject (kind user) as it stands in table revocations';
+
 CREATE OR REPLACE FUNCTION revoke_token(jti text, until timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -58,7 +66,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO cozi.revocations AS r (kind, value, until)
-    VALUES ('token', revoke_token.jti, revoke_token.until)
+    VALUES ('token', cozi._stored_value('token', revoke_token.jti), revoke_token.until)
     ON CONFLICT (kind, value) DO UPDATE SET until = greatest(r.until, excluded.until);
     PERFORM cozi._purge_revocations();
 END
@@ -72,7 +80,6 @@ CREATE OR REPLACE FUNCTION revoke_user(subject text, issued_before timestamptz =
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    uuid CONSTANT text = '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
     lifetime interval;
 BEGIN
     IF subject IS NULL OR issued_before IS NULL THEN
@@ -83,13 +90,10 @@ BEGIN
         RAISE EXCEPTION 'argument "subject" must not be empty'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF subject ~ uuid THEN
-        subject := lower(subject);      -- uid() is one in either case
-    END IF;
     PERFORM cozi.uid();     -- loads the library, which defines the settings
     lifetime := current_setting('cozi.jwt_max_lifetime')::interval;
     INSERT INTO cozi.revocations AS r (kind, value, issued_before, until)
-    VALUES ('user', revoke_user.subject, revoke_user.issued_before,
+    VALUES ('user', cozi._stored_value('user', revoke_user.subject), revoke_user.issued_before,
             CASE WHEN lifetime = '0' THEN 'infinity'
                  ELSE greatest(revoke_user.issued_before, now()) + lifetime END)
     ON CONFLICT (kind, value) DO UPDATE

@@ -20,9 +20,11 @@ char	   *cozi_api_roles;
 
 /*
  * Did a client's startup options shadow a setting of ours before the library
- * was loaded?  See cozi_settings_forged().
+ * was loaded?  See cozi_settings_forged().  The setting tells parallel workers,
+ * where nothing else is left of those options.
  */
 static bool settings_forged = false;
+static bool forged_setting = false;
 
 /*
  * In a session that loads the library late, "-c cozi.jwt_audience=x" among a
@@ -34,7 +36,14 @@ static bool settings_forged = false;
 bool
 cozi_settings_forged(void)
 {
-	return settings_forged;
+	return settings_forged || forged_setting;
+}
+
+/* It shows what is so, and a worker takes its leader's value over. */
+static bool
+check_forged(bool *newval, void **extra, GucSource source)
+{
+	return *newval == settings_forged || source == PGC_S_DEFAULT || InitializingParallelWorker;
 }
 
 static const char *const guarded[] = {
@@ -118,6 +127,14 @@ define_identity_settings(void)
 							   cozi_check_gateways,
 							   cozi_assign_gateways,
 							   NULL);
+	DefineCustomBoolVariable("cozi.settings_forged",
+							 "Shows whether a client's startup options have set a setting of cozi.",
+							 "Then no token and no role is believed in the session.",
+							 &forged_setting,
+							 false,
+							 PGC_SUSET,
+							 GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							 check_forged, NULL, NULL);
 	DefineCustomIntVariable("cozi.login_cache",
 							"Sets the memory for verified tokens; 0 verifies each login.",
 							"Without preloading cozi, it is read when the first login "
@@ -141,6 +158,8 @@ cozi_identity_init(void)
 		if (client[i] && !set_at_startup_by_client(guarded[i]))
 			settings_forged = true;
 	define_identity_settings();
+	if (settings_forged && !IsParallelWorker())
+		SetConfigOption("cozi.settings_forged", "on", PGC_SUSET, PGC_S_OVERRIDE);
 	cozi_gateway_init();
 	cozi_shared_init();
 	cozi_mask_init();

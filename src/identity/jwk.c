@@ -27,6 +27,7 @@
 #include "identity/key.h"
 
 #define SECRET_MAX		1024	/* bytes */
+#define JWK_MAX			(64 * 1024) /* bytes, certificates included */
 #define RSA_BITS_MIN	2048	/* RFC 7518 section 3.3 */
 #define RSA_BITS_MAX	(COZI_SIGNATURE_MAX * 8)
 #define COORDINATE_MAX	66		/* of P-521 */
@@ -286,7 +287,8 @@ read_jwk(Jsonb *jwk, CoziVerifier *verifier, CoziJwkProblem *problem)
 		!jwk_string(jwk, "kid", &kid, problem))
 		return false;
 	if (kid && strlen(kid) >= COZI_KID_MAX)
-		return refuse(problem, "its \"kid\" is too long", NULL);
+		return refuse(problem, psprintf("its \"kid\" has more than %d bytes", COZI_KID_MAX - 1),
+					  NULL);
 	kty = verifier->alg->kty;
 	if (strcmp(kty, "oct") == 0)
 		return read_secret(jwk, verifier, problem);
@@ -316,10 +318,11 @@ release_verifier(void *arg)
 
 /*
  * Make what verifies in the current context, which will own it.  NULL, and the
- * problem, when it is no sound key of a supported algorithm.
+ * problem, when it is no sound key of a supported algorithm.  check: look for
+ * what takes OpenSSL long, such as a prime modulus; each row of the table was.
  */
 CoziVerifier *
-cozi_make_verifier(Jsonb *jwk, CoziJwkProblem *problem)
+cozi_make_verifier(Jsonb *jwk, bool check, CoziJwkProblem *problem)
 {
 	OwnedVerifier *owned;
 	CoziVerifier *verifier;
@@ -329,6 +332,11 @@ cozi_make_verifier(Jsonb *jwk, CoziJwkProblem *problem)
 		refuse(problem, "it is not a JSON object", NULL);
 		return NULL;
 	}
+	if (VARSIZE(jwk) > JWK_MAX)
+	{
+		refuse(problem, "it has more than 64 kB", NULL);
+		return NULL;
+	}
 	owned = palloc0(sizeof(OwnedVerifier));
 	verifier = &owned->verifier;
 	owned->release.func = release_verifier;
@@ -336,7 +344,8 @@ cozi_make_verifier(Jsonb *jwk, CoziJwkProblem *problem)
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &owned->release);
 	if (!read_jwk(jwk, verifier, problem))
 		return NULL;
-	if (verifier->mac == NULL && (verifier->pkey == NULL || !pkey_is_sound(verifier->pkey)))
+	if (verifier->mac == NULL &&
+		(verifier->pkey == NULL || (check && !pkey_is_sound(verifier->pkey))))
 	{
 		refuse(problem, psprintf("OpenSSL does not take it for a key of %s", verifier->alg->name),
 			   NULL);
@@ -355,7 +364,7 @@ read_alg_name(Jsonb *jwk, CoziJwkProblem *problem)
 	const char *name;
 
 	MemoryContextSwitchTo(context);
-	verifier = cozi_make_verifier(jwk, problem);
+	verifier = cozi_make_verifier(jwk, true, problem);
 	name = verifier ? verifier->alg->name : NULL;
 	MemoryContextSwitchTo(outer);
 	if (name == NULL)
@@ -400,4 +409,18 @@ cozi_check_key(PG_FUNCTION_ARGS)
 	if (read_alg_name(PG_GETARG_JSONB_P(0), &problem))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(problem.why));
+}
+
+PG_FUNCTION_INFO_V1(cozi_jwk_alg_if);
+
+/* _jwk_alg(jwk jsonb) -> text: jwk_alg(), or NULL instead of an error */
+Datum
+cozi_jwk_alg_if(PG_FUNCTION_ARGS)
+{
+	CoziJwkProblem problem;
+	text	   *alg = read_alg_name(PG_GETARG_JSONB_P(0), &problem);
+
+	if (alg)
+		PG_RETURN_TEXT_P(alg);
+	PG_RETURN_NULL();
 }

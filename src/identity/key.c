@@ -11,20 +11,29 @@
  * has changed, neither an invalidation (base/registry.c) nor a commit that is
  * under way (identity/shared.c).
  *
- * A key is made into what verifies when a token first names it: an issuer may
- * have a thousand.
+ * An issuer may have a thousand keys, and a token names one: a session reads
+ * the keys of that kid, by an index, and makes one into what verifies when a
+ * token first asks it.
  *
- * Memory: one context a reading, child of TopMemoryContext, replaced whole.
- * OpenSSL's objects are given back, and secrets wiped, when it goes.
+ * Memory: one context for the keys of a kid, child of one for all, which goes
+ * when the table has changed.  OpenSSL's objects are given back then.  A kid
+ * without keys leaves nothing, since tokens of strangers name any.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
@@ -50,13 +59,22 @@ enum
 
 static CoziRegistry registry = {.table = "jwks"};
 
+/* The keys of one kid, or those without. */
+typedef struct KeySet
+{
+	char		kid[COZI_KID_MAX];
+	MemoryContext context;		/* NULL when nothing was read */
+	uint64		changes;		/* see cozi_count_changes(); 0: read again */
+	List	   *keys;			/* of CoziKey */
+}			KeySet;
+
 /* What this backend has read of the table. */
 static struct
 {
 	MemoryContext context;		/* NULL when nothing */
 	uint64		generation;		/* of the registry */
-	uint64		changes;		/* see cozi_count_changes() */
-	List	   *keys;			/* of CoziKey */
+	HTAB	   *sets;			/* of KeySet, by kid */
+	KeySet		without;
 }			cache;
 
 static const char *
@@ -81,13 +99,6 @@ read_audience(CoziKey *key, Datum value)
 		key->audiences[key->naudiences++] = "";
 }
 
-/* A reading of the table. */
-typedef struct Reading
-{
-	List	   *keys;
-	StringInfoData row;			/* what decides about tokens of a key */
-} Reading;
-
 /* The digest of what decides about tokens of the key, and of nothing else. */
 static void
 digest_key(CoziKey *key, StringInfo row)
@@ -108,9 +119,8 @@ digest_key(CoziKey *key, StringInfo row)
 }
 
 static void
-read_key_row(HeapTuple tuple, TupleDesc desc, void *arg)
+read_key_row(HeapTuple tuple, TupleDesc desc, List **keys, StringInfo row)
 {
-	Reading    *reading = arg;
 	Datum		values[MaxHeapAttributeNumber];
 	bool		nulls[MaxHeapAttributeNumber];
 	CoziKey    *key;
@@ -133,61 +143,138 @@ read_key_row(HeapTuple tuple, TupleDesc desc, void *arg)
 	key->retired_at = IS_NULL(retired_at) ? DT_NOEND : DatumGetTimestampTz(VALUE(retired_at));
 #undef VALUE
 #undef IS_NULL
-	digest_key(key, &reading->row);
-	reading->keys = lappend(reading->keys, key);
+	digest_key(key, row);
+	*keys = lappend(*keys, key);
 }
 
-/* Read the keys anew.  An error on the way leaves what was. */
-static void
-fill_cache(uint64 generation, uint64 changes)
+/* Read the keys of a kid, or those without, as committed now. */
+static List *
+read_keys(const char *kid)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cozi keys",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Reading		reading = {.keys = NIL};
+	Relation	rel = table_open(registry.relid, AccessShareLock);
+	ScanKeyData scan_key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	StringInfoData row;
+	List	   *keys = NIL;
 
-	initStringInfo(&reading.row);
-	cozi_read_table("jwks", read_key_row, &reading);
-	explicit_bzero(reading.row.data, reading.row.maxlen);
-	pfree(reading.row.data);
-	MemoryContextSwitchTo(old);
+	if (kid)
+		ScanKeyEntryInitialize(&scan_key, 0, Anum_jwks_kid, BTEqualStrategyNumber, InvalidOid,
+							   C_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(kid));
+	else
+		ScanKeyEntryInitialize(&scan_key, SK_ISNULL | SK_SEARCHNULL, Anum_jwks_kid,
+							   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	initStringInfo(&row);
+	/* without a snapshot of ours: a new one */
+	scan = systable_beginscan(rel, cozi_table("jwks_kid_idx"), true, NULL, 1, &scan_key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		read_key_row(tuple, RelationGetDescr(rel), &keys, &row);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	explicit_bzero(row.data, row.maxlen);
+	pfree(row.data);
+	return keys;
+}
+
+static bool
+are_same_keys(const List *a, const List *b)
+{
+	ListCell   *in_a,
+			   *in_b;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(in_a, a, in_b, b)
+	{
+		if (memcmp(((CoziKey *) lfirst(in_a))->digest, ((CoziKey *) lfirst(in_b))->digest,
+				   sizeof(uint64[2])) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Into the set what the table says; what is as it was stays, ready for use. */
+static void
+fill_set(KeySet * set, MemoryContext context, List *keys, uint64 changes)
+{
+	set->changes = changes;
+	if (set->context && are_same_keys(set->keys, keys))
+	{
+		MemoryContextDelete(context);
+		return;
+	}
+	if (set->context)
+		MemoryContextDelete(set->context);
+	MemoryContextSetParent(context, cache.context);
+	set->context = context;
+	set->keys = keys;
+}
+
+/* Forget everything when the table may have changed. */
+static void
+follow_table(uint64 generation)
+{
+	HASHCTL		ctl = {.keysize = COZI_KID_MAX,.entrysize = sizeof(KeySet)};
+
+	if (cache.context && cache.generation == generation)
+		return;
 	if (cache.context)
 		MemoryContextDelete(cache.context);
-	MemoryContextSetParent(context, TopMemoryContext);
-	cache.context = context;
+	memset(&cache, 0, sizeof(cache));
+	ctl.hcxt = AllocSetContextCreate(TopMemoryContext, "cozi keys", ALLOCSET_SMALL_SIZES);
+	cache.context = ctl.hcxt;
+	cache.sets = hash_create("cozi keys", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	cache.generation = generation;
-	cache.changes = changes;
-	cache.keys = reading.keys;
 }
 
 /*
- * The keys of this moment.  Both numbers are taken before the table is read:
- * what changes in between makes the next call read it again.
+ * The keys of a kid, or those without (NULL), of this moment; valid until the
+ * next call.  Both numbers are taken before the table is read: what changes in
+ * between makes the next call read it again.  An error on the way leaves what
+ * was.
  */
 List	   *
-cozi_current_keys(void)
+cozi_keys_of(const char *kid)
 {
 	uint64		changes = cozi_count_changes(COZI_KEYS);
 	uint64		generation = cozi_registry_generation(&registry);
+	KeySet	   *set;
+	MemoryContext context,
+				old;
+	List	   *keys;
 
 	if (!OidIsValid(registry.relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"cozi\" is not installed in this database"),
 				 errhint("Run CREATE EXTENSION cozi.")));
-	if (cache.context == NULL || cache.generation != generation ||
-		changes == 0 || cache.changes != changes)
-		fill_cache(generation, changes);
-	return cache.keys;
-}
+	follow_table(generation);
+	set = kid ? hash_search(cache.sets, kid, HASH_FIND, NULL) : &cache.without;
+	if (set && set->context && changes != 0 && set->changes == changes)
+		return set->keys;
 
-/* Does the key serve the token's kid, or its lack of one? */
-bool
-cozi_key_is_meant(const CoziKey *key, const CoziJws *jws)
-{
-	if (key->kid == NULL)
-		return !jws->has_kid || key->any_kid;
-	return jws->has_kid && strcmp(key->kid, jws->kid) == 0;
+	context = AllocSetContextCreate(CurrentMemoryContext, "cozi keys of a kid",
+									ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	keys = read_keys(kid);
+	MemoryContextSwitchTo(old);
+	if (kid && keys == NIL)
+	{
+		MemoryContextDelete(context);
+		if (set)
+		{
+			MemoryContextDelete(set->context);
+			hash_search(cache.sets, kid, HASH_REMOVE, NULL);
+		}
+		return NIL;
+	}
+	if (set == NULL)
+	{
+		set = hash_search(cache.sets, kid, HASH_ENTER, NULL);
+		set->context = NULL;
+	}
+	fill_set(set, context, keys, changes);
+	return set->keys;
 }
 
 /* What verifies; NULL when the row was written around every check. */
@@ -197,27 +284,31 @@ cozi_key_verifier(CoziKey *key)
 	CoziJwkProblem problem;
 	MemoryContext old;
 
-	if (key->verifier == NULL)
+	if (key->jwk)
 	{
-		old = MemoryContextSwitchTo(cache.context);
-		key->verifier = cozi_make_verifier(key->jwk, &problem);
+		old = MemoryContextSwitchTo(GetMemoryChunkContext(key));
+		key->verifier = cozi_make_verifier(key->jwk, false, &problem);
 		MemoryContextSwitchTo(old);
+		/* it may be a secret, and has served */
+		explicit_bzero(key->jwk, VARSIZE(key->jwk));
+		pfree(key->jwk);
+		key->jwk = NULL;
 	}
 	return key->verifier;
 }
 
-/* The key of that digest; NULL when there is none any more. */
-const CoziKey *
-cozi_find_key(const uint64 digest[2])
+/* Is there still the key of that kid and digest? */
+bool
+cozi_key_stands(const char *kid, const uint64 digest[2])
 {
 	ListCell   *cell;
 
-	foreach(cell, cozi_current_keys())
+	foreach(cell, cozi_keys_of(kid))
 	{
 		const CoziKey *key = lfirst(cell);
 
 		if (key->digest[0] == digest[0] && key->digest[1] == digest[1])
-			return key;
+			return true;
 	}
-	return NULL;
+	return false;
 }

@@ -53,14 +53,14 @@ typedef struct CoziKey
 	const char *kid;			/* NULL: for tokens without kid */
 	bool		any_kid;		/* also for tokens with any kid */
 	const char *alg;
-	Jsonb	   *jwk;
+	Jsonb	   *jwk;			/* until it is made a verifier */
 	const char *issuer;			/* NULL: the settings judge iss */
 	const char **audiences;
 	int			naudiences;
 	bool		id_tokens;
 	TimestampTz not_before;
 	TimestampTz retired_at;
-	CoziVerifier *verifier;		/* NULL until a token names the key */
+	CoziVerifier *verifier;		/* NULL until a token asks the key */
 } CoziKey;
 
 /* algorithm.c: verification by OpenSSL */
@@ -70,15 +70,14 @@ extern bool cozi_mac_restarts(EVP_MAC_CTX *keyed);
 extern bool cozi_verifies(const CoziVerifier *verifier, const CoziJws *jws);
 
 /* jwk.c: from a JSON Web Key to what verifies */
-extern CoziVerifier *cozi_make_verifier(Jsonb *jwk, CoziJwkProblem *problem);
+extern CoziVerifier *cozi_make_verifier(Jsonb *jwk, bool check, CoziJwkProblem *problem);
 
 /* point.c: is it a point of Ed25519, and none of small order? */
 extern bool cozi_ed25519_is_sound(const unsigned char *bytes);
 
 /* key.c: table jwks */
-extern List *cozi_current_keys(void);
-extern bool cozi_key_is_meant(const CoziKey *key, const CoziJws *jws);
+extern List *cozi_keys_of(const char *kid);
 extern const CoziVerifier *cozi_key_verifier(CoziKey *key);
-extern const CoziKey *cozi_find_key(const uint64 digest[2]);
+extern bool cozi_key_stands(const char *kid, const uint64 digest[2]);
 
 #endif							/* COZI_KEY_H */

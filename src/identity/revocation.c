@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include <openssl/sha.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -37,6 +39,8 @@ enum
 	Anum_revocations_value,
 	Anum_revocations_issued_before
 };
+
+#define VALUE_MAX 1024			/* bytes */
 
 static CoziRegistry registry = {.table = "revocations"};
 
@@ -72,6 +76,44 @@ nothing_is_revoked(void)
 }
 
 /*
+ * A jti or a subject as it stands in the table: a uuid is one user in either
+ * case, and what is too long for the index is there by its digest.
+ */
+static text *
+stored_value(const char *kind, const char *value, int len)
+{
+	char	   *result;
+	pg_uuid_t	uuid;
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	if (len > VALUE_MAX)
+	{
+		result = palloc0(sizeof("sha256:") + 2 * sizeof(digest));
+		strcpy(result, "sha256:");
+		SHA256((const unsigned char *) value, len, digest);
+		hex_encode((const char *) digest, sizeof(digest), result + strlen(result));
+		return cstring_to_text(result);
+	}
+	result = pnstrdup(value, len);
+	if (strcmp(kind, "user") == 0 && cozi_subject_uuid(value, len, &uuid))
+		for (char *c = result; *c; c++)
+			*c = pg_ascii_tolower((unsigned char) *c);
+	return cstring_to_text_with_len(result, len);
+}
+
+PG_FUNCTION_INFO_V1(cozi_stored_value);
+
+/* _stored_value(kind text, value text) -> text */
+Datum
+cozi_stored_value(PG_FUNCTION_ARGS)
+{
+	text	   *value = PG_GETARG_TEXT_PP(1);
+
+	PG_RETURN_TEXT_P(stored_value(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								  VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)));
+}
+
+/*
  * Is there a row of that kind and value?  issued_before is set to what it
  * says, DT_NOEND where it says nothing.
  */
@@ -88,7 +130,7 @@ find_revocation(Relation rel, Oid index, const char *kind, const char *value, in
 		ScanKeyEntryInitialize(&key[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   C_COLLATION_OID, F_TEXTEQ,
 							   PointerGetDatum(i == 0 ? cstring_to_text(kind)
-											   : cstring_to_text_with_len(value, value_len)));
+											   : stored_value(kind, value, value_len)));
 	/* without a snapshot of ours: a new one */
 	scan = systable_beginscan(rel, index, true, NULL, 2, key);
 	tuple = systable_getnext(scan);
@@ -103,18 +145,6 @@ find_revocation(Relation rel, Oid index, const char *kind, const char *value, in
 	}
 	systable_endscan(scan);
 	return found;
-}
-
-/* The subject as revoke_user() writes it: a uuid is one user in either case. */
-static char *
-revocable_subject(const char *subject, int len)
-{
-	char	   *result = pnstrdup(subject, len);
-	pg_uuid_t	uuid;
-
-	for (char *c = result; *c && cozi_subject_uuid(subject, len, &uuid); c++)
-		*c = pg_ascii_tolower((unsigned char) *c);
-	return result;
 }
 
 /* Why a token that is right in all else is not to be believed, or NULL. */
@@ -135,8 +165,7 @@ cozi_find_revocation(const char *jti, int jti_len, const char *subject, int subj
 	rel = table_open(registry.relid, AccessShareLock);
 	if (jti_len > 0 && find_revocation(rel, index, "token", jti, jti_len, &before))
 		reason = "the token was revoked";
-	else if (find_revocation(rel, index, "user", revocable_subject(subject, subject_len),
-							 subject_len, &before) &&
+	else if (find_revocation(rel, index, "user", subject, subject_len, &before) &&
 			 issued_at < before)
 		reason = "the user's tokens of that time were revoked";
 	table_close(rel, AccessShareLock);

@@ -20,15 +20,25 @@
  * counts itself in "committing" before its commit can be seen, and out after
  * it has counted up "changes".  A session that reads committing as 0 and
  * changes as it was has seen no such commit.
+ *
+ * Two kinds of commit pass that count by.  A standby replays them: there each
+ * login reads its row.  And a transaction that was prepared is committed by
+ * any session, perhaps one that has not loaded cozi: PREPARE counts it in
+ * "prepared", also over a restart, which begins with 1.  It holds its lock on
+ * the table until its invalidation was sent; so a session goes on with what it
+ * has cached only if, for that number, it has seen the table without a writer.
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
+#include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "utils/rel.h"
 
@@ -38,7 +48,7 @@
 #include "pure/siphash.h"
 
 /* Raise this with any change to the structures here or in shared.h. */
-#define LAYOUT 1
+#define LAYOUT 2
 #define SET_SLOTS 4
 #define N_LOCKS 64
 
@@ -54,6 +64,7 @@ typedef struct LoginSlot
 typedef struct ChangeCount
 {
 	pg_atomic_uint64 changes;
+	pg_atomic_uint64 prepared;
 	pg_atomic_uint32 committing;
 } ChangeCount;
 
@@ -74,6 +85,9 @@ int			cozi_login_cache;	/* kB */
 static bool has_changed[COZI_CHANGE_KINDS];
 static bool is_committing = false;
 
+/* For what number of prepared changes this session has seen no writer. */
+static uint64 none_prepared[COZI_CHANGE_KINDS];
+
 static Size
 shared_size(void)
 {
@@ -93,6 +107,7 @@ init_shared(CoziShmemHeader *header)
 	for (int i = 0; i < COZI_CHANGE_KINDS; i++)
 	{
 		pg_atomic_init_u64(&shared->change[i].changes, 1);
+		pg_atomic_init_u64(&shared->change[i].prepared, 1);
 		pg_atomic_init_u32(&shared->change[i].committing, 0);
 	}
 	shared->tranche = LWLockNewTrancheId_compat("CoziLogins");
@@ -215,16 +230,36 @@ cozi_remember_login(const uint64 token[2], uint64 rules, const CoziLogin *login)
 	LWLockRelease(lock);
 }
 
+/* May a prepared transaction be about to change the table? */
+static bool
+is_prepared(ChangeCount *count, CoziChangeKind kind)
+{
+	uint64		prepared = pg_atomic_read_u64(&count->prepared);
+	Oid			relid;
+
+	if (max_prepared_xacts == 0 || prepared == none_prepared[kind])
+		return false;
+	relid = cozi_table(kind == COZI_KEYS ? "jwks" : "revocations");
+	if (!OidIsValid(relid))
+		return false;
+	if (!ConditionalLockRelationOid(relid, ShareLock))
+		return true;
+	UnlockRelationOid(relid, ShareLock);
+	none_prepared[kind] = prepared;
+	return false;
+}
+
 /*
- * A number that differs once a table was changed, or 0 while a change is being
- * committed: then nothing cached of it may be used.
+ * A number that differs once a table was changed, or 0 while a change may be
+ * under way: then nothing cached of it may be used without asking the table.
  */
 uint64
 cozi_count_changes(CoziChangeKind kind)
 {
 	ChangeCount *count = &shared_area()->change[kind];
 
-	if (pg_atomic_read_u32(&count->committing) != 0)
+	if (RecoveryInProgress() || is_prepared(count, kind) ||
+		pg_atomic_read_u32(&count->committing) != 0)
 		return 0;
 	pg_read_barrier();
 	return pg_atomic_read_u64(&count->changes);
@@ -257,15 +292,24 @@ end_commit(Shared *shared)
 }
 
 static void
+count_prepared(Shared *shared)
+{
+	for (int i = 0; i < COZI_CHANGE_KINDS; i++)
+		if (has_changed[i])
+			pg_atomic_fetch_add_u64(&shared->change[i].prepared, 1);
+}
+
+static void
 count_commit(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT)
 		begin_commit((Shared *) area.area);
 	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		end_commit((Shared *) area.area);
+	else if (event == XACT_EVENT_PRE_PREPARE)
+		count_prepared((Shared *) area.area);
 	else if (event == XACT_EVENT_PREPARE)
-		memset(has_changed, 0, sizeof(has_changed));	/* COMMIT PREPARED
-														 * invalidates */
+		memset(has_changed, 0, sizeof(has_changed));
 }
 
 PG_FUNCTION_INFO_V1(cozi_keys_changed);

@@ -29,8 +29,9 @@ typedef struct CoziLogin
 	int			claims_len;
 	int			subject_len;
 	int			jti_len;		/* 0: it has none */
-	int			data_len;		/* each of the three is followed by a NUL */
-	char		data[COZI_LOGIN_DATA];	/* claims, subject, jti */
+	int			kid_len;		/* of the key; -1: it has none */
+	int			data_len;		/* each of the four is followed by a NUL */
+	char		data[COZI_LOGIN_DATA];	/* claims, subject, jti, kid */
 } CoziLogin;
 
 extern int	cozi_login_cache;

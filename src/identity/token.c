@@ -142,11 +142,19 @@ find_believing_key(CoziJws *jws, TimestampTz at, Refusal *refusal)
 	refusal->stage = NO_KEY;
 	refusal->reason = jws->has_kid ? "no key has the token's kid"
 		: "the token has no kid, and there is no key without one";
-	foreach(cell, cozi_current_keys())
+	if (jws->has_kid)
+	{
+		foreach(cell, cozi_keys_of(jws->kid))
+		{
+			if (key_believes(lfirst(cell), jws, at, refusal))
+				return lfirst(cell);
+		}
+	}
+	foreach(cell, cozi_keys_of(NULL))
 	{
 		CoziKey    *key = lfirst(cell);
 
-		if (cozi_key_is_meant(key, jws) && key_believes(key, jws, at, refusal))
+		if ((key->any_kid || !jws->has_kid) && key_believes(key, jws, at, refusal))
 			return key;
 	}
 	return NULL;
@@ -213,16 +221,19 @@ append(CoziLogin *login, const char *value, int len)
 {
 	if (len > 0)
 		memcpy(login->data + login->data_len, value, len);
-	login->data[login->data_len + len] = '\0';
-	login->data_len += len + 1;
+	login->data_len += Max(len, 0);
+	login->data[login->data_len++] = '\0';
 }
 
 static void
 remember_token(const uint64 hash[2], const Verified *verified, TimestampTz at)
 {
 	CoziLogin	login;
+	const char *kid = verified->key->kid;
 
-	if (verified->claims_len + verified->subject_len + verified->jti_len + 3 > COZI_LOGIN_DATA)
+	login.kid_len = kid ? strlen(kid) : -1;
+	if (verified->claims_len + verified->subject_len + verified->jti_len + login.kid_len + 4 >
+		COZI_LOGIN_DATA)
 		return;
 	memcpy(login.key, verified->key->digest, sizeof(login.key));
 	login.verified_at = at;
@@ -235,6 +246,7 @@ remember_token(const uint64 hash[2], const Verified *verified, TimestampTz at)
 	append(&login, verified->claims, verified->claims_len);
 	append(&login, verified->subject, verified->subject_len);
 	append(&login, verified->jti, verified->jti_len);
+	append(&login, kid, login.kid_len);
 	cozi_remember_login(hash, cozi_token_settings()->digest, &login);
 }
 
@@ -242,8 +254,9 @@ remember_token(const uint64 hash[2], const Verified *verified, TimestampTz at)
 static bool
 recall_token(const uint64 hash[2], TimestampTz at, CoziLogin *login, Verified *verified)
 {
-	if (!cozi_recall_login(hash, cozi_token_settings()->digest, at, login) ||
-		cozi_find_key(login->key) == NULL)
+	const char *kid;
+
+	if (!cozi_recall_login(hash, cozi_token_settings()->digest, at, login))
 		return false;
 	verified->claims = login->data;
 	verified->claims_len = login->claims_len;
@@ -252,7 +265,8 @@ recall_token(const uint64 hash[2], TimestampTz at, CoziLogin *login, Verified *v
 	verified->jti = verified->subject + verified->subject_len + 1;
 	verified->jti_len = login->jti_len;
 	verified->issued_at = login->issued_at;
-	return true;
+	kid = login->kid_len < 0 ? NULL : verified->jti + verified->jti_len + 1;
+	return cozi_key_stands(kid, login->key);
 }
 
 /* The token's bytes, or the reason why it is not even looked at. */

@@ -32,6 +32,8 @@ CREATE FUNCTION public.who() RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE 
 END
 
 my $forged = '{"sub":"mallory"}';
+my $workers =
+  "SET $parallel = on; SET parallel_leader_participation = off; SET parallel_setup_cost = 0";
 
 # (stdout, stderr) of a script run by a role; %opt: options, as PGOPTIONS
 sub run_as
@@ -107,14 +109,12 @@ for my $when ('late', 'early')
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_db_role_setting'),
 		'0', "$when: no role stores it for itself");
 	run_as('postgres',
-		"ALTER ROLE app SET cozi.identity = '$forged'; ALTER DATABASE postgres "
-		  . "SET cozi.identity = '$forged'; ALTER SYSTEM SET cozi.identity = '$forged'"
-	);
+			"ALTER ROLE app SET cozi.identity = '$forged'; ALTER DATABASE postgres "
+		  . "SET cozi.identity = '$forged'; ALTER SYSTEM SET cozi.identity = '$forged'");
 	nobody_after('app', 'SELECT 1', "$when: ALTER ROLE and ALTER DATABASE");
 	run_as('postgres',
-		'ALTER ROLE app RESET cozi.identity; ALTER DATABASE postgres RESET cozi.identity; '
-		  . 'ALTER SYSTEM RESET cozi.identity'
-	);
+			'ALTER ROLE app RESET cozi.identity; ALTER DATABASE postgres RESET cozi.identity; '
+		  . 'ALTER SYSTEM RESET cozi.identity');
 
 	# a right to set parameters
 	run_as('postgres', 'GRANT SET ON PARAMETER cozi.identity TO trusted');
@@ -129,7 +129,6 @@ for my $when ('late', 'early')
 	);
 
 	# a worker that loads the library when its leader has not
-	my $workers = "SET $parallel = on; SET parallel_leader_participation = off";
 	nobody_after(
 		'app',
 		"SET cozi.identity = '$forged'; $workers; SELECT who()",
@@ -186,6 +185,35 @@ like((run_as('postgres', login($for_mail), options => '-c cozi.jwt_audience=mail
 	qr/is ann/, 'a superuser may');
 $node->safe_psql('postgres', 'ALTER DATABASE postgres RESET cozi.jwt_audience');
 
+# What the startup options shadow is lost in parallel workers, too.
+$node->append_conf('postgresql.conf', "cozi.trusted_gateways = 'gateway'");
+$node->reload;
+$node->safe_psql('postgres', <<'END');
+ALTER DATABASE postgres SET cozi.role_claim = 'app_role';
+CREATE FUNCTION public.is_admin() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS
+    'BEGIN RETURN cozi.has_role(''admin''); END';
+END
+for my $first ('SELECT cozi.uid()', 'SELECT 1')
+{
+	my $ask = "SET LOCAL request.jwt.claims = '{\"sub\":\"ann\",\"role\":\"admin\"}'; $first; "
+	  . "SELECT 'leader ' || is_admin(); $workers; SELECT 'worker ' || is_admin()";
+	my ($out) = run_as('gateway', "BEGIN; $ask; END", options => '-c cozi.role_claim=role');
+	like(
+		$out,
+		qr/^worker false$/m,
+		"a worker of a session with startup options gives no role, after $first");
+	unlike($out, qr/true/, "a session with startup options gives no role, after $first");
+}
+my ($out) = run_as(
+	'gateway',
+	"SET cozi.settings_forged = off; SELECT cozi.uid() IS NULL; RESET cozi.settings_forged; RESET ALL; "
+	  . 'SHOW cozi.settings_forged',
+	options => '-c cozi.settings_forged=on');
+is($out, "t\noff", 'a client does not set that settings were forged');
+$node->append_conf('postgresql.conf', "cozi.trusted_gateways = ''");
+$node->reload;
+$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET cozi.role_claim');
+
 # Gateways: believed only where the configuration file says so.
 my $claims = '{"sub":"ann","role":"editor"}';
 
@@ -210,15 +238,15 @@ nobody_after(
 	'startup options name no trusted gateway',
 	options => '-c cozi.trusted_gateways=gateway');
 run_as('postgres',
-	"ALTER DATABASE postgres SET cozi.trusted_gateways = 'gateway'; ALTER ROLE gateway "
-	  . "SET cozi.trusted_gateways = 'gateway'"
-);
-nobody_after('gateway', "SET request.jwt.claims = '$claims'",
+		"ALTER DATABASE postgres SET cozi.trusted_gateways = 'gateway'; ALTER ROLE gateway "
+	  . "SET cozi.trusted_gateways = 'gateway'");
+nobody_after(
+	'gateway',
+	"SET request.jwt.claims = '$claims'",
 	'settings of a database and of a role name no trusted gateway');
 run_as('postgres',
-	'ALTER DATABASE postgres RESET cozi.trusted_gateways; '
-	  . 'ALTER ROLE gateway RESET cozi.trusted_gateways'
-);
+		'ALTER DATABASE postgres RESET cozi.trusted_gateways; '
+	  . 'ALTER ROLE gateway RESET cozi.trusted_gateways');
 for my $when ('late', 'early')
 {
 	$node->append_conf('postgresql.conf',
@@ -251,15 +279,13 @@ for my $when ('late', 'early')
 		"bob\nbob\n\nnobody\nthen nobody",
 		"$when: login and logout say it louder");
 	is( gateway(
-			"SELECT who(); SAVEPOINT s; SELECT cozi.logout(); SELECT who(); "
-			  . "ROLLBACK TO s; SELECT who()"
-		),
+				"SELECT who(); SAVEPOINT s; SELECT cozi.logout(); SELECT who(); "
+			  . "ROLLBACK TO s; SELECT who()"),
 		"ann\n\nnobody\nann\nthen nobody",
 		"$when: until they are undone");
 	is( gateway(
-			"SELECT who(); SET LOCAL request.jwt.claims = '{\"sub\":\"bob\"}'; "
-			  . "SELECT who(), cozi.claim('sub'); SET LOCAL request.jwt.claims = ''; SELECT who()"
-		),
+				"SELECT who(); SET LOCAL request.jwt.claims = '{\"sub\":\"bob\"}'; "
+			  . "SELECT who(), cozi.claim('sub'); SET LOCAL request.jwt.claims = ''; SELECT who()"),
 		"ann\nbob|bob\nnobody\nthen nobody",
 		"$when: its claims are read as they change");
 	is( gateway("SET LOCAL $parallel = on; SELECT who(); SELECT cozi.logout(); SELECT who()"),
@@ -289,8 +315,7 @@ is( (   run_as(
 			'gateway',
 			"SET request.jwt.claims = '$claims'; SELECT who(); "
 			  . "\\! psql -X -q -U postgres -d postgres -c 'ALTER ROLE gateway RENAME "
-			  . "TO somebody'\nSELECT who();"
-		))[0],
+			  . "TO somebody'\nSELECT who();"))[0],
 	"ann\nnobody",
 	'a renamed gateway is none');
 $node->safe_psql('postgres', 'ALTER ROLE somebody RENAME TO gateway');
@@ -313,9 +338,8 @@ is( $node->safe_psql(
 	"ann\n\n2",
 	'the keys are there, and numbered on');
 $node->safe_psql('postgres',
-	'CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_monitor; '
-	  . 'GRANT USAGE ON SCHEMA cozi TO reader'
-);
+		'CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_monitor; '
+	  . 'GRANT USAGE ON SCHEMA cozi TO reader');
 $node->command_fails(
 	[
 		'pg_dump', '-U', 'reader', '-f', "$dump.2", '-d',
@@ -367,14 +391,12 @@ for my $loud (
 		next if $when eq 'debug5';
 		run_as('app', "DO \$\$ BEGIN PERFORM cozi.login('$t'); END \$\$");
 		run_as('app',
-			"DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; "
-			  . "EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$"
-		);
+				"DO \$\$ BEGIN EXECUTE 'SELECT cozi.login(''$t'')'; "
+			  . "EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END \$\$");
 	}
 	run_as('postgres',
-		"SELECT cozi.add_secret('too short a secret'); "
-		  . "SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')"
-	);
+			"SELECT cozi.add_secret('too short a secret'); "
+		  . "SELECT cozi.add_key('{\"kty\":\"oct\",\"k\":\"c2hvcnRzZWNyZXQ\"}')");
 	run_as('postgres',
 		"SELECT cozi.add_secret('yet another secret, of 32 bytes or more', '$when')");
 	my $log = substr(slurp_file($node->logfile), $from);
