@@ -14,11 +14,14 @@
  * The log says so once a session.
  *
  * A target that is asked for anew costs one probe of the index.  After
- * FIRST_LOAD of them, and again each time their number doubles, all of the
- * caller's edges are read if they are no more than LOAD_FACTOR times the
- * probes so far, which takes about as long as those probes took: so the work
- * is at most a few times that of the better way, whichever that is (ski
- * rental).  From then on an id that is not in the cache is no target.
+ * FIRST_LOAD of them, after SECOND_LOAD, and again each time their number
+ * doubles, all of the caller's edges are read if they are no more than
+ * LOAD_FACTOR times the probes so far, which takes about as long as those probes
+ * took: so the work is at most a few times that of the better way, whichever
+ * that is (ski rental).  From then on an id that is not in the cache is no
+ * target.  The first try is early, because most callers have few blocks and few
+ * groups, and a page of a feed asks for each; the second is late, because a
+ * caller of more edges than that mostly has many more.
  *
  * Memory: what a hash join may take, hash_mem; beyond it, targets are probed.
  */
@@ -38,7 +41,9 @@
 #include "edge/edge.h"
 #include "identity/identity.h"
 
-#define FIRST_LOAD		64		/* probes before the first try to load */
+#define FIRST_LOAD		4		/* probes before the first try to load */
+#define SECOND_LOAD		64		/* probes before the second */
+#define FIRST_SIZE		64		/* answers that there is room for at first */
 #define LOAD_FACTOR		16		/* edges read in the time of a probe; see
 								 * bench/policy_predicate.pl */
 #define MAX_LOGGED		64		/* edges whose trouble a session logs */
@@ -182,7 +187,7 @@ remember_other(Datum other, int rank, void *arg)
 static void
 try_to_load(CoziEdgeAnswers *answers)
 {
-	answers->next_load *= 2;
+	answers->next_load = Max(answers->next_load * 2, SECOND_LOAD);
 	if (answers->type == TEXTOID && !answers->edge.bytewise)
 		return;
 	answers->complete = cozi_visit_edges(&answers->edge, answers->reverse, false, answers->caller,
@@ -245,7 +250,7 @@ load_edge(CoziEdgeAnswers *answers, const char *name, bool reverse)
 	if (answers->caller_fits)
 	{
 		answers->readable = cozi_edge_parts(edge, reverse, answers->caller, &answers->parts);
-		answers->known = answers_create(answers->context, FIRST_LOAD,
+		answers->known = answers_create(answers->context, FIRST_SIZE,
 										answers->type == TEXTOID ? answers : NULL);
 	}
 	if (registered && !answers->readable)
