@@ -59,10 +59,12 @@ DECLARE
     until timestamptz := clock_timestamp() + make_interval(secs => seconds);
 BEGIN
     WHILE clock_timestamp() < until LOOP
-        INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s') ON CONFLICT DO NOTHING;
+        INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s')
+            ON CONFLICT DO NOTHING;
         PERFORM pg_sleep(0.1);
     END LOOP;
-    INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s') ON CONFLICT DO NOTHING;
+    INSERT INTO admissions SELECT number, clock, cost FROM cozi.rate_limit_log('hot', '1 s')
+        ON CONFLICT DO NOTHING;
 END
 $$;
 SQL
@@ -75,25 +77,32 @@ SELECT collector($seconds + 1);
 SELECT caller($seconds);
 \\endif
 END
-my ($out, $err) = run_command([ 'pgbench', '-n', '-c', 33, '-j', 2, '-t', 1, '-f', "$dir/script", '-d', $node->connstr('postgres') ]);
-like($out, qr{number of transactions actually processed: 33/33}, '32 callers and a collector ran') or diag("$out\n$err");
+my ($out, $err) = run_command([ 'pgbench', '-n', '-c', 33, '-j', 2, '-t', 1, '-f', "$dir/script",
+	'-d', $node->connstr('postgres') ]);
+like($out, qr{number of transactions actually processed: 33/33}, '32 callers and a collector ran')
+	or diag("$out\n$err");
 
 my ($admitted, $refused) = split /\|/, $node->safe_psql('postgres',
 	'SELECT sum(admitted), sum(refused) FROM callers');
 note("$admitted admitted, $refused refused in $seconds s");
-is($node->safe_psql('postgres', 'SELECT count(*) || \' \' || max(number) || \' \' || sum(cost) FROM admissions'), "$admitted $admitted $admitted",
+is($node->safe_psql('postgres', 'SELECT count(*) || \' \' || max(number) || \' \' || sum(cost)
+    FROM admissions'), "$admitted $admitted $admitted",
 	'no admission was lost: callers and log count the same');
 cmp_ok($refused, '>', $admitted, 'the key was saturated');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT clock - lag(clock, 100) OVER (ORDER BY number) AS span FROM admissions) s WHERE span < '1 s')),
+is($node->safe_psql('postgres', q(SELECT count(*)
+    FROM (SELECT clock - lag(clock, 100) OVER (ORDER BY number) AS span FROM admissions) s
+    WHERE span < '1 s')),
 	0, 'no window of a second holds more than 100 admissions');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT clock < lag(clock) OVER (ORDER BY number) AS back FROM admissions) s WHERE back)),
+is($node->safe_psql('postgres', q(SELECT count(*)
+    FROM (SELECT clock < lag(clock) OVER (ORDER BY number) AS back FROM admissions) s WHERE back)),
 	0, 'the log is in order');
 
 # A refusal is right if the window was full at some moment between its two
 # readings of the clock: the 100th last admission before `after` was then still
 # less than a second old.
 is($node->safe_psql('postgres', q(
-	WITH full_until AS (SELECT clock, lag(clock, 99) OVER (ORDER BY number) + interval '1 s' AS until FROM admissions),
+	WITH full_until AS (SELECT clock, lag(clock, 99) OVER (ORDER BY number)
+		+ interval '1 s' AS until FROM admissions),
 	events AS (SELECT after AS at, 1 AS kind, before, NULL::interval AS until FROM refusals
 		UNION ALL SELECT clock, 0, NULL, until FROM full_until),
 	judged AS (SELECT kind, before, max(until) OVER (ORDER BY at, kind) AS until FROM events)
@@ -107,10 +116,12 @@ sub hammer
 {
 	my ($limit) = @_;
 	append_to_file("$dir/$$.sql",
-		"INSERT INTO passed SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('hot' || repeat('', i), $limit, 1, 'gcra');\n");
+		"INSERT INTO passed SELECT count(*) FROM generate_series(1, 2000) i
+			WHERE cozi.rate_limit('hot' || repeat('', i), $limit, 1, 'gcra');\n");
 	my $began = $node->safe_psql('postgres',
 		'TRUNCATE passed; SELECT extract(epoch FROM limiter_clock())');
-	run_command([ 'pgbench', '-n', '-c', 16, '-j', 2, '-T', 3, '-f', "$dir/$$.sql", '-d', $node->connstr('postgres') ]);
+	run_command([ 'pgbench', '-n', '-c', 16, '-j', 2, '-T', 3, '-f', "$dir/$$.sql", '-d',
+		$node->connstr('postgres') ]);
 	unlink "$dir/$$.sql";
 	return split /\|/, $node->safe_psql('postgres',
 		"SELECT extract(epoch FROM limiter_clock()) - $began, (SELECT sum(n) FROM passed)");
@@ -133,16 +144,21 @@ for my $alg (qw(exact gcra))
 {
 	$node->restart;
 	$node->safe_psql('postgres',
-		"SELECT cozi.rate_limit('denied' || i, 5, '1 hour', 5, '$alg') FROM generate_series(1, 2000) i");
+		"SELECT cozi.rate_limit('denied' || i, 5, '1 hour', 5, '$alg')
+			FROM generate_series(1, 2000) i");
 	$node->safe_psql('postgres',
-		"SELECT cozi.rate_limit('partly' || i, 5, '1 hour', 2, '$alg') FROM generate_series(1, 2000) i");
+		"SELECT cozi.rate_limit('partly' || i, 5, '1 hour', 2, '$alg')
+			FROM generate_series(1, 2000) i");
 	my $before = $node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats');
 	my ($admits, $rss) = split /\|/, $node->safe_psql('postgres', qq(
-		SELECT count(*) FROM generate_series(1, 1000) i WHERE cozi.rate_limit('warm' || i, 5, '1 hour', 1, '$alg') \\g /dev/null
+		SELECT count(*) FROM generate_series(1, 1000) i
+			WHERE cozi.rate_limit('warm' || i, 5, '1 hour', 1, '$alg') \\g /dev/null
 		SELECT pg_read_file('/proc/self/status') AS a \\gset
-		SELECT count(*) AS n FROM generate_series(1, $flood) i WHERE cozi.rate_limit('flood' || i, 5, '1 hour', 1, '$alg') \\gset
+		SELECT count(*) AS n FROM generate_series(1, $flood) i
+			WHERE cozi.rate_limit('flood' || i, 5, '1 hour', 1, '$alg') \\gset
 		SELECT pg_read_file('/proc/self/status') AS b \\gset
-		SELECT :n || '|' || substring(:'b' FROM 'RssAnon:\\s*(\\d+)')::int - substring(:'a' FROM 'RssAnon:\\s*(\\d+)')::int));
+		SELECT :n || '|' || substring(:'b' FROM 'RssAnon:\\s*(\\d+)')::int - substring(:'a'
+			FROM 'RssAnon:\\s*(\\d+)')::int));
 	is($admits, $flood, "$alg flood: each new key passes");
 	cmp_ok($rss, '<', 4096, "$alg flood: the backend's own memory is flat ($rss kB)");
 	my ($bytes, $evictions, $slots, $used) =
@@ -152,13 +168,18 @@ for my $alg (qw(exact gcra))
 	cmp_ok($used, '<=', $slots, "$alg flood: $used of $slots slots used");
 	my $held = $alg eq 'gcra' ? 'gcra_keys' : 'log_keys';
 	cmp_ok($evictions, '>=', $flood - $slots, "$alg flood: $evictions evictions counted");
-	cmp_ok(abs($evictions + $node->safe_psql('postgres', "SELECT $held FROM cozi.rate_limit_stats") - ($flood + 5000 + ($alg eq 'exact'))), '<=', 1,
+	cmp_ok(abs($evictions + $node->safe_psql('postgres', "SELECT $held
+		FROM cozi.rate_limit_stats") - ($flood + 5000 + ($alg eq 'exact'))), '<=', 1,
 		"$alg flood: every key is held or was counted out");
 	my $freed = $node->safe_psql('postgres',
-		"SELECT count(*) FROM generate_series(1, 2000) i WHERE cozi.rate_limit('denied' || i, 5, '1 hour', 1, '$alg')");
+		"SELECT count(*) FROM generate_series(1, 2000) i
+			WHERE cozi.rate_limit('denied' || i, 5, '1 hour', 1, '$alg')");
 	my $lost = $node->safe_psql('postgres',
-		"SELECT count(*) FROM generate_series(1, 2000) i, LATERAL cozi.rate_limit_peek('partly' || i, 5, '1 hour', 1, '$alg') p WHERE p.remaining = 5");
-	note(sprintf '%s: %d keys flooded %d slots; denied keys freed %.2f %%, keys that owed 2 of 5 forgotten %.2f %%', $alg, $flood, $slots, $freed / 20, $lost / 20);
+		"SELECT count(*) FROM generate_series(1, 2000) i,
+			LATERAL cozi.rate_limit_peek('partly' || i, 5, '1 hour', 1, '$alg') p
+			WHERE p.remaining = 5");
+	note(sprintf '%s: %d keys flooded %d slots; denied keys freed %.2f %%, keys that owed 2 of 5 ' .
+		'forgotten %.2f %%', $alg, $flood, $slots, $freed / 20, $lost / 20);
 	is($freed, 0, "$alg flood: no denied key is let through");
 	is($lost, 0, "$alg flood: nor was any forgotten that owed more than the flood");
 }

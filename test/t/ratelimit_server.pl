@@ -17,14 +17,16 @@ my %preload = (preload => "'cozi'", dsm => "''");
 sub calls
 {
 	my ($node, $n, $key, $max) = @_;
-	return join '', map { $node->safe_psql('postgres', "SELECT cozi.rate_limit('$key', $max, '1 hour')") } 1 .. $n;
+	return join '', map { $node->safe_psql('postgres',
+		"SELECT cozi.rate_limit('$key', $max, '1 hour')") } 1 .. $n;
 }
 
 # The query of n calls on a named limit, answered as "ttf".
 sub named
 {
 	my ($n, $limit, $key) = @_;
-	return "SELECT string_agg(left(cozi.use_rate_limit('$limit', '$key' || repeat('', i))::text, 1), '')"
+	return "SELECT string_agg(left(cozi.use_rate_limit('$limit', '$key' || repeat('', i))::text, 1),
+		'')"
 	  . " FROM generate_series(1, $n) i";
 }
 
@@ -41,7 +43,8 @@ sub background
 {
 	my ($connection, @commands) = @_;
 	my ($in, $out, $err) = ('', '', '');
-	my $h = IPC::Run::start([ 'psql', '-X', '-q', '-At', '-d', $connection, map { ('-c', $_) } @commands ],
+	my $h = IPC::Run::start([ 'psql', '-X', '-q', '-At', '-d', $connection,
+		map { ('-c', $_) } @commands ],
 		'<', \$in, '>', \$out, '2>', \$err);
 	return { h => $h, out => \$out };
 }
@@ -53,13 +56,16 @@ sub busy
 	my @busy = map {
 		my $algorithm = $_ % 2 ? 'exact' : 'gcra';
 		background($node->connstr('postgres'),
-			"DO \$\$ BEGIN LOOP PERFORM cozi.rate_limit('$key' || (random() * 3)::int, 1000, '100 ms', 1, '$algorithm'); END LOOP; END \$\$");
+			"DO \$\$ BEGIN LOOP PERFORM cozi.rate_limit('$key' || (random() * 3)::int, 1000,
+				'100 ms', 1, '$algorithm'); END LOOP; END \$\$");
 	} 1 .. $n;
-	$node->poll_query_until('postgres', qq(SELECT count(*) = $n FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'));
+	$node->poll_query_until('postgres', qq(SELECT count(*) = $n FROM pg_stat_activity
+		WHERE query LIKE 'DO %' AND state = 'active'));
 	return @busy;
 }
 
-sub mode { return $_[0]->safe_psql('postgres', 'SELECT mode FROM cozi.rate_limit_stats WHERE name IS NULL'); }
+sub mode { return $_[0]->safe_psql('postgres', 'SELECT mode FROM cozi.rate_limit_stats
+    WHERE name IS NULL'); }
 
 sub new_node
 {
@@ -67,7 +73,8 @@ sub new_node
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init(allows_streaming => 1);
 	$node->append_conf('postgresql.conf',
-		"shared_preload_libraries = $preload\nfsync = off\nrestart_after_crash = on\nmax_prepared_transactions = 4\n");
+		"shared_preload_libraries = $preload\nfsync = off\nrestart_after_crash = on\n" .
+			"max_prepared_transactions = 4\n");
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION cozi');
 	return $node;
@@ -79,18 +86,25 @@ for my $mode (sort keys %preload)
 	my $node = new_node("one_$mode", $preload{$mode});
 
 	is(mode($node), $mode eq 'dsm' ? 'off' : 'preload', "$mode: before the first call");
-	is($node->safe_psql('postgres', 'SELECT allowed IS NULL AND bytes IS NULL AND detail IS NOT NULL FROM cozi.rate_limit_stats'),
+	is($node->safe_psql('postgres', 'SELECT allowed IS NULL AND bytes IS NULL AND detail IS NOT NULL
+		FROM cozi.rate_limit_stats'),
 		$mode eq 'dsm' ? 't' : 'f', "$mode: NULL and a reason where there is no table");
 	is(calls($node, 4, 'sessions', 3), 'tttf', "$mode: sessions share a budget");
 	is(mode($node), $mode, "$mode: after it");
-	is($node->safe_psql('postgres', "BEGIN READ ONLY; SELECT cozi.rate_limit('ro', 2, '1 hour'); ROLLBACK; SELECT cozi.rate_limit('ro', 2, '1 hour'); SELECT cozi.rate_limit('ro', 2, '1 hour')"),
+	is($node->safe_psql('postgres', "BEGIN READ ONLY; SELECT cozi.rate_limit('ro', 2, '1 hour');
+	ROLLBACK; SELECT cozi.rate_limit('ro', 2, '1 hour');
+	SELECT cozi.rate_limit('ro', 2, '1 hour')"),
 		"t\nt\nf", "$mode: a read-only transaction that rolls back counts");
-	is($node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT cozi.rate_limit('sp', 1, '1 hour'); ROLLBACK TO s; SELECT cozi.rate_limit('sp', 1, '1 hour'); COMMIT"),
+	is($node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT cozi.rate_limit('sp', 1, '1 hour');
+	ROLLBACK TO s; SELECT cozi.rate_limit('sp', 1, '1 hour'); COMMIT"),
 		"t\nf", "$mode: so does an aborted savepoint");
-	$node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pc', 3, '1 hour'); PREPARE TRANSACTION 'a'; SELECT cozi.rate_limit('2pc', 3, '1 hour'); ROLLBACK PREPARED 'a'");
+	$node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pc', 3, '1 hour');
+	PREPARE TRANSACTION 'a'; SELECT cozi.rate_limit('2pc', 3, '1 hour'); ROLLBACK PREPARED 'a'");
 	is(calls($node, 2, '2pc', 3), 'tf',
 		"$mode: and a prepared transaction, before and after its end");
-	is($node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pcx', 3, '1 hour'); PREPARE TRANSACTION 'b'; COMMIT PREPARED 'b'; SELECT remaining FROM cozi.rate_limit_peek('2pcx', 3, '1 hour')"),
+	is($node->safe_psql('postgres', "BEGIN; SELECT cozi.rate_limit('2pcx', 3, '1 hour');
+	PREPARE TRANSACTION 'b'; COMMIT PREPARED 'b';
+	SELECT remaining FROM cozi.rate_limit_peek('2pcx', 3, '1 hour')"),
 		"t\n2", "$mode: a committed one counts once");
 
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
@@ -101,13 +115,16 @@ for my $mode (sort keys %preload)
 		"$mode: and cannot reset these");
 
 	# a session can set neither: not now, and not before the library is loaded
-	$node->safe_psql('postgres', 'CREATE ROLE someone LOGIN; GRANT USAGE ON SCHEMA cozi TO someone; GRANT EXECUTE ON FUNCTION cozi.rate_limit TO someone');
+	$node->safe_psql('postgres', 'CREATE ROLE someone LOGIN; GRANT USAGE ON SCHEMA cozi TO someone;
+	GRANT EXECUTE ON FUNCTION cozi.rate_limit TO someone');
 	for my $set ("rate_limit_memory = '2MB'", "rate_limit_on_error = 'allow'")
 	{
 		my ($name) = $set =~ /^(\w+)/;
-		my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.rate_limit('set', 9, '1 hour'); SET cozi.$set", extra_params => [ '-U', 'someone' ]);
+		my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.rate_limit('set', 9, '1 hour');
+		SET cozi.$set", extra_params => [ '-U', 'someone' ]);
 		isnt($rc, 0, "$mode: nobody sets cozi.$set");
-		($rc, $out, $err) = $node->psql('postgres', "SET cozi.$set; SELECT cozi.rate_limit('set', 9, '1 hour'); SHOW cozi.$name",
+		($rc, $out, $err) = $node->psql('postgres', "SET cozi.$set;
+		SELECT cozi.rate_limit('set', 9, '1 hour'); SHOW cozi.$name",
 			extra_params => [ '-U', 'someone' ], on_error_stop => 0);
 		like($out, qr/^t\n(16MB|error)$/m, "$mode: nor before the library is loaded");
 	}
@@ -123,7 +140,8 @@ for my $mode (sort keys %preload)
 	{
 		my @busy = busy($node, 3, 'busy');
 		usleep(rand(50_000));
-		my @pids = split /\n/, $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %'));
+		my @pids = split /\n/, $node->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity
+			WHERE query LIKE 'DO %'));
 		kill 'KILL', $pids[ $i % @pids ];
 		eval { $_->{h}->finish } for @busy;
 		House::poll_through_crash($node, 'SELECT true') or last;
@@ -135,9 +153,14 @@ for my $mode (sort keys %preload)
 
 	# ---- backends that are told to stop leave no lock behind ----
 	my @busy = busy($node, 6, 'one');
-	$node->safe_psql('postgres', q(SELECT CASE WHEN pid % 2 = 0 THEN pg_cancel_backend(pid) ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE query LIKE 'DO %' AND pid <> pg_backend_pid()));
+	$node->safe_psql('postgres', q(SELECT CASE WHEN pid % 2 = 0 THEN pg_cancel_backend(pid)
+		ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE query LIKE 'DO %'
+		AND pid <> pg_backend_pid()));
 	eval { $_->{h}->finish } for @busy;
-	is($node->safe_psql('postgres', "SET statement_timeout = '20s'; SELECT count(cozi.rate_limit('one' || i % 4, 1000, '100 ms')) + count(cozi.rate_limit('one' || i % 4, 1000, '100 ms', 1, 'gcra')) FROM generate_series(1, 100) i"),
+	is($node->safe_psql('postgres', "SET statement_timeout = '20s';
+	SELECT count(cozi.rate_limit('one' || i % 4, 1000, '100 ms'))
+	+ count(cozi.rate_limit('one' || i % 4, 1000, '100 ms', 1, 'gcra'))
+	FROM generate_series(1, 100) i"),
 		'200', "$mode: cancelled and terminated backends hold nothing");
 	$node->stop;
 }
@@ -146,7 +169,8 @@ for my $mode (sort keys %preload)
 for my $mode (sort keys %preload)
 {
 	my $primary = new_node("primary_$mode", $preload{$mode});
-	$primary->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour', memory => '64kB')");
+	$primary->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour',
+		memory => '64kB')");
 	$primary->backup('base');
 	my $standby = PostgreSQL::Test::Cluster->new("standby_$mode");
 	$standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -157,10 +181,12 @@ for my $mode (sort keys %preload)
 	is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't',
 		"$mode: this is a standby");
 	is(calls($standby, 3, 'key', 2), 'ttf', "$mode: the standby counts, for itself");
-	is($standby->safe_psql('postgres', "SELECT cozi.rate_limit('g', 1, '1 hour', 1, 'gcra'), cozi.rate_limit('g', 1, '1 hour', 1, 'gcra')"), 't|f',
+	is($standby->safe_psql('postgres', "SELECT cozi.rate_limit('g', 1, '1 hour', 1, 'gcra'),
+		cozi.rate_limit('g', 1, '1 hour', 1, 'gcra')"), 't|f',
 		"$mode: gcra too");
 	is(mode($standby), $mode, "$mode: its table");
-	my ($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.enforce_rate_limit('key', 2, '1 hour')");
+	my ($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.enforce_rate_limit('key', 2,
+		'1 hour')");
 	like($err, qr/rate limit exceeded/, "$mode: enforced on the standby");
 
 	# named limits: the definition is replicated, the memory is the standby's own
@@ -168,11 +194,15 @@ for my $mode (sort keys %preload)
 		"$mode: the primary refuses the fourth call on a named limit");
 	is($standby->safe_psql('postgres', named(4, 'login', 'bob')), 'tttf',
 		"$mode: a standby counts calls on a named limit for itself");
-	$primary->safe_psql('postgres', "SELECT cozi.alter_rate_limit('login', 5); SELECT cozi.create_rate_limit('late', 1, '1 hour')");
+	$primary->safe_psql('postgres', "SELECT cozi.alter_rate_limit('login', 5);
+	SELECT cozi.create_rate_limit('late', 1, '1 hour')");
 	$primary->wait_for_catchup($standby);
-	is($standby->safe_psql('postgres', named(3, 'login', 'bob') . '; ' . named(2, 'late', 'bob')), "ttf\ntf",
-		"$mode: a standby follows a limit that the primary has altered, and one that it has created");
-	($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.create_rate_limit('own', 1, '1 hour')");
+	is($standby->safe_psql('postgres', named(3, 'login', 'bob') . '; ' . named(2, 'late', 'bob')),
+		"ttf\ntf",
+		"$mode: a standby follows a limit that the primary has altered, and one that it has " .
+			"created");
+	($rc, $out, $err) = $standby->psql('postgres', "SELECT cozi.create_rate_limit('own', 1,
+		'1 hour')");
 	like($err, qr/cannot execute .* in a read-only transaction|cannot execute .* during recovery/,
 		"$mode: a standby creates no limit");
 	$primary->safe_psql('postgres', "SELECT cozi.drop_rate_limit('late')");
@@ -218,16 +248,19 @@ for my $mode (sort keys %preload)
 
 	$node->append_conf('postgresql.conf', "cozi.rate_limit_memory = '1MB'\n");
 	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('cozi.rate_limit_memory', true) = '1MB'");
+	$node->poll_query_until('postgres', "SELECT current_setting('cozi.rate_limit_memory', true)
+		= '1MB'");
 	is(calls($node, 2, 'k', 1), 'tf', 'a smaller table is had without a restart');
 	is($node->safe_psql('postgres', 'SELECT bytes FROM cozi.rate_limit_stats'), 1024 * 1024,
 		'of the size asked for');
 	my $max = $node->safe_psql('postgres', 'SELECT log_max_calls FROM cozi.rate_limit_stats');
-	is($node->safe_psql('postgres', "SELECT cozi.rate_limit('big', $max, '1 hour', $max), cozi.rate_limit('big', $max, '1 hour')"), 't|f',
+	is($node->safe_psql('postgres', "SELECT cozi.rate_limit('big', $max, '1 hour', $max),
+		cozi.rate_limit('big', $max, '1 hour')"), 't|f',
 		"exact up to $max calls");
-	($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.rate_limit('big', $max + 1, '1 hour')");
+	($rc, $out, $err) = $node->psql('postgres', 
+		"SELECT cozi.rate_limit('big', $max + 1, '1 hour')");
 	like($err, qr/must not exceed $max for algorithm "exact".*HINT:  Use algorithm "gcra"/s,
-		'and a hint beyond');
+		'more calls than the exact algorithm takes are refused with a hint');
 	unlike(slurp_file($node->logfile), qr/leak|TRAP|PANIC/, 'nothing leaked');
 
 	# ---- a library of another layout refuses to read this table ----
@@ -248,16 +281,19 @@ END
 		"$dir/stub.c", glob('src/base/*.c src/ratelimit/*.c')) == 0
 	  or BAIL_OUT('cozi_next.so does not compile');
 	chmod 0755, $dir;
-	$node->safe_psql('postgres', "CREATE FUNCTION next_rate_limit(key text, max_calls int, per interval, cost int = 1, algorithm text = 'exact')
+	$node->safe_psql('postgres', "CREATE FUNCTION next_rate_limit(key text, max_calls int,
+		per interval, cost int = 1, algorithm text = 'exact')
 		RETURNS boolean LANGUAGE c VOLATILE AS '$dir/cozi_next.so', 'cozi_rate_limit'");
 	($rc, $out, $err) = $node->psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour')");
 	like($err, qr/was made by another version of cozi.*999.*HINT:  Restart the server\./s,
 		'another layout is refused');
-	is($node->safe_psql('postgres', "SET cozi.rate_limit_on_error = 'allow'; SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|t',
-		'or handled by the setting');
-	is(calls($node, 1, 'k', 1), 'f', 'and this table is untouched');
+	is($node->safe_psql('postgres', "SET cozi.rate_limit_on_error = 'allow';
+	SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|t',
+		'cozi.rate_limit_on_error handles another layout');
+	is(calls($node, 1, 'k', 1), 'f', 'another layout leaves the table of this version untouched');
 	$node->restart;
-	is($node->safe_psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|f',
+	is($node->safe_psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour'),
+		next_rate_limit('k', 1, '1 hour')"), 't|f',
 		'a restart heals it');
 	$node->stop;
 }
@@ -265,7 +301,8 @@ END
 # Definitions survive a dump and a restart, and so does the promise of memory.
 {
 	my $node = new_node('named', "'cozi'");
-	$node->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour', memory => '64kB');
+	$node->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour',
+		memory => '64kB');
 		SELECT cozi.create_rate_limit('try', 1, '1 hour', 'gcra', shadow => true)");
 	my $dump = $node->basedir . '/named.sql';
 	$node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ],
@@ -273,32 +310,41 @@ END
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
 	$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', 'other', '-f', $dump ],
 		'the dump is restored');
-	is($node->safe_psql('other', 'SELECT name, max_calls, per, algorithm, memory, shadow FROM cozi.rate_limit_config ORDER BY name'),
-		"login|3|01:00:00|exact|65536|f\ntry|1|01:00:00|gcra||t", 'named limits come back from a dump as they were');
-	is($node->safe_psql('postgres', named(4, 'login', 'bob')) . $node->safe_psql('other', named(4, 'login', 'bob')),
+	is($node->safe_psql('other', 'SELECT name, max_calls, per, algorithm, memory, shadow
+		FROM cozi.rate_limit_config ORDER BY name'),
+		"login|3|01:00:00|exact|65536|f\ntry|1|01:00:00|gcra||t",
+			'named limits come back from a dump as they were');
+	is($node->safe_psql('postgres', named(4, 'login', 'bob'))
+		. $node->safe_psql('other', named(4, 'login', 'bob')),
 		'tttftttf', 'two databases with a limit of one name count apart');
 	$node->restart;
 	is($node->safe_psql('other', named(4, 'login', 'bob')), 'tttf',
 		'a named limit begins anew after a restart');
-	is($node->safe_psql('other', 'SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name IS NULL'), 65536,
+	is($node->safe_psql('other', 'SELECT bytes_reserved FROM cozi.rate_limit_stats
+		WHERE name IS NULL'), 65536,
 		'the first call after a restart has reserved the memory of its limit');
 
 	# A database that was dropped leaves its memory to the next that needs it.
-	$node->safe_psql('other', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB')");
-	my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB')");
+	$node->safe_psql('other', "SELECT cozi.create_rate_limit('large', 1, '1 hour',
+		memory => '5MB')");
+	my ($rc, $out, $err) = $node->psql('postgres', "SELECT cozi.create_rate_limit('large', 1,
+		'1 hour', memory => '5MB')");
 	like($err, qr/rate limit "large" needs 5120 kB, and \d+ kB are left/,
 		'memory that another database has reserved is not given twice');
 	$node->safe_psql('postgres', 'DROP DATABASE other');
-	is($node->safe_psql('postgres', "SELECT cozi.create_rate_limit('large', 1, '1 hour', memory => '5MB'); " . named(2, 'large', 'bob')),
+	is($node->safe_psql('postgres', "SELECT cozi.create_rate_limit('large', 1, '1 hour',
+		memory => '5MB'); " . named(2, 'large', 'bob')),
 		"\ntf", 'the memory of a database that was dropped is found again');
 
 	# A smaller server says so with the first call, by the setting.
 	$node->append_conf('postgresql.conf', "cozi.rate_limit_memory = '2MB'\n");
 	$node->restart;
-	($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT cozi.use_rate_limit('large', 'bob')");
+	($rc, $out, $err) = $node->psql('postgres',
+		"\\set VERBOSITY verbose\nSELECT cozi.use_rate_limit('large', 'bob')");
 	like($err, qr/53200: rate limit "large" needs 5120 kB/,
 		'a limit whose memory cannot be had is an error');
-	($rc, $out, $err) = $node->psql('postgres', "SET cozi.rate_limit_on_error = 'allow'; " . named(2, 'large', 'bob') .
+	($rc, $out, $err) = $node->psql('postgres', "SET cozi.rate_limit_on_error = 'allow';
+	" . named(2, 'large', 'bob') .
 		"; SET cozi.rate_limit_on_error = 'deny'; " . named(2, 'large', 'bob'));
 	is($out, "tt\nff", 'a limit whose memory cannot be had answers as the setting says');
 	is($node->safe_psql('postgres', named(4, 'login', 'bob')), 'tttf',
@@ -336,7 +382,8 @@ END
 	local $ENV{PGMAXPROTOCOLVERSION} = '3.0';
 	my @clients = map {
 		background("host=$dir port=6432 dbname=postgres user=$user",
-			"BEGIN READ ONLY; SELECT cozi.rate_limit('bouncer', 10, '1 hour'); ROLLBACK", "SELECT cozi.rate_limit('bouncer', 10, '1 hour')")
+			"BEGIN READ ONLY; SELECT cozi.rate_limit('bouncer', 10, '1 hour');
+			ROLLBACK", "SELECT cozi.rate_limit('bouncer', 10, '1 hour')")
 	} 1 .. 12;
 	$_->{h}->finish for @clients;
 	my $all = join '', map { ${ $_->{out} } } @clients;
