@@ -36,7 +36,8 @@ $node->safe_psql(
 	CREATE PROCEDURE draw(phase int, session int, n int) LANGUAGE plpgsql AS $$
 	BEGIN
 		FOR i IN 0 .. n - 1 BY 1000 LOOP
-			INSERT INTO ids SELECT phase, session, i + g, cozi.next_id('s', session) FROM generate_series(1, least(1000, n - i)) g;
+			INSERT INTO ids SELECT phase, session, i + g, cozi.next_id('s', session)
+				FROM generate_series(1, least(1000, n - i)) g;
 			COMMIT;
 		END LOOP;
 	END $$;
@@ -103,7 +104,8 @@ my $right = time;
 is(draw(6, $third), $sessions * $third, 'the clock is right again');
 is( $node->safe_psql(
 		'postgres', qq{
-	SELECT cozi.id_time(max(id)) BETWEEN to_timestamp($right) AND clock_timestamp() + interval '10 s' FROM ids}
+	SELECT cozi.id_time(max(id)) BETWEEN to_timestamp($right)
+		AND clock_timestamp() + interval '10 s' FROM ids}
 	),
 	't',
 	'the time in the ids is right again');
@@ -111,12 +113,14 @@ is( $node->safe_psql(
 my $verdict = q{
 	SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id <= before_in_session),
 	       count(*) FILTER (WHERE cozi.id_bucket(id) <> session)
-	FROM (SELECT *, lag(id) OVER (PARTITION BY session ORDER BY phase, pos) AS before_in_session FROM ids) i};
+	FROM (SELECT *, lag(id) OVER (PARTITION BY session ORDER BY phase, pos) AS before_in_session
+		FROM ids) i};
 is($node->safe_psql('postgres', $verdict),
 	'0|0|0', 'no duplicate, no order violation in a session, no wrong bucket');
 is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM
-		(SELECT phase, min(id) AS lo, lag(max(id)) OVER (ORDER BY phase) AS hi FROM ids GROUP BY phase) p WHERE lo <= hi}
+		(SELECT phase, min(id) AS lo, lag(max(id)) OVER (ORDER BY phase) AS hi FROM ids
+			GROUP BY phase) p WHERE lo <= hi}
 	),
 	'0',
 	'every later phase is greater than the one before');

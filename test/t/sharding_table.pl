@@ -42,10 +42,13 @@ CREATE SEQUENCE shared_seq;
 CREATE DOMAIN points AS int CHECK (VALUE >= -100);
 CREATE TABLE users (id bigint PRIMARY KEY);
 GRANT SELECT ON users TO reader;
-CREATE FUNCTION words(text) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT array_length(string_to_array($1, ' '), 1)$$;
+CREATE FUNCTION words(text) RETURNS int
+LANGUAGE sql IMMUTABLE AS $$SELECT array_length(string_to_array($1, ' '), 1)$$;
 CREATE TABLE posts (
-    id bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME app.posts_numbers START 5 INCREMENT 3 MAXVALUE 1000000000 CACHE 2 CYCLE),
-    author_id bigint NOT NULL CONSTRAINT posts_author REFERENCES users ON UPDATE CASCADE ON DELETE CASCADE,
+    id bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME app.posts_numbers START 5 INCREMENT 3
+        MAXVALUE 1000000000 CACHE 2 CYCLE),
+    author_id bigint NOT NULL CONSTRAINT posts_author REFERENCES users ON UPDATE CASCADE
+        ON DELETE CASCADE,
     "Title %s" text COLLATE "C" DEFAULT 'it''s %s' NOT NULL,
     body varchar(5000),
     serial_no serial,
@@ -58,19 +61,26 @@ CREATE TABLE posts (
     tags text[] DEFAULT '{a,b}',
     created_at timestamptz(3) DEFAULT '2026-01-01 00:00+00',
     meta jsonb CONSTRAINT posts_meta CHECK (jsonb_typeof(meta) = 'object'),
-    CONSTRAINT posts_pkey PRIMARY KEY (author_id, id) WITH (fillfactor = 80) USING INDEX TABLESPACE fast,
-    CONSTRAINT posts_serial UNIQUE NULLS NOT DISTINCT (author_id, serial_no) INCLUDE (shared_no) WITH (fillfactor = 77) DEFERRABLE INITIALLY DEFERRED,
-    CONSTRAINT posts_parent FOREIGN KEY (author_id, parent_id) REFERENCES posts (author_id, id) DEFERRABLE
-) WITH (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_vacuum_threshold = 99) TABLESPACE fast;
+    CONSTRAINT posts_pkey PRIMARY KEY (author_id, id) WITH (fillfactor = 80)
+        USING INDEX TABLESPACE fast,
+    CONSTRAINT posts_serial UNIQUE NULLS NOT DISTINCT (author_id, serial_no)
+        INCLUDE (shared_no) WITH (fillfactor = 77) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT posts_parent FOREIGN KEY (author_id, parent_id) REFERENCES posts (author_id,
+        id) DEFERRABLE
+) WITH (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_vacuum_threshold
+    = 99) TABLESPACE fast;
 ALTER TABLE posts DROP COLUMN gone;
-ALTER TABLE posts ALTER body SET STORAGE EXTERNAL, ALTER body SET COMPRESSION pglz, ALTER author_id SET STATISTICS 500,
+ALTER TABLE posts ALTER body SET STORAGE EXTERNAL, ALTER body SET COMPRESSION pglz, ALTER author_id
+    SET STATISTICS 500,
     ALTER author_id SET (n_distinct = -0.3, n_distinct_inherited = -0.2);
 INSERT INTO users SELECT generate_series(0, 999);
 INSERT INTO posts (author_id, body, score, meta, shared_no)
-SELECT i % 1000, repeat('word ', i % 900), i % 40, jsonb_build_object('i', i), i FROM generate_series(1, 20000) i;
+SELECT i % 1000, repeat('word ', i % 900), i % 40, jsonb_build_object('i', i), i
+FROM generate_series(1, 20000) i;
 ALTER TABLE posts ADD CONSTRAINT posts_later CHECK (score < 39) NOT VALID;
 UPDATE posts SET parent_id = id WHERE score = 5;
-CREATE INDEX posts_title ON posts (lower("Title %s") text_pattern_ops, score DESC NULLS LAST) INCLUDE (shared_no)
+CREATE INDEX posts_title ON posts (lower("Title %s") text_pattern_ops, score DESC NULLS LAST)
+    INCLUDE (shared_no)
     WITH (fillfactor = 60) TABLESPACE fast WHERE score > 3 AND "Title %s" LIKE 'it%';
 ALTER INDEX posts_title ALTER COLUMN 1 SET STATISTICS 77;
 CREATE INDEX posts_tags ON posts USING gin (tags) WITH (fastupdate = off);
@@ -80,19 +90,24 @@ CREATE INDEX posts_hash ON posts USING hash (shared_no);
 CREATE STATISTICS posts_stats (ndistinct, dependencies) ON author_id, shared_no FROM posts;
 CREATE STATISTICS posts_expr ON (score % 2), (lower(body)) FROM posts;
 ALTER STATISTICS posts_stats SET STATISTICS 33;
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE WARNING '% %', tg_name, tg_table_name; RETURN new; END$$;
-CREATE TRIGGER before_row BEFORE INSERT OR UPDATE OF body ON posts FOR EACH ROW WHEN (new.score > 5) EXECUTE FUNCTION note('a%s');
-CREATE TRIGGER after_statement AFTER INSERT ON posts REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION note();
+CREATE FUNCTION note() RETURNS trigger
+LANGUAGE plpgsql AS $$BEGIN RAISE WARNING '% %', tg_name, tg_table_name; RETURN new; END$$;
+CREATE TRIGGER before_row BEFORE INSERT OR UPDATE OF body ON posts FOR EACH ROW WHEN (new.score > 5)
+    EXECUTE FUNCTION note('a%s');
+CREATE TRIGGER after_statement AFTER INSERT ON posts REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION note();
 CREATE TRIGGER off AFTER INSERT ON posts FOR EACH ROW EXECUTE FUNCTION note();
 ALTER TABLE posts DISABLE TRIGGER off;
 CREATE TRIGGER always AFTER DELETE ON posts FOR EACH ROW EXECUTE FUNCTION note();
 ALTER TABLE posts ENABLE ALWAYS TRIGGER always;
-CREATE CONSTRAINT TRIGGER checked AFTER INSERT ON posts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();
+CREATE CONSTRAINT TRIGGER checked AFTER INSERT ON posts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    EXECUTE FUNCTION note();
 ALTER TABLE posts ENABLE REPLICA TRIGGER checked;
 CREATE RULE keep AS ON DELETE TO posts WHERE old.score = 39 DO INSTEAD NOTHING;
 CREATE RULE dormant AS ON UPDATE TO posts DO ALSO NOTHING;
 ALTER TABLE posts DISABLE RULE dormant;
-CREATE POLICY readers ON posts FOR SELECT TO reader USING (author_id = 7 OR EXISTS (SELECT FROM users u WHERE u.id = posts.author_id AND u.id = 8));
+CREATE POLICY readers ON posts FOR SELECT TO reader
+    USING (author_id = 7 OR EXISTS (SELECT FROM users u WHERE u.id = posts.author_id AND u.id = 8));
 CREATE POLICY limits ON posts AS RESTRICTIVE TO writer, reader USING (true) WITH CHECK (score < 50);
 CREATE POLICY mine ON posts TO alice USING (true);
 ALTER TABLE posts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -104,14 +119,17 @@ GRANT TRIGGER ON posts TO PUBLIC;
 GRANT USAGE ON SEQUENCE posts_numbers TO writer;
 ALTER TABLE posts REPLICA IDENTITY USING INDEX "posts unique %";
 ALTER TABLE posts CLUSTER ON posts_pkey;
-CREATE VIEW busy WITH (security_barrier, security_invoker = true) AS SELECT *, author_id + 1 AS next FROM posts WHERE score > 2 WITH LOCAL CHECK OPTION;
+CREATE VIEW busy WITH (security_barrier, security_invoker = true) AS SELECT *, author_id + 1 AS next
+FROM posts WHERE score > 2 WITH LOCAL CHECK OPTION;
 ALTER VIEW busy ALTER COLUMN score SET DEFAULT 7;
 GRANT SELECT ON busy TO reader;
 CREATE VIEW busier AS SELECT author_id FROM busy WHERE score > 20;
 CREATE VIEW grouped AS SELECT author_id, id, body, count(*) AS n FROM posts GROUP BY author_id, id;
-CREATE FUNCTION posts_of(who bigint) RETURNS bigint LANGUAGE sql STABLE BEGIN ATOMIC SELECT count(*) FROM posts WHERE author_id = who; END;
+CREATE FUNCTION posts_of(who bigint) RETURNS bigint LANGUAGE sql STABLE BEGIN ATOMIC SELECT count(*)
+FROM posts WHERE author_id = who; END;
 GRANT EXECUTE ON FUNCTION posts_of TO writer;
-CREATE TABLE votes (author_id bigint, post_id bigint, CONSTRAINT votes_post FOREIGN KEY (author_id, post_id) REFERENCES posts (author_id, id) ON DELETE CASCADE);
+CREATE TABLE votes (author_id bigint, post_id bigint, CONSTRAINT votes_post FOREIGN KEY (author_id,
+    post_id) REFERENCES posts (author_id, id) ON DELETE CASCADE);
 CREATE POLICY on_posts ON votes USING (author_id IN (SELECT author_id FROM posts));
 CREATE RULE tidy AS ON UPDATE TO votes DO ALSO DELETE FROM posts WHERE id = -1;
 INSERT INTO votes SELECT author_id, id FROM posts LIMIT 100;
@@ -132,11 +150,13 @@ COMMENT ON SEQUENCE posts_serial_no_seq IS 'a serial sequence';
 COMMENT ON VIEW busy IS 'a view';
 COMMENT ON FUNCTION posts_of IS 'a function';
 RESET ROLE;
-CREATE PUBLICATION pub FOR TABLE app.posts (author_id, id, body) WHERE (author_id > 3) WITH (publish_via_partition_root = true);
+CREATE PUBLICATION pub FOR TABLE app.posts (author_id, id, body)
+WHERE (author_id > 3) WITH (publish_via_partition_root = true);
 ALTER PUBLICATION pub OWNER TO alice;
 SQL
 $make .=
-  "ALTER TABLE app.posts ADD CONSTRAINT posts_body_there NOT NULL body NOT VALID;\nCOMMENT ON CONSTRAINT posts_body_there ON app.posts IS 'not null';\n"
+  "ALTER TABLE app.posts ADD CONSTRAINT posts_body_there NOT NULL body NOT VALID;\nCOMMENT
+      ON CONSTRAINT posts_body_there ON app.posts IS 'not null';\n"
   if $major >= 18;
 $make .=
   "ALTER TABLE app.posts ADD COLUMN doubled int GENERATED ALWAYS AS (shared_no * 2) VIRTUAL;\n"
@@ -181,7 +201,8 @@ sub plain_looking
 my $data =
   "SELECT count(*), md5(string_agg(md5(p::text), '' ORDER BY author_id, id)) FROM app.posts p";
 my $numbers =
-  "SELECT s.last_value, t.last_value, u.last_value FROM app.posts_numbers s, app.posts_serial_no_seq t, app.posts_by_default_seq u";
+  "SELECT s.last_value, t.last_value, u.last_value FROM app.posts_numbers s,
+  app.posts_serial_no_seq t, app.posts_by_default_seq u";
 my ($before_sql, $before) = dump_of();
 my $rows = $node->safe_psql('postgres', $data);
 my $next = $node->safe_psql('postgres', $numbers);
@@ -189,7 +210,8 @@ cmp_ok(scalar(grep { /posts|votes|busy/ } keys %$before),
 	'>', 60, 'the table has one of everything');
 
 my $inserts =
-  "SELECT count(*) FROM pg_logical_slot_get_binary_changes('watch', NULL, NULL, 'proto_version', '1', 'publication_names', 'pub')
+  "SELECT count(*) FROM pg_logical_slot_get_binary_changes('watch', NULL, NULL, 'proto_version',
+      '1', 'publication_names', 'pub')
 	WHERE get_byte(data, 0) = ascii('I')";
 $node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('watch', 'pgoutput')");
 
@@ -201,7 +223,8 @@ like(
 	qr/locks app\.posts in ACCESS EXCLUSIVE mode .* of disk .* takes about \d+ s/,
 	'lock, disk and time are stated');
 like($err, qr/copied 20000 of 20000 rows/, 'progress is shown while rows are copied');
-cmp_ok(scalar(() = $err =~ /copied \d+ of 20000 rows/g), '>', 1, 'progress is shown in several steps');
+cmp_ok(scalar(() = $err =~ /copied \d+ of 20000 rows/g), '>', 1,
+	'progress is shown in several steps');
 like($err, qr/posts_shard_3: \d+ rows/, 'progress is shown for each shard');
 
 my (undef, $sharded) = dump_of();
@@ -221,7 +244,8 @@ is($node->safe_psql('postgres', $data), $rows, 'every row is what it was');
 is($node->safe_psql('postgres', $numbers), $next, 'the sequences go on where they were');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT count(*) FROM app.posts WHERE tableoid <> ('app.posts_shard_' || cozi.shard_of(author_id, 4))::regclass"
+		"SELECT count(*) FROM app.posts
+			WHERE tableoid <> ('app.posts_shard_' || cozi.shard_of(author_id, 4))::regclass"
 	),
 	0,
 	'every row is in the shard that shard_of says');
@@ -235,30 +259,42 @@ is($node->safe_psql('postgres', $inserts), 0, 'none of the copying is published'
 $node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (2, 'published')");
 is($node->safe_psql('postgres', $inserts), 0, 'rows that the row filter hides are not published');
 $node->safe_psql('postgres', "INSERT INTO app.posts (author_id, body) VALUES (4, 'published')");
-is($node->safe_psql('postgres', $inserts), 1, 'rows that the row filter lets through are published');
+is($node->safe_psql('postgres', $inserts), 1,
+	'rows that the row filter lets through are published');
 $node->safe_psql('postgres',
 	"DELETE FROM app.posts WHERE body = 'published'; SELECT pg_drop_replication_slot('watch')");
 
 # What moved into the shards.
 is( $node->safe_psql('postgres',
-		<<'SQL'), <<'EXPECTED' =~ s/\n\z//r, 'the shards are stored, clustered, identified and guarded as the table was');
-SELECT c.relname, c.reloptions, t.reloptions, s.spcname, c.relreplident, ri.relname, cl.relname, c.relrowsecurity, c.relforcerowsecurity,
+		<<'SQL'), <<'EXPECTED' =~ s/\n +//gr =~ s/\n\z//r,
+SELECT c.relname, c.reloptions, t.reloptions, s.spcname, c.relreplident, ri.relname, cl.relname,
+    c.relrowsecurity, c.relforcerowsecurity,
        (SELECT count(*) FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) AS grants,
-       a.attstattarget, array_remove(a.attoptions, (SELECT o FROM unnest(a.attoptions) o WHERE o LIKE 'pg\_attver=%')), b.attstorage, b.attcompression
+       a.attstattarget, array_remove(a.attoptions, (SELECT o FROM unnest(a.attoptions) o
+           WHERE o LIKE 'pg\_attver=%')), b.attstorage, b.attcompression
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class t ON t.oid = c.reltoastrelid
     LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
-    JOIN pg_index r ON r.indrelid = c.oid AND r.indisreplident JOIN pg_class ri ON ri.oid = r.indexrelid
-    JOIN pg_index l ON l.indrelid = c.oid AND l.indisclustered JOIN pg_class cl ON cl.oid = l.indexrelid
+    JOIN pg_index r ON r.indrelid = c.oid AND r.indisreplident
+        JOIN pg_class ri ON ri.oid = r.indexrelid
+    JOIN pg_index l ON l.indrelid = c.oid AND l.indisclustered
+        JOIN pg_class cl ON cl.oid = l.indexrelid
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'author_id'
     JOIN pg_attribute b ON b.attrelid = c.oid AND b.attname = 'body'
-WHERE i.inhparent = 'app.posts'::regclass AND c.relname IN ('posts_shard_0', 'posts_shard_3') ORDER BY 1
+WHERE i.inhparent = 'app.posts'::regclass AND c.relname IN ('posts_shard_0', 'posts_shard_3')
+ORDER BY 1
 SQL
-posts_shard_0|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i|posts unique %_shard_0|posts_pkey_shard_0|t|t|0|500|{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
-posts_shard_3|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i|posts unique %_shard_3|posts_pkey_shard_3|t|t|0|500|{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
+posts_shard_0|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i
+    |posts unique %_shard_0|posts_pkey_shard_0|t|t|0|500
+    |{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
+posts_shard_3|{fillfactor=70,autovacuum_enabled=false}|{autovacuum_vacuum_threshold=99}|fast|i
+    |posts unique %_shard_3|posts_pkey_shard_3|t|t|0|500
+    |{n_distinct=-0.3,n_distinct_inherited=-0.2}|e|p
 EXPECTED
+	'the shards are stored, clustered, identified and guarded as the table was');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT count(*), count(DISTINCT reltablespace) FROM pg_class WHERE relname ~ '^posts_(pkey|title)_shard'"
+		"SELECT count(*), count(DISTINCT reltablespace) FROM pg_class
+			WHERE relname ~ '^posts_(pkey|title)_shard'"
 	),
 	'8|1',
 	'indexes are in their tablespace');
@@ -282,7 +318,8 @@ for my $shard (0 .. 3)
 }
 is( $node->safe_psql(
 		'postgres',
-		'SELECT app.posts_of(1) = (SELECT count(*) FROM app.posts WHERE author_id = 1), (SELECT count(*) FROM app.busier) = (SELECT count(*) FROM app.posts WHERE score > 20)'
+		'SELECT app.posts_of(1) = (SELECT count(*) FROM app.posts WHERE author_id = 1),
+		(SELECT count(*) FROM app.busier) = (SELECT count(*) FROM app.posts WHERE score > 20)'
 	),
 	't|t',
 	'views and functions read the new table');
@@ -298,13 +335,15 @@ is($after_sql, $before_sql, 'the dump is what it was, to the letter');
 is($node->safe_psql('postgres', $data), $rows, 'every row is what it was again');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT count(*) FROM pg_class WHERE relname ~ '_shard_|posts.*_\\d+\$' AND relnamespace = 'app'::regnamespace"
+		"SELECT count(*) FROM pg_class WHERE relname ~ '_shard_|posts.*_\\d+\$' AND relnamespace " .
+			"= 'app'::regnamespace"
 	),
 	0,
 	'nothing is left over');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT spcname, reloptions FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = 'app.posts'::regclass"
+		"SELECT spcname, reloptions FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace
+			WHERE c.oid = 'app.posts'::regclass"
 	),
 	'fast|{fillfactor=70,autovacuum_enabled=false}',
 	'the table is stored as it was before');
@@ -312,10 +351,12 @@ is( $node->safe_psql(
 # The statements of dry_run do what shard_table does.
 $node->safe_psql(
 	'postgres',
-	"CREATE TABLE app.script (id bigint GENERATED ALWAYS AS IDENTITY, author_id int NOT NULL); ALTER TABLE app.script OWNER TO alice;
+	"CREATE TABLE app.script (id bigint GENERATED ALWAYS AS IDENTITY, author_id int NOT NULL);
+	ALTER TABLE app.script OWNER TO alice;
 	INSERT INTO app.script (author_id) SELECT generate_series(1, 100)");
 $node->safe_psql('postgres',
-	"SET ROLE alice;\nBEGIN;\nSELECT * FROM cozi.shard_table('app.script', 'author_id', 4, dry_run => true) \\gexec\nCOMMIT;"
+	"SET ROLE alice;\nBEGIN;\nSELECT * FROM cozi.shard_table('app.script', 'author_id', 4, " .
+		"dry_run => true) \\gexec\nCOMMIT;"
 );
 is( $node->safe_psql(
 		'postgres', "SELECT count(*), count(DISTINCT tableoid), max(id) FROM app.script"),
@@ -327,14 +368,17 @@ my $big = $ENV{COZI_LONG} ? 5_000_000 : 300_000;
 $node->safe_psql(
 	'postgres',
 	"CREATE TABLE app.big (id bigint, author_id bigint NOT NULL, PRIMARY KEY (author_id, id));
-	ALTER TABLE app.big OWNER TO alice; INSERT INTO app.big SELECT i, i FROM generate_series(1, $big) i"
+	ALTER TABLE app.big OWNER TO alice; INSERT INTO app.big SELECT i, i
+		FROM generate_series(1, $big) i"
 );
 ($code, undef, $err) = $node->psql('postgres',
 	"SET statement_timeout = '100ms'; SELECT cozi.shard_table('app.big', 'author_id', 8)");
-like($err, qr/canceling statement due to statement timeout/, 'shard_table is interrupted by statement_timeout');
+like($err, qr/canceling statement due to statement timeout/,
+	'shard_table is interrupted by statement_timeout');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT relkind, count(*) FROM pg_class, app.big WHERE pg_class.oid = 'app.big'::regclass GROUP BY 1"
+		"SELECT relkind, count(*) FROM pg_class, app.big WHERE pg_class.oid = 'app.big'::regclass
+			GROUP BY 1"
 	),
 	"r|$big",
 	'an interrupted shard_table changes nothing');
@@ -344,7 +388,8 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION meddle() RETURNS event_trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF tg_tag = 'COMMENT' THEN RETURN; END IF;
-    IF to_regclass('app.small_shard_0') IS NOT NULL AND obj_description(to_regclass('app.small')) IS NULL THEN
+    IF to_regclass('app.small_shard_0') IS NOT NULL
+        AND obj_description(to_regclass('app.small')) IS NULL THEN
         COMMENT ON TABLE app.small IS 'mine';
     END IF;
 END $$;
@@ -364,12 +409,16 @@ $node->safe_psql('postgres', 'DROP EVENT TRIGGER meddler');
 
 # Publications: the shards of a published table would appear to subscribers.
 $node->safe_psql('postgres',
-	"CREATE PUBLICATION leafy FOR TABLE app.small; CREATE PUBLICATION everything FOR ALL TABLES; CREATE PUBLICATION schemed FOR TABLES IN SCHEMA app"
+	"CREATE PUBLICATION leafy FOR TABLE app.small; CREATE PUBLICATION everything FOR ALL TABLES;
+	CREATE PUBLICATION schemed FOR TABLES IN SCHEMA app"
 );
 ($code, undef, $err) = $node->psql('postgres', "SELECT cozi.shard_table('app.small', 'a', 2)");
 like(
 	$err,
-	qr/publication "everything" publishes it with all tables\npublication "leafy" is not its owner's\npublication "leafy" would publish its shards\npublication "schemed" publishes it with its schema/,
+	qr/publication\ "everything"\ publishes\ it\ with\ all\ tables\n
+		publication\ "leafy"\ is\ not\ its\ owner's\n
+		publication\ "leafy"\ would\ publish\ its\ shards\n
+		publication\ "schemed"\ publishes\ it\ with\ its\ schema/x,
 	'publications that would change are refused');
 like(
 	$err,
