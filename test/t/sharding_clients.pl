@@ -17,17 +17,20 @@ cast = {'int4': int, 'int8': int, 'uuid': uuid.UUID, 'text': str}
 for typ in cast:
     rows = list(csv.DictReader(open(f'test/vectors/shard_{typ}.csv', encoding='utf-8', newline='')))
     wrong = [r['key'] for r in rows for key in [cast[typ](r['key'])]
-             if shard_hash(key) != int(r['hash64']) or any(shard_of(key, m) != int(r[f'm{m}']) for m in (4, 16, 64, 1024))]
+             if shard_hash(key) != int(r['hash64'])
+             or any(shard_of(key, m) != int(r[f'm{m}']) for m in (4, 16, 64, 1024))]
     print(typ, len(rows), len(wrong), *wrong[:3])
 END
 	js => [ 'node', <<'END']);
 const cast = { int4: BigInt, int8: BigInt, uuid: uuidBytes, text: s => s };
 for (const type in cast) {
-  const rows = require('fs').readFileSync(`test/vectors/shard_${type}.csv`, 'utf8').trimEnd().split('\n').slice(1)
+  const rows = require('fs').readFileSync(`test/vectors/shard_${type}.csv`, 'utf8')
+    .trimEnd().split('\n').slice(1)
     .map(line => /^"((?:[^"]|"")*)",(\d+),(\d+),(\d+),(\d+),(\d+)$/.exec(line));
   const wrong = rows.filter(([, quoted, hash, ...remainders]) => {
     const key = cast[type](quoted.replaceAll('""', '"'));
-    return shardHash(key) !== BigInt(hash) || [4, 16, 64, 1024].some((m, i) => shardOf(key, m) !== Number(remainders[i]));
+    return shardHash(key) !== BigInt(hash)
+      || [4, 16, 64, 1024].some((m, i) => shardOf(key, m) !== Number(remainders[i]));
   });
   console.log(type, rows.length, wrong.length, ...wrong.slice(0, 3).map(row => row[1]));
 }
