@@ -6,7 +6,6 @@ use IPC::Run qw(start finish);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $sessions = 8;
 my $each = $ENV{COZI_LONG} ? 500_000 : 60_000;
@@ -32,27 +31,29 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION cozi;
 	CREATE SEQUENCE s;
-	CREATE TABLE ids (phase int, session int, pos int, id bigint);
+	CREATE TABLE ids (phase int, session int, id bigint, pos bigint GENERATED ALWAYS AS IDENTITY);
 	CREATE PROCEDURE draw(phase int, session int, n int) LANGUAGE plpgsql AS $$
 	BEGIN
 		FOR i IN 0 .. n - 1 BY 1000 LOOP
-			INSERT INTO ids SELECT phase, session, i + g, cozi.next_id('s', session)
+			INSERT INTO ids SELECT phase, session, cozi.next_id('s', session)
 				FROM generate_series(1, least(1000, n - i)) g;
 			COMMIT;
 		END LOOP;
 	END $$;
 });
 
-# Eight sessions draw n ids each; meanwhile, what the caller likes to do.
+# Eight sessions run these commands; meanwhile, what the caller likes to do.
+# $_ in a command is the number of the session.
 sub draw
 {
-	my ($phase, $n, $meanwhile) = @_;
+	my ($phase, $commands, $meanwhile) = @_;
 	my @running = map {
+		my $session = $_;
 		my $out = '';
 		start(
 			[
-				'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c',
-				"CALL draw($phase, $_, $n)"
+				'psql', '-XqAt', '-d', $node->connstr('postgres'),
+				map { my $command = $_; $command =~ s/\$_/$session/g; ('-c', $command) } @$commands
 			],
 			'<',
 			\undef,
@@ -68,30 +69,48 @@ sub draw
 
 my $began = time;
 my $third = int($each / 3) + 1;
-is(draw(1, $third), $sessions * $third, 'eight sessions draw at once');
+is(draw(1, ["CALL draw(1, \$_, $third)"]), $sessions * $third, 'eight sessions draw at once');
 
-# The server is lost in the middle.  It comes up with its clock behind, so that
-# nothing but the sequence's own WAL keeps the next ids from repeating.
+# The server is lost while all draw without end.  It comes up with its clock
+# behind, so that nothing but the sequence's own WAL keeps the next ids from
+# repeating.
 my $before = draw(
-	2, $third,
+	2,
+	['CALL draw(2, $_, 1000000000)'],
 	sub {
 		$node->poll_query_until('postgres',
-			"SELECT count(*) > $sessions * $third / 4 FROM ids WHERE phase = 2");
+			"SELECT count(DISTINCT session) = $sessions FROM ids WHERE phase = 2");
 		$node->stop('immediate');
 		set_clock('-5');
 		start_faked($node);
 	});
-ok($before > 0 && $before < $sessions * $third, 'an immediate stop came between');
+cmp_ok($before, '>', 0, 'an immediate stop came while eight sessions drew');
 cmp_ok($node->safe_psql('postgres', "SELECT extract(epoch FROM clock_timestamp())"),
 	'<', time - 3, 'the clock is behind');
-is(draw(3, $third), $sessions * $third, 'after the restart, the clock five seconds behind');
+is(draw(3, ["CALL draw(3, \$_, $third)"]), $sessions * $third,
+	'after the restart, the clock five seconds behind');
 
-# An hour back, in the middle of a session's life: ids go on, a few a millisecond.
+# An hour back, in the middle of a session's life: ids go on, a few a
+# millisecond.  Every session waits at a lock while the clock steps.
 my $few = $each / 100;
-is( draw(4, $few, sub { usleep(50_000); set_clock('-1h') }),
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(1)');
+is( draw(
+		4,
+		[
+			"CALL draw(4, \$_, $few / 2)", 'SELECT pg_advisory_lock_shared(1)',
+			"CALL draw(4, \$_, $few / 2)"
+		],
+		sub {
+			$node->poll_query_until('postgres', "SELECT count(*) = $sessions FROM pg_locks
+				WHERE locktype = 'advisory' AND NOT granted");
+			set_clock('-1h');
+			$gate->quit;
+		}),
 	$sessions * $few,
 	'ids are unique while the clock steps back by an hour');
-is(draw(5, $few), $sessions * $few, 'ids are unique while the clock stays an hour behind');
+is(draw(5, ["CALL draw(5, \$_, $few)"]), $sessions * $few,
+	'ids are unique while the clock stays an hour behind');
 cmp_ok(
 	$node->safe_psql(
 		'postgres',
@@ -101,7 +120,7 @@ cmp_ok(
 	'ids go on from where they were, ahead of that clock');
 set_clock('+0');
 my $right = time;
-is(draw(6, $third), $sessions * $third, 'the clock is right again');
+is(draw(6, ["CALL draw(6, \$_, $third)"]), $sessions * $third, 'the clock is right again');
 is( $node->safe_psql(
 		'postgres', qq{
 	SELECT cozi.id_time(max(id)) BETWEEN to_timestamp($right)
@@ -113,7 +132,7 @@ is( $node->safe_psql(
 my $verdict = q{
 	SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id <= before_in_session),
 	       count(*) FILTER (WHERE cozi.id_bucket(id) <> session)
-	FROM (SELECT *, lag(id) OVER (PARTITION BY session ORDER BY phase, pos) AS before_in_session
+	FROM (SELECT *, lag(id) OVER (PARTITION BY session ORDER BY pos) AS before_in_session
 		FROM ids) i};
 is($node->safe_psql('postgres', $verdict),
 	'0|0|0', 'no duplicate, no order violation in a session, no wrong bucket');
@@ -130,9 +149,9 @@ is( $node->safe_psql(
 set_clock('-1h');
 $node->safe_psql(
 	'postgres', q{
-	INSERT INTO ids VALUES (7, 1, 1, cozi.next_id('s', 1));
+	INSERT INTO ids VALUES (7, 1, cozi.next_id('s', 1));
 	CHECKPOINT;
-	INSERT INTO ids SELECT 7, 1, n, cozi.next_id('s', 1) FROM generate_series(2, 10) n});
+	INSERT INTO ids SELECT 7, 1, cozi.next_id('s', 1) FROM generate_series(2, 10)});
 $node->stop('immediate');
 start_faked($node);
 is($node->safe_psql('postgres', q{SELECT cozi.next_id('s') > max(id) FROM ids}),
