@@ -11,6 +11,7 @@ use Test::More;
 use Time::HiRes qw(usleep time);
 
 my $long = $ENV{COZI_LONG};
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;    # of what hangs: no bound of speed
 my %preload = (preload => "'cozi'", dsm => "''");
 
 # Calls on a key, each by a session of its own, as "ttf".
@@ -157,7 +158,7 @@ for my $mode (sort keys %preload)
 		ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE query LIKE 'DO %'
 		AND pid <> pg_backend_pid()));
 	eval { $_->{h}->finish } for @busy;
-	is($node->safe_psql('postgres', "SET statement_timeout = '20s';
+	is($node->safe_psql('postgres', "SET statement_timeout = '${timeout}s';
 	SELECT count(cozi.rate_limit('one' || i % 4, 1000, '100 ms'))
 	+ count(cozi.rate_limit('one' || i % 4, 1000, '100 ms', 1, 'gcra'))
 	FROM generate_series(1, 100) i"),
@@ -257,13 +258,15 @@ for my $mode (sort keys %preload)
 	is($node->safe_psql('postgres', "SELECT cozi.rate_limit('big', $max, '1 hour', $max),
 		cozi.rate_limit('big', $max, '1 hour')"), 't|f',
 		"exact up to $max calls");
-	($rc, $out, $err) = $node->psql('postgres', 
+	($rc, $out, $err) = $node->psql('postgres',
 		"SELECT cozi.rate_limit('big', $max + 1, '1 hour')");
 	like($err, qr/must not exceed $max for algorithm "exact".*HINT:  Use algorithm "gcra"/s,
 		'more calls than the exact algorithm takes are refused with a hint');
 	unlike(slurp_file($node->logfile), qr/leak|TRAP|PANIC/, 'nothing leaked');
 
-	# ---- a library of another layout refuses to read this table ----
+	# A library of another layout refuses to read this table.  A process has one
+	# cozi: its file is replaced under one name.  Hence a database without the
+	# extension, whose event triggers would load the first.
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	append_to_file("$dir/stub.c", <<'END');
 #include "postgres.h"
@@ -281,18 +284,19 @@ END
 		"$dir/stub.c", glob('src/base/*.c src/ratelimit/*.c')) == 0
 	  or BAIL_OUT('cozi_next.so does not compile');
 	chmod 0755, $dir;
-	$node->safe_psql('postgres', "CREATE FUNCTION next_rate_limit(key text, max_calls int,
+	$node->safe_psql('postgres', 'CREATE DATABASE next');
+	$node->safe_psql('next', "CREATE FUNCTION next_rate_limit(key text, max_calls int,
 		per interval, cost int = 1, algorithm text = 'exact')
 		RETURNS boolean LANGUAGE c VOLATILE AS '$dir/cozi_next.so', 'cozi_rate_limit'");
-	($rc, $out, $err) = $node->psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour')");
+	($rc, $out, $err) = $node->psql('next', "SELECT next_rate_limit('k', 1, '1 hour')");
 	like($err, qr/was made by another version of cozi.*999.*HINT:  Restart the server\./s,
 		'another layout is refused');
-	is($node->safe_psql('postgres', "SET cozi.rate_limit_on_error = 'allow';
+	is($node->safe_psql('next', "SET cozi.rate_limit_on_error = 'allow';
 	SELECT next_rate_limit('k', 1, '1 hour'), next_rate_limit('k', 1, '1 hour')"), 't|t',
 		'cozi.rate_limit_on_error handles another layout');
 	is(calls($node, 1, 'k', 1), 'f', 'another layout leaves the table of this version untouched');
 	$node->restart;
-	is($node->safe_psql('postgres', "SELECT next_rate_limit('k', 1, '1 hour'),
+	is($node->safe_psql('next', "SELECT next_rate_limit('k', 1, '1 hour'),
 		next_rate_limit('k', 1, '1 hour')"), 't|f',
 		'a restart heals it');
 	$node->stop;
@@ -376,7 +380,7 @@ pidfile = $dir/pid
 END
 	my ($in, $out, $err) = ('', '', '');
 	my $bouncer = IPC::Run::start([ 'pgbouncer', "$dir/ini" ], '<', \$in, '>', \$out, '2>', \$err);
-	my $until = time + 20;
+	my $until = time + $timeout;
 	usleep(50_000) until -S "$dir/.s.PGSQL.6432" || time > $until;
 	# a libpq newer than PgBouncer must not ask for more than it speaks
 	local $ENV{PGMAXPROTOCOLVERSION} = '3.0';
