@@ -5,8 +5,8 @@ GRANT USAGE ON SCHEMA cozi TO regress_limit_app;
 GRANT EXECUTE ON FUNCTION cozi.use_rate_limit, cozi.use_rate_limits TO regress_limit_app;
 
 -- created, used by a role that sees no row of it, and described
-SELECT cozi.create_rate_limit('regress.login', 3, '15 min', memory => '64kB');
-SELECT cozi.create_rate_limit('regress.api', 10, '60 s', 'gcra', '64kB');
+SELECT cozi.create_rate_limit('regress.login', 3, '1 day', memory => '64kB');
+SELECT cozi.create_rate_limit('regress.api', 10, '1 h', 'gcra', '64kB');
 SELECT cozi.create_rate_limit('regress.shadow', 1, '1 h', memory => '16kB', shadow => true);
 SELECT name, max_calls, per, algorithm, memory, shadow FROM cozi.rate_limit_config ORDER BY name;
 SET ROLE regress_limit_app;
@@ -26,13 +26,13 @@ FROM cozi.rate_limit_stats WHERE name LIKE 'regress%' ORDER BY name;
 SELECT cozi.rate_limit('bob', 1, '15 min'), cozi.rate_limit_reset('bob');
 SELECT allowed, remaining FROM cozi.use_rate_limit_info('regress.login', 'bob');
 SELECT cozi.reset_rate_limit('regress.login', 'bob'), cozi.reset_rate_limit('regress.login', 'bob');
-SELECT allowed, max_calls, remaining, retry_after, reset_after > '14 min' AS reset
+SELECT allowed, max_calls, remaining, retry_after, reset_after > '23 h' AS reset
 FROM cozi.use_rate_limit_info('regress.login', 'bob');
 
 -- all or none: what the narrow one refuses, the broad one has not counted
 SELECT allowed, name, max_calls, remaining, retry_after
 FROM cozi.use_rate_limits('{regress.api,regress.login}', '{carol,carol}', 2);
-SELECT allowed, name, max_calls, remaining, retry_after > '14 min' AS retry
+SELECT allowed, name, max_calls, remaining, retry_after > '23 h' AS retry
 FROM cozi.use_rate_limits('{regress.api,regress.login}', '{carol,carol}', 2);
 SELECT allowed, remaining FROM cozi.use_rate_limit_info('regress.api', 'carol');
 -- a limit in shadow does not keep the others from counting
@@ -189,7 +189,7 @@ FROM regress_refusal();
 SET request.method = 'POST';
 SELECT state, message::jsonb - 'details' AS body,
     detail::jsonb #>> '{headers,RateLimit-Policy}' AS policy,
-       detail::jsonb #>> '{headers,RateLimit}' ~ '^"regress.login";r=0;t=[89]\d\d$' AS ratelimit
+       detail::jsonb #>> '{headers,RateLimit}' ~ '^"regress.login";r=0;t=8[456]\d\d\d$' AS ratelimit
 FROM regress_refusal();
 RESET request.method;
 DROP FUNCTION regress_refusal();
