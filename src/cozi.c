@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 
 #include "base/base.h"
+#include "counter/counter.h"
 #include "identity/identity.h"
 #include "kept/kept.h"
 #include "monitor/monitor.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 	cozi_ratelimit_init();
 	cozi_kept_init();
 	cozi_trending_init();
+	cozi_counter_init();
 	cozi_monitor_init();
 	MarkGUCPrefixReserved("cozi");
 }

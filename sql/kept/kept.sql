@@ -15,12 +15,14 @@ CREATE TABLE kept (
     item        name NOT NULL,
     value       name,
     at          name,
+    counted     name,
+    who         name,
     half_life   interval,
     down_weight float8,
     broken      text
 );
 COMMENT ON TABLE kept IS
-'One row per kept table: what it counts and where it is; see the view boards';
+'One row per kept table: what it counts and where it is; see the views boards and counters';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
 
 CREATE OR REPLACE TRIGGER cozi_config_changed
@@ -142,7 +144,7 @@ CREATE OR REPLACE FUNCTION _count_rows() RETURNS trigger
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _count_rows() IS
 'Counts, as a statement trigger on a source, what a statement has changed; '
-'put there by create_board()';
+'put there by create_board() and create_counter()';
 
 CREATE OR REPLACE FUNCTION _kept_ddl() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_kept_ddl'

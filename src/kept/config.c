@@ -212,7 +212,8 @@ cozi_kept_get(Oid relation, const char *wanted, Kept *kept)
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("\"%s\" is not a %s", name, wanted ? wanted : "kept table"),
-			 errhint("The view cozi.boards lists the boards.")));
+			 wanted ? errhint("The view cozi.%ss lists the %ss.", wanted, wanted) :
+			 errhint("The views cozi.boards and cozi.counters list them.")));
 }
 
 /* A kept table that the caller may change: one of their own. */
@@ -251,7 +252,7 @@ cozi_kept_restoring(void)
 const char *
 cozi_kept_key_columns(const Kept *kept)
 {
-	return kept_has(kept, KEPT_SCOPE) ? "scope, item" : "item";
+	return kept_has(kept, KEPT_SCOPE) ? psprintf("scope, %s", kept->kind->item) : kept->kind->item;
 }
 
 typedef struct LocalSearch

@@ -27,6 +27,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -80,13 +81,13 @@ find_column(Batch *batch, Relation rel, KeptRole role)
 
 /* A key column of a leaf must be what that of the public table is. */
 static bool
-fits(Batch *batch, KeptRole role, const char *name)
+fits(Batch *batch, KeptRole role)
 {
 	AttrNumber	attnum;
 
 	if (!kept_has(batch->kept, role))
 		return true;
-	attnum = get_attnum(batch->kept->relation, name);
+	attnum = get_attnum(batch->kept->relation, cozi_kept_role_column(batch->kept, role));
 	return attnum > 0 && getBaseType(get_atttype(batch->kept->relation, attnum)) ==
 		batch->columns[role].key.type;
 }
@@ -97,17 +98,37 @@ is_instant(Oid type)
 	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
 }
 
+/* Is the column of a role, if it is there, of a type that can be read? */
+static bool
+is_readable(Batch *batch, KeptRole role)
+{
+	Oid			type = batch->columns[role].key.type;
+
+	if (!kept_has(batch->kept, role))
+		return true;
+	switch (role)
+	{
+		case KEPT_VALUE:
+			return cozi_is_integer(type) ||
+				(batch->kept->kind->any_value && type == NUMERICOID);
+		case KEPT_AT:
+			return is_instant(type);
+		case KEPT_COUNTED:
+			return type == BOOLOID;
+		default:
+			return fits(batch, role);
+	}
+}
+
 static bool
 find_columns(Batch *batch, Relation rel)
 {
-	for (int role = 0; role < KEPT_ROLES; role++)
-		if (!find_column(batch, rel, role))
+	if (get_rel_name(batch->kept->relation) == NULL)
+		return false;
+	for (int role = 0; role < KEPT_WHO; role++)
+		if (!find_column(batch, rel, role) || !is_readable(batch, role))
 			return false;
-	return get_rel_name(batch->kept->relation) != NULL &&
-		fits(batch, KEPT_ITEM, "item") && fits(batch, KEPT_SCOPE, "scope") &&
-		(!kept_has(batch->kept, KEPT_VALUE) ||
-		 cozi_is_integer(batch->columns[KEPT_VALUE].key.type)) &&
-		(!kept_has(batch->kept, KEPT_AT) || is_instant(batch->columns[KEPT_AT].key.type));
+	return true;
 }
 
 /* The instant of a row: timestamp and date are read as UTC. */
@@ -126,17 +147,24 @@ row_instant(Datum value, Oid type)
 	return (TimestampTz) date * USECS_PER_DAY;
 }
 
-static int64
-row_value(Datum value, Oid type)
+/* The value of a row. */
+static void
+value_of_row(KeptRow *row, Datum value, Oid type)
 {
 	switch (type)
 	{
 		case INT2OID:
-			return DatumGetInt16(value);
+			row->value = DatumGetInt16(value);
+			break;
 		case INT4OID:
-			return DatumGetInt32(value);
+			row->value = DatumGetInt32(value);
+			break;
+		case NUMERICOID:
+			row->number = DatumGetNumeric(value);
+			break;
 		default:
-			return DatumGetInt64(value);
+			row->value = DatumGetInt64(value);
+			break;
 	}
 }
 
@@ -231,6 +259,9 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 	if (!get_column(batch, slot, KEPT_ITEM, &value))
 		return;
 	key.item = cozi_kept_key_text(&batch->columns[KEPT_ITEM].key, value);
+	if (kept_has(batch->kept, KEPT_COUNTED) &&
+		!(get_column(batch, slot, KEPT_COUNTED, &value) && DatumGetBool(value)))
+		return;
 	if (kept_has(batch->kept, KEPT_AT))
 	{
 		if (!get_column(batch, slot, KEPT_AT, &value))
@@ -241,10 +272,10 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 	}
 	if (kept_has(batch->kept, KEPT_VALUE))
 	{
-		if (!get_column(batch, slot, KEPT_VALUE, &value))
-			return;
-		row.value = row_value(value, batch->columns[KEPT_VALUE].key.type);
-		if (row.value == 0)
+		row.is_null = !get_column(batch, slot, KEPT_VALUE, &value);
+		if (!row.is_null)
+			value_of_row(&row, value, batch->columns[KEPT_VALUE].key.type);
+		if ((row.is_null || row.value == 0) && !batch->kept->kind->any_value)
 			return;
 	}
 	if (!kept_has(batch->kept, KEPT_SCOPE))
@@ -320,11 +351,12 @@ warn_not_counted(const Kept *kept, Relation rel)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("votes in \"%s\" are not counted by one of its boards",
-					RelationGetRelationName(rel)),
-			 errdetail("A column or a part of the board was changed"
-					   " while event triggers were off."),
-			 errhint("Drop the board with cozi.drop_board() and create it again.")));
+			 errmsg("rows of \"%s\" are not counted by one of its %ss",
+					RelationGetRelationName(rel), kept->kind->name),
+			 errdetail("A column or a part of the %s was changed"
+					   " while event triggers were off.", kept->kind->name),
+			 errhint("Drop the %s with cozi.drop_%s() and create it again.", kept->kind->name,
+					 kept->kind->name)));
 }
 
 static void
@@ -379,10 +411,11 @@ warn_without_kept(Relation rel)
 	warned = true;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("rows of \"%s\" are counted by no board", RelationGetRelationName(rel)),
+			 errmsg("rows of \"%s\" are counted by no board and no counter",
+					RelationGetRelationName(rel)),
 			 errdetail("Its triggers are there, as after a dump of the schema alone."),
-			 errhint("Create the board again with cozi.create_board(),"
-					 " which takes over what is there, or drop the triggers cozi_count_*.")));
+			 errhint("Create it again with cozi.create_board() or cozi.create_counter(),"
+					 " which take over what is there, or drop the triggers cozi_count_*.")));
 }
 
 PG_FUNCTION_INFO_V1(cozi_count_rows);

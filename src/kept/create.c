@@ -67,21 +67,22 @@ stored_column(Oid source, const char *column, CoziColumn *found)
 }
 
 void
-cozi_kept_check_column(Oid source, const char *column, const char *what, const Oid *allowed,
+cozi_kept_check_column(const Kept *kept, KeptRole role, const char *what, const Oid *allowed,
 					   const char *names)
 {
+	const char *column = NameStr(kept->columns[role]);
 	CoziColumn	found;
 	Oid			base;
 
-	stored_column(source, column, &found);
+	stored_column(kept->source, column, &found);
 	base = getBaseType(found.type);
 	for (; OidIsValid(*allowed); allowed++)
 		if (*allowed == base)
 			return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of type %s cannot be the %s of a board",
-					column, format_type_be(found.type), what),
+			 errmsg("column \"%s\" of type %s cannot be the %s of a %s",
+					column, format_type_be(found.type), what, kept->kind->name),
 			 errhint("It must be one of: %s.", names)));
 }
 
@@ -103,16 +104,19 @@ cozi_kept_check_scope(const Kept *kept)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of type %s cannot be the scope of a board",
-					NameStr(kept->columns[KEPT_SCOPE]), format_type_be(found.type)),
+			 errmsg("column \"%s\" of type %s cannot be the scope of a %s",
+					NameStr(kept->columns[KEPT_SCOPE]), format_type_be(found.type),
+					kept->kind->name),
 			 errhint("It must be of a built-in type with an order, an enum,"
 					 " or an array of these.")));
 }
 
 /* The source: a table that triggers can watch, with the caller its owner. */
 void
-cozi_kept_check_source(Oid source)
+cozi_kept_check_source(const Kept *kept)
 {
+	Oid			source = kept->source;
+	const char *what = kept->kind->name;
 	Relation	rel = table_open(source, AccessShareLock);
 	char		kind = rel->rd_rel->relkind;
 	const char *name = RelationGetRelationName(rel);
@@ -122,14 +126,14 @@ cozi_kept_check_source(Oid source)
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a temporary table cannot have a board"),
+				 errmsg("a temporary table cannot have a %s", what),
 				 errhint("Create \"%s\" as an ordinary table.", name)));
 	if (has_superclass(source))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" is a partition or a child of another table", name),
-				 errhint("Create the board on the parent:"
-						 " it counts the votes of all its partitions.")));
+				 errhint("Create the %s on the parent:"
+						 " it counts the rows of all its partitions.", what)));
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -138,16 +142,18 @@ cozi_kept_check_source(Oid source)
 }
 
 static void
-check_name(const char *name)
+check_name(const Kept *kept, const char *name)
 {
+	const char *what = kept->kind->name;
+
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a board must not be empty")));
+				 errmsg("the name of a %s must not be empty", what)));
 	if (strlen(name) + SUFFIX_BYTES >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("\"%s\" is too long for the name of a board", name),
+				 errmsg("\"%s\" is too long for the name of a %s", name, what),
 				 errhint("Use at most %d bytes.", (int) (NAMEDATALEN - 1 - SUFFIX_BYTES))));
 }
 
@@ -207,8 +213,9 @@ computed_definitions(const Kept *kept)
 
 	initStringInfo(&defs);
 	for (int i = 0; i < kept->kind->ncolumns; i++)
-		appendStringInfo(&defs, "%s %s NOT NULL, ", kept->kind->names[i],
-						 format_type_be(kept->kind->types[i]));
+		appendStringInfo(&defs, "%s %s%s, ", kept->kind->names[i],
+						 format_type_be(cozi_kept_computed_type(kept, i)),
+						 kept->kind->nullable[i] ? "" : " NOT NULL");
 	return defs.data;
 }
 
@@ -271,7 +278,7 @@ create_public(const Kept *kept, const char *table)
 							"unlogged", unlogged ? "UNLOGGED" : "",
 							"table", table,
 							"scope", column_definition(kept, KEPT_SCOPE, "scope"),
-							"item", column_definition(kept, KEPT_ITEM, "item"),
+							"item", column_definition(kept, KEPT_ITEM, kept->kind->item),
 							"computed", computed_definitions(kept),
 							"key", cozi_kept_key_columns(kept), NULL), SPI_OK_UTILITY);
 }
@@ -282,9 +289,9 @@ create_order(const Kept *kept, const char *table, const char *name)
 	char	   *index = psprintf("%s_%s_idx", name, kept->kind->order);
 
 	cozi_run(cozi_statement("CREATE INDEX IF NOT EXISTS {index} ON {table}"
-							" ({scope} {order} DESC, item DESC)",
+							" ({scope} {order} DESC, {item} DESC)",
 							"index", quote_identifier(index), "table", table,
-							"order", kept->kind->order,
+							"order", kept->kind->order, "item", kept->kind->item,
 							"scope", kept_has(kept, KEPT_SCOPE) ? "scope," : "", NULL),
 			 SPI_OK_UTILITY);
 }
@@ -381,7 +388,7 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	CoziSavedUser saved;
 	bool		exists;
 
-	check_name(name);
+	check_name(kept, name);
 	cozi_require_owner(kept->source);
 	check_usage(cozi_relation_owner(kept->source));
 	kept->id = cozi_kept_new_id();
@@ -392,7 +399,7 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	 * by the fill and what by the triggers must not overlap.
 	 */
 	cozi_kept_lock_source(kept->source, ShareRowExclusiveLock);
-	cozi_kept_check_source(kept->source);
+	cozi_kept_check_source(kept);
 	kept->kind->check(kept);
 	exists = can_take_over(kept, name);
 

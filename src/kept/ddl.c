@@ -111,8 +111,8 @@ refuse_references(const Kept *kept, Oid relid)
 				 errmsg("a foreign key cannot refer to \"%s\", which is a %s",
 						get_rel_name(kept->relation), kept->kind->name),
 				 errhint("Refer to the table that the items are of;"
-						 " create_board(..., item_table => ...) makes"
-						 " a computed relationship to it.")));
+						 " create_%s(..., item_table => ...) makes"
+						 " a computed relationship to it.", kept->kind->name)));
 	if (list_member_oid(find_inheritance_children(kept->relation, NoLock), relid))
 		refuse_on_public(kept);
 }

@@ -70,6 +70,16 @@ cozi_kept_lock(int32 id, bool wait)
 	return true;
 }
 
+/* Has this transaction the fold lock already? */
+bool
+cozi_kept_holds_lock(int32 id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) id, FOLD_LOCK_CLASS);
+	return LockHeldByMe_compat(&tag, ExclusiveLock);
+}
+
 /*
  * The owner changed without our seeing it (REASSIGN OWNED), or the kept table
  * came with a dump.  A new owner takes over no code of the former one.
@@ -135,7 +145,8 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot
 			kept->kind->add_stored(group->sum, stored);
 		cozi_kept_save(store, snapshot, &group->key, kept->kind->store(group->sum));
 		rows[*nrows].key = group->key;
-		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values);
+		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values,
+												  rows[*nrows].nulls);
 		(*nrows)++;
 	}
 	MemoryContextSwitchTo(caller);
@@ -437,7 +448,7 @@ cozi_fold(PG_FUNCTION_ARGS)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("\"%s\" was not folded: %s", get_rel_name(kept->relation), failure),
-					 errhint("The view cozi.boards shows it in last_error.")));
+					 errhint("The view cozi.%ss shows it in last_error.", kept->kind->name)));
 	}
 	PG_RETURN_INT64(folded);
 }
@@ -455,7 +466,8 @@ at_transaction_end(XactEvent event, void *arg)
 			if (lock_level > 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has folded a board"),
+						 errmsg("cannot PREPARE a transaction"
+								" that has folded a board or a counter"),
 						 errdetail("Nobody else could fold it"
 								   " until the transaction is finished.")));
 			return;

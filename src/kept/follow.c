@@ -99,7 +99,8 @@ check_column_type(const Kept *kept, Oid relid, const AlterTableCmd * cmd)
 	integer = cozi_is_integer(type);
 	if (castNode(ColumnDef, cmd->def)->raw_default != NULL)
 		refuse_column(kept, cmd->name);
-	if (strcmp(cmd->name, NameStr(kept->columns[KEPT_VALUE])) == 0 && integer)
+	if (strcmp(cmd->name, NameStr(kept->columns[KEPT_VALUE])) == 0 && integer &&
+		cozi_kept_misfit(kept) == NULL)
 		return;
 
 	/*
@@ -108,6 +109,7 @@ check_column_type(const Kept *kept, Oid relid, const AlterTableCmd * cmd)
 	 */
 	if (strcmp(cmd->name, NameStr(kept->columns[KEPT_AT])) == 0 ||
 		strcmp(cmd->name, NameStr(kept->columns[KEPT_VALUE])) == 0 ||
+		strcmp(cmd->name, NameStr(kept->columns[KEPT_COUNTED])) == 0 ||
 		cozi_kept_misfit(kept) != NULL)
 		refuse_column(kept, cmd->name);
 }

@@ -59,8 +59,10 @@ typedef enum KeptRole
 {
 	KEPT_SCOPE,					/* part of the key; may be an array */
 	KEPT_ITEM,					/* part of the key */
-	KEPT_VALUE,					/* an integer */
+	KEPT_VALUE,					/* a number */
 	KEPT_AT,					/* an instant */
+	KEPT_COUNTED,				/* a boolean: only rows where it is true count */
+	KEPT_WHO,					/* whose row it is: not counted by */
 	KEPT_ROLES
 } KeptRole;
 
@@ -89,7 +91,7 @@ typedef struct Kept
 enum
 {
 	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
-	KEPT_FIRST_ROLE,			/* scope, item, value, at */
+	KEPT_FIRST_ROLE,			/* scope, item, value, at, counted, who */
 	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN
 };
 
@@ -103,6 +105,8 @@ enum
 typedef struct KeptRow
 {
 	int64		value;			/* 1 without such a column */
+	bool		is_null;		/* the value is NULL */
+	struct NumericData *number; /* the value of a numeric column, else NULL */
 	TimestampTz at;
 } KeptRow;
 
@@ -116,10 +120,16 @@ typedef struct KeptRow
 typedef struct KeptKind
 {
 	const char *name;			/* "board" */
+	const char *item;			/* the key column of the public table: "item" */
 	int			ncolumns;		/* that are made of a sum */
 	const char *names[KEPT_MAX_COLUMNS];
-	Oid			types[KEPT_MAX_COLUMNS];
+	Oid			types[KEPT_MAX_COLUMNS];	/* invalid: value_type() */
+	bool		nullable[KEPT_MAX_COLUMNS];
 	const char *order;			/* the column that readers rank by, or NULL */
+	bool		eager;			/* right after a statement, where that is
+								 * cheap */
+	bool		any_value;		/* rows of value 0 or NULL count too; numeric
+								 * may be */
 
 	Size		sum_size;
 	void		(*init) (void *sum);
@@ -128,7 +138,10 @@ typedef struct KeptKind
 	bytea	   *(*store) (const void *sum);
 
 	/* The columns of a sum; false if the key has no row. */
-	bool		(*columns) (const void *sum, const Kept *kept, Datum *values);
+	bool		(*columns) (const void *sum, const Kept *kept, Datum *values, bool *nulls);
+
+	/* The type of columns that depends on that of the value. */
+	Oid			(*value_type) (const Kept *kept);
 
 	/* An error unless the columns of the source will do. */
 	void		(*check) (const Kept *kept);
@@ -266,8 +279,11 @@ typedef struct KeptPublicRow
 	KeptKey		key;
 	bool		exists;			/* false: the key has no row */
 	Datum		values[KEPT_MAX_COLUMNS];
+	bool		nulls[KEPT_MAX_COLUMNS];
 } KeptPublicRow;
 
+extern Oid	cozi_kept_computed_type(const Kept *kept, int column);
+extern const char *cozi_kept_role_column(const Kept *kept, KeptRole role);
 extern char *cozi_kept_misfit(const Kept *kept);
 extern char *cozi_kept_foreign_code(Oid relid);
 extern char *cozi_kept_handed_over(const Kept *kept);
@@ -281,8 +297,8 @@ extern Oid *cozi_kept_array_types(const Kept *kept);
 
 /* kept/create.c, kept/watch.c */
 extern void cozi_kept_create(Kept *kept, const char *name, Oid item_table);
-extern void cozi_kept_check_source(Oid source);
-extern void cozi_kept_check_column(Oid source, const char *column, const char *what,
+extern void cozi_kept_check_source(const Kept *kept);
+extern void cozi_kept_check_column(const Kept *kept, KeptRole role, const char *what,
 								   const Oid *allowed, const char *names);
 extern void cozi_kept_check_scope(const Kept *kept);
 extern void cozi_kept_create_live(const Kept *kept, const char *name);
@@ -306,6 +322,7 @@ typedef enum KeptFoldMode
 } KeptFoldMode;
 
 extern bool cozi_kept_lock(int32 id, bool wait);
+extern bool cozi_kept_holds_lock(int32 id);
 extern void cozi_kept_accept(Kept *kept);
 extern int64 cozi_kept_fold(Kept *kept, int64 max_rows);
 extern int64 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval,
@@ -335,5 +352,12 @@ extern char *cozi_kept_source_query(const Kept *kept, const char *condition);
 /* kept/live.c */
 extern KeptPublicRow *cozi_kept_pending_rows(const Kept *kept, int *n,
 											 struct SnapshotData *snapshot, TimestampTz now);
+extern KeptPublicRow *cozi_kept_key_rows(const Kept *kept, char **keys, int n,
+										 struct SnapshotData *snapshot);
+extern bool *cozi_kept_shown(const Kept *kept, KeptPublicRow *rows, int n);
+
+/* kept/verify.c */
+typedef char *(*KeptRecount) (const Kept *kept, const char *source, const char *half_life);
+extern void cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recount);
 
 #endif							/* COZI_KEPT_H */

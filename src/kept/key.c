@@ -159,7 +159,7 @@ cozi_kept_sums(const Kept *kept, MemoryContext parent)
 {
 	KeptSums   *sums = MemoryContextAllocZero(parent, sizeof(KeptSums));
 	MemoryContext caller = MemoryContextSwitchTo(parent);
-	AttrNumber	attnum = get_attnum(kept->relation, "item");
+	AttrNumber	attnum = get_attnum(kept->relation, kept->kind->item);
 	Oid			type;
 	Oid			collation;
 	int32		typmod;

@@ -50,23 +50,63 @@ cozi_kept_pending_rows(const Kept *kept, int *n, Snapshot snapshot, TimestampTz 
 		if (stored != NULL)
 			kept->kind->add_stored(groups[i]->sum, stored);
 		rows[i].key = groups[i]->key;
-		rows[i].exists = kept->kind->columns(groups[i]->sum, kept, rows[i].values);
+		rows[i].exists = kept->kind->columns(groups[i]->sum, kept, rows[i].values, rows[i].nulls);
 	}
 	cozi_kept_close(store);
 	return rows;
 }
 
-/* Keep those rows that the caller sees in the public table. */
-static int
-visible_rows(const Kept *kept, KeptPublicRow *rows, int n)
+/*
+ * The rows of these keys as they will be once all is folded; a key that comes
+ * twice has two rows.
+ */
+KeptPublicRow *
+cozi_kept_key_rows(const Kept *kept, char **keys, int n, Snapshot snapshot)
+{
+	KeptSums   *pending = cozi_kept_sums(kept, CurrentMemoryContext);
+	KeptSums   *sums = cozi_kept_sums(kept, CurrentMemoryContext);
+	KeptPublicRow *rows = palloc0(Max(n, 1) * sizeof(KeptPublicRow));
+	KeptStore  *store;
+
+	(void) cozi_kept_pending(kept, pending, snapshot, GetCurrentStatementStartTimestamp());
+	store = cozi_kept_open(kept, false);
+	for (int i = 0; i < n; i++)
+	{
+		KeptKey		key = {.item = keys[i]};
+		KeptGroup  *group;
+		KeptGroup  *added;
+		bytea	   *stored;
+
+		CHECK_FOR_INTERRUPTS();
+		cozi_kept_hash_key(sums, &key);
+		added = cozi_kept_group(pending, &key, false);
+		group = cozi_kept_group(sums, &key, true);
+		kept->kind->init(group->sum);
+		stored = cozi_kept_state(store, sums, snapshot, &key);
+		if (stored != NULL)
+			kept->kind->add_stored(group->sum, stored);
+		if (added != NULL)
+			kept->kind->add_stored(group->sum, kept->kind->store(added->sum));
+		rows[i].key = group->key;
+		rows[i].exists = kept->kind->columns(group->sum, kept, rows[i].values, rows[i].nulls);
+	}
+	cozi_kept_close(store);
+	return rows;
+}
+
+/* Which of these rows does the caller see in the public table? */
+bool	   *
+cozi_kept_shown(const Kept *kept, KeptPublicRow *rows, int n)
 {
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
-	int			nvisible = 0;
+	bool		judged = check_enable_rls(kept->relation, InvalidOid, false) == RLS_ENABLED;
+	bool	   *shown = palloc((n + 1) * sizeof(bool));
 	char	   *sql;
 	Datum		arrays[KEPT_MAX_COLUMNS + 2];
 
-	if (n == 0 || check_enable_rls(kept->relation, InvalidOid, false) != RLS_ENABLED)
-		return n;
+	memset(shown, !judged, n);
+	if (n == 0 || !judged)
+		return shown;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_kept_arrays(kept, rows, n, arrays);
@@ -74,9 +114,10 @@ visible_rows(const Kept *kept, KeptPublicRow *rows, int n)
 						 " ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
 						 " WITH ORDINALITY g (scope, item, n)"
 						 " JOIN {table} b ON {match}"
-						 " b.item OPERATOR(pg_catalog.=) g.item::{item} ORDER BY n",
+						 " b.{key} OPERATOR(pg_catalog.=) g.item::{item}",
 						 "table", cozi_qualified_name(kept->relation),
-						 "item", cozi_kept_column_type(kept->relation, "item"),
+						 "key", kept->kind->item,
+						 "item", cozi_kept_column_type(kept->relation, kept->kind->item),
 						 "match", scoped ?
 						 psprintf("b.scope OPERATOR(pg_catalog.=) g.scope::%s AND",
 								  cozi_kept_column_type(kept->relation, "scope")) : "",
@@ -87,13 +128,12 @@ visible_rows(const Kept *kept, KeptPublicRow *rows, int n)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
-		int64		row = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-													  1, &isnull));
 
-		rows[nvisible++] = rows[row - 1];
+		shown[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
+										  &isnull)) - 1] = true;
 	}
 	SPI_finish();
-	return nvisible;
+	return shown;
 }
 
 static Datum
@@ -122,6 +162,7 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 	Oid			relid = get_typ_typrelid(get_fn_expr_argtype(fcinfo->flinfo, 0));
 	Kept		kept;
 	KeptPublicRow *rows;
+	bool	   *shown;
 	int			n;
 	int			level;
 	TupleDesc	desc;
@@ -131,7 +172,7 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("_pending_rows() takes the row type of a board"),
+				 errmsg("_pending_rows() takes the row type of a board or a counter"),
 				 errhint("Write NULL::hot_posts for the board hot_posts.")));
 	if (!cozi_kept_find(relid, &kept))
 		return (Datum) 0;
@@ -143,7 +184,7 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 
 	rows = cozi_kept_pending_rows(&kept, &n, GetActiveSnapshot(),
 								  GetCurrentStatementStartTimestamp());
-	n = visible_rows(&kept, rows, n);
+	shown = cozi_kept_shown(&kept, rows, n);
 	desc = rsinfo->setDesc;
 	level = cozi_kept_plain_settings();
 	for (int i = 0; i < n; i++)
@@ -152,6 +193,8 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 		bool	   *nulls = palloc0(desc->natts * sizeof(bool));
 		int			column = 0;
 
+		if (!shown[i])
+			continue;
 		for (int att = 0; att < desc->natts; att++)
 		{
 			Form_pg_attribute form = TupleDescAttr(desc, att);
@@ -159,13 +202,13 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 			nulls[att] = form->attisdropped;
 			if (form->attisdropped)
 				continue;
-			if (strcmp(NameStr(form->attname), "item") == 0)
+			if (strcmp(NameStr(form->attname), kept.kind->item) == 0)
 				values[att] = key_datum(form->atttypid, rows[i].key.item);
 			else if (strcmp(NameStr(form->attname), "scope") == 0)
 				values[att] = key_datum(form->atttypid, rows[i].key.scope);
 			else if (column < kept.kind->ncolumns)
 			{
-				nulls[att] = !rows[i].exists;
+				nulls[att] = !rows[i].exists || rows[i].nulls[column];
 				values[att] = rows[i].values[column++];
 			}
 		}

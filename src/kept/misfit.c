@@ -52,13 +52,13 @@ expected_columns(const Kept *kept, const char **names, Oid *types)
 	{
 		if (!kept_has(kept, role))
 			continue;
-		names[n] = role == KEPT_SCOPE ? "scope" : "item";
+		names[n] = cozi_kept_role_column(kept, role);
 		types[n++] = InvalidOid;
 	}
 	for (int i = 0; i < kept->kind->ncolumns; i++)
 	{
 		names[n] = kept->kind->names[i];
-		types[n++] = kept->kind->types[i];
+		types[n++] = cozi_kept_computed_type(kept, i);
 	}
 	return n;
 }
@@ -97,7 +97,7 @@ misfit_key(const Kept *kept)
 {
 	for (int role = KEPT_SCOPE; role <= KEPT_ITEM; role++)
 	{
-		const char *name = role == KEPT_SCOPE ? "scope" : "item";
+		const char *name = cozi_kept_role_column(kept, role);
 		AttrNumber	attnum;
 		Oid			type[2];
 		Oid			collation[2];
@@ -168,7 +168,8 @@ misfit_indexes(const Kept *kept, Relation rel)
 		{
 			char	   *name = get_attname(kept->relation, index->indkey.values[i], true);
 
-			fits = name != NULL && (strcmp(name, "item") == 0 || strcmp(name, "scope") == 0);
+			fits = name != NULL &&
+				(strcmp(name, kept->kind->item) == 0 || strcmp(name, "scope") == 0);
 		}
 		ReleaseSysCache(tuple);
 		if (!fits)

@@ -52,6 +52,22 @@ cozi_kept_column_type(Oid relid, const char *column)
 								FORMAT_TYPE_FORCE_QUALIFY);
 }
 
+/* The type of a column that is made of a sum. */
+Oid
+cozi_kept_computed_type(const Kept *kept, int column)
+{
+	Oid			type = kept->kind->types[column];
+
+	return OidIsValid(type) ? type : kept->kind->value_type(kept);
+}
+
+/* What a key column is called in the public table. */
+const char *
+cozi_kept_role_column(const Kept *kept, KeptRole role)
+{
+	return role == KEPT_SCOPE ? "scope" : kept->kind->item;
+}
+
 /* "ups, downs, heat", each with a prefix */
 char	   *
 cozi_kept_column_list(const Kept *kept, const char *prefix)
@@ -72,7 +88,7 @@ cozi_kept_array_types(const Kept *kept)
 
 	types[0] = types[1] = TEXTARRAYOID;
 	for (int i = 0; i < kept->kind->ncolumns; i++)
-		types[i + 2] = get_array_type(kept->kind->types[i]);
+		types[i + 2] = get_array_type(cozi_kept_computed_type(kept, i));
 	return types;
 }
 
@@ -114,20 +130,27 @@ void
 cozi_kept_arrays(const Kept *kept, const KeptPublicRow *rows, int n, Datum *arrays)
 {
 	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+	int			dims[] = {n};
+	int			lbs[] = {1};
 
 	arrays[0] = text_array(rows, n, true);
 	arrays[1] = text_array(rows, n, false);
 	for (int column = 0; column < kept->kind->ncolumns; column++)
 	{
+		Oid			type = cozi_kept_computed_type(kept, column);
 		int16		len;
 		bool		byval;
 		char		align;
 
 		for (int i = 0; i < n; i++)
+		{
 			values[i] = rows[i].values[column];
-		get_typlenbyvalalign(kept->kind->types[column], &len, &byval, &align);
-		arrays[column + 2] = PointerGetDatum(construct_array(values, n, kept->kind->types[column],
-															 len, byval, align));
+			nulls[i] = rows[i].nulls[column];
+		}
+		get_typlenbyvalalign(type, &len, &byval, &align);
+		arrays[column + 2] = PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type,
+																len, byval, align));
 	}
 }
 
@@ -171,7 +194,7 @@ write_statement(const Kept *kept, bool deletes)
 						 kept->kind->names[i], kept->kind->names[i]);
 	return cozi_statement(deletes ?
 						  "DELETE FROM {table} b USING {rows}"
-						  " WHERE {match} b.item = g.item::{item}" :
+						  " WHERE {match} b.{name} = g.item::{item}" :
 						  "INSERT INTO {table} ({key}, {columns})"
 						  " SELECT {scope} g.item::{item}, {columns} FROM {rows} ORDER BY {order}"
 						  " ON CONFLICT ({key}) DO UPDATE SET {sets}",
@@ -181,7 +204,8 @@ write_statement(const Kept *kept, bool deletes)
 													 cozi_kept_column_type(kept->relation, "scope")) : "",
 						  "scope", scoped ? psprintf("g.scope::%s,",
 													 cozi_kept_column_type(kept->relation, "scope")) : "",
-						  "item", cozi_kept_column_type(kept->relation, "item"),
+						  "name", kept->kind->item,
+						  "item", cozi_kept_column_type(kept->relation, kept->kind->item),
 						  "key", cozi_kept_key_columns(kept),
 						  "order", scoped ? "1, 2" : "1",
 						  "columns", cozi_kept_column_list(kept, ""),

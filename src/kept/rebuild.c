@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -79,6 +80,15 @@ instant_expression(const Kept *kept)
 	}
 }
 
+/* Is the value of type numeric, not an integer? */
+static bool
+is_numeric(const Kept *kept)
+{
+	return kept_has(kept, KEPT_VALUE) &&
+		getBaseType(get_atttype(kept->source, get_attnum(kept->source,
+														 NameStr(kept->columns[KEPT_VALUE])))) == NUMERICOID;
+}
+
 /*
  * SELECT [scope,] item, value, at: every row that counts at all, once in each of
  * its scopes, with the given condition on at.
@@ -108,14 +118,19 @@ cozi_kept_source_query(const Kept *kept, const char *condition)
 			given = psprintf(" AND %s IS NOT NULL", column);
 		}
 	}
-	return cozi_statement("SELECT * FROM (SELECT {scope}{item} AS item,"
-						  " ({value})::pg_catalog.int8 AS value, {at} AS at"
-						  " FROM {source} v{join} WHERE {item} IS NOT NULL{given}) v"
-						  " WHERE value <> 0 AND {finite} {condition}",
+	return cozi_statement("SELECT * FROM (SELECT {scope}{item} AS {key},"
+						  " ({value})::pg_catalog.{type} AS value, {at} AS at"
+						  " FROM {source} v{join} WHERE {item} IS NOT NULL{given}{counted}) v"
+						  " WHERE {valued} AND {finite} {condition}",
 						  "scope", scope, "item", source_column(kept, KEPT_ITEM),
 						  "value", kept_has(kept, KEPT_VALUE) ?
 						  source_column(kept, KEPT_VALUE) : "1",
 						  "at", instant_expression(kept),
+						  "key", kept->kind->item,
+						  "type", is_numeric(kept) ? "numeric" : "int8",
+						  "counted", kept_has(kept, KEPT_COUNTED) ?
+						  psprintf(" AND %s", source_column(kept, KEPT_COUNTED)) : "",
+						  "valued", kept->kind->any_value ? "true" : "value <> 0",
 						  "source", cozi_qualified_name(kept->source),
 						  "join", join, "given", given,
 						  "finite", kept_has(kept, KEPT_AT) ?
@@ -160,7 +175,8 @@ write_batch(Filling *fill)
 		}
 		cozi_kept_insert_state(fill->store, fill->sums, fill->snapshot, &group->key, sum);
 		rows[nrows].key = group->key;
-		rows[nrows].exists = kept->kind->columns(group->sum, kept, rows[nrows].values);
+		rows[nrows].exists = kept->kind->columns(group->sum, kept, rows[nrows].values,
+												 rows[nrows].nulls);
 		if (rows[nrows].exists)
 			nrows++;
 	}
@@ -193,16 +209,22 @@ static void
 fill_row(Filling *fill, HeapTuple tuple, TupleDesc desc, KeptKeyType *scope, KeptKeyType *item)
 {
 	KeptKey		key = {0};
-	KeptRow		row;
+	KeptRow		row = {0};
 	KeptGroup  *group;
 	MemoryContext caller;
+	Datum		value;
 	bool		isnull;
 	int			column = 1;
 
 	if (kept_has(fill->kept, KEPT_SCOPE))
 		key.scope = cozi_kept_key_text(scope, SPI_getbinval(tuple, desc, column++, &isnull));
 	key.item = cozi_kept_key_text(item, SPI_getbinval(tuple, desc, column++, &isnull));
-	row.value = DatumGetInt64(SPI_getbinval(tuple, desc, column++, &isnull));
+	value = SPI_getbinval(tuple, desc, column, &row.is_null);
+	if (!row.is_null && TupleDescAttr(desc, column - 1)->atttypid == NUMERICOID)
+		row.number = DatumGetNumeric(value);
+	else if (!row.is_null)
+		row.value = DatumGetInt64(value);
+	column++;
 	row.at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, column, &isnull));
 	cozi_kept_hash_key(fill->sums, &key);
 	if (cozi_kept_groups(fill->sums) >= BATCH_KEYS &&
@@ -217,7 +239,7 @@ fill_row(Filling *fill, HeapTuple tuple, TupleDesc desc, KeptKeyType *scope, Kep
 	MemoryContextSwitchTo(caller);
 	if (++fill->rows % PROGRESS_ROWS == 0)
 		ereport(NOTICE,
-				(errmsg("%s \"%s\": " INT64_FORMAT " votes counted", fill->kept->kind->name,
+				(errmsg("%s \"%s\": " INT64_FORMAT " rows counted", fill->kept->kind->name,
 						get_rel_name(fill->kept->relation), fill->rows)));
 }
 
@@ -343,7 +365,7 @@ cozi_kept_rebuild(Oid relation, const char *wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" cannot be written: %s", get_rel_name(relation), misfit),
-				 errhint("Undo that, then call cozi.rebuild_board().")));
+				 errhint("Undo that, then call cozi.rebuild_%s().", kept.kind->name)));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_kept_accept(&kept);

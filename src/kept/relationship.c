@@ -80,9 +80,9 @@ cozi_kept_create_relationship(const Kept *kept, Oid relid)
 				 errmsg("\"%s\" has no primary key", get_rel_name(relid)),
 				 errhint("Add the primary key that the items refer to.")));
 	namespace = get_namespace_name(get_rel_namespace(kept->relation));
-	body = cozi_statement(RELATIONSHIP "{item_table} p WHERE p.{key} = $1.item",
+	body = cozi_statement(RELATIONSHIP "{item_table} p WHERE p.{key} = $1.{item}",
 						  "item_table", cozi_qualified_name(relid),
-						  "key", quote_identifier(key), NULL);
+						  "key", quote_identifier(key), "item", kept->kind->item, NULL);
 	cozi_run(cozi_statement("CREATE OR REPLACE FUNCTION {schema}.{name}({table})"
 							" RETURNS SETOF {item_table}"
 							" LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS {body}",

@@ -92,7 +92,7 @@ void
 cozi_kept_write(const Kept *kept, bool insert)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
-	NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID};
+	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 
@@ -110,16 +110,20 @@ cozi_kept_write(const Kept *kept, bool insert)
 			nulls[KEPT_FIRST_ROLE - 1 + role] = 'n';
 	}
 	values[KEPT_HALF_LIFE - 1] = IntervalPGetDatum(&kept->half_life);
+	if (kept->half_life_us == 0)
+		nulls[KEPT_HALF_LIFE - 1] = nulls[KEPT_DOWN_WEIGHT - 1] = 'n';
 	values[KEPT_DOWN_WEIGHT - 1] = Float8GetDatum(kept->down_weight);
 	values[KEPT_BROKEN - 1] = kept->broken ? CStringGetTextDatum(kept->broken) : (Datum) 0;
 	if (kept->broken == NULL)
 		nulls[KEPT_BROKEN - 1] = 'n';
 
 	execute(insert ?
-			"INSERT INTO {schema}.kept VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)" :
+			"INSERT INTO {schema}.kept VALUES"
+			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)" :
 			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
 			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
-			" half_life = $10, down_weight = $11, broken = $12 WHERE id = $1",
+			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14"
+			" WHERE id = $1",
 			lengthof(types), types, values, nulls);
 	if (OidIsValid(kept->source) && get_rel_name(kept->source) != NULL)
 		cozi_kept_changed(kept);

@@ -47,9 +47,11 @@ board_store(const void *sum)
 }
 
 static bool
-board_columns(const void *sum, const Kept *kept, Datum *values)
+board_columns(const void *sum, const Kept *kept, Datum *values, bool *nulls)
 {
 	const Tally *tally = sum;
+
+	memset(nulls, false, (BOARD_HEAT + 1) * sizeof(bool));
 
 	values[BOARD_UPS] = Int64GetDatum(cozi_tally_saturate(tally->ups));
 	values[BOARD_DOWNS] = Int64GetDatum(cozi_tally_saturate(tally->downs));
@@ -66,12 +68,12 @@ board_check(const Kept *kept)
 	static const Oid weights[] = {INT2OID, INT4OID, INT8OID, InvalidOid};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID, InvalidOid};
 
-	cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_ITEM]), "item", items,
+	cozi_kept_check_column(kept, KEPT_ITEM, "item", items,
 						   "bigint, integer, smallint, uuid, text, varchar");
 	if (kept_has(kept, KEPT_VALUE))
-		cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_VALUE]), "weight", weights,
+		cozi_kept_check_column(kept, KEPT_VALUE, "weight", weights,
 							   "bigint, integer, smallint");
-	cozi_kept_check_column(kept->source, NameStr(kept->columns[KEPT_AT]), "time", times,
+	cozi_kept_check_column(kept, KEPT_AT, "time", times,
 						   "timestamp with time zone, timestamp (read as UTC), date (UTC)");
 	if (kept_has(kept, KEPT_SCOPE))
 		cozi_kept_check_scope(kept);
@@ -79,6 +81,7 @@ board_check(const Kept *kept)
 
 const KeptKind cozi_board_kind = {
 	.name = "board",
+	.item = "item",
 	.ncolumns = 3,
 	.names = {"ups", "downs", "heat"},
 	.types = {INT8OID, INT8OID, FLOAT8OID},

@@ -40,6 +40,7 @@
 
 #include "base/base.h"
 #include "pure/decay.h"
+#include "pure/varint.h"
 #include "trending/trending.h"
 
 #define GRID_BITS	40
@@ -49,8 +50,6 @@
 
 /* More are never stored: a tally is shorter than MAX_OCTAVES * 30 bytes. */
 #define MAX_OCTAVES 192
-
-#define MAX_VARINT	19			/* bytes of a 128-bit varint */
 
 /* No instant divided by a half-life of a microsecond is beyond. */
 #define MAX_OCTAVE	(INT64CONST(1) << 62)
@@ -183,20 +182,6 @@ cozi_tally_heat(const Tally *tally, double down_weight)
 	return heat == 0 ? DBL_MIN : heat;
 }
 
-static char *
-put_varint(char *to, int128 signed_value)
-{
-	uint128		v = ((uint128) signed_value << 1) ^ (uint128) (signed_value >> 127);
-
-	while (v >= 0x80)
-	{
-		*to++ = (char) (v | 0x80);
-		v >>= 7;
-	}
-	*to++ = (char) v;
-	return to;
-}
-
 static void
 malformed(void)
 {
@@ -207,19 +192,11 @@ malformed(void)
 }
 
 static const unsigned char *
-get_varint(const unsigned char *from, const unsigned char *end, int128 *signed_value)
+get_varint(const unsigned char *from, const unsigned char *end, int128 *number)
 {
-	uint128		v = 0;
-
-	for (int shift = 0;; shift += 7)
-	{
-		if (from >= end || shift >= 7 * MAX_VARINT)
-			malformed();
-		v |= (uint128) (*from & 0x7f) << shift;
-		if ((*from++ & 0x80) == 0)
-			break;
-	}
-	*signed_value = (int128) (v >> 1) ^ -(int128) (v & 1);
+	from = varint_get(from, end, number);
+	if (from == NULL)
+		malformed();
 	return from;
 }
 
@@ -236,15 +213,15 @@ cozi_tally_encode(const Tally *tally)
 		SET_VARSIZE(result, VARHDRSZ);
 		return result;
 	}
-	result = palloc(VARHDRSZ + (3 + 2 * (Size) tally->noctaves) * MAX_VARINT);
-	to = put_varint(VARDATA(result), tally->ups * 2 + tally->bounded);
-	to = put_varint(to, tally->downs);
+	result = palloc(VARHDRSZ + (3 + 2 * (Size) tally->noctaves) * VARINT_BYTES);
+	to = varint_put(VARDATA(result), tally->ups * 2 + tally->bounded);
+	to = varint_put(to, tally->downs);
 	if (tally->bounded)
-		to = put_varint(to, tally->floor);
+		to = varint_put(to, tally->floor);
 	for (int i = 0; i < tally->noctaves; i++)
 	{
-		to = put_varint(to, (int128) tally->octaves[i].octave - octave);
-		to = put_varint(to, tally->octaves[i].mass);
+		to = varint_put(to, (int128) tally->octaves[i].octave - octave);
+		to = varint_put(to, tally->octaves[i].mass);
 		octave = tally->octaves[i].octave;
 	}
 	SET_VARSIZE(result, to - (char *) result);

@@ -18,6 +18,7 @@ my %floor = (
 	kept => 2,
 	edge => 3,
 	trending => 3,
+	counter => 3,
 	monitor => 3,
 	policy => 4,
 	advisor => 5);

@@ -1,0 +1,140 @@
+/*
+ * kept/verify.c
+ *		Does a kept table equal a recount of its source?
+ *
+ * The recount is an aggregate in SQL, of the kind's own making, so that two ways
+ * to the same figure are compared.  Everything is read in one snapshot, with what
+ * is pending in it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "kept/kept.h"
+
+/*
+ * $1 and $2: scope and item of what is pending; then its columns, whether the row
+ * exists, the clock and the half-life.
+ */
+static char *
+live_rows(const Kept *kept)
+{
+	StringInfoData rows;
+	bool		scoped = kept_has(kept, KEPT_SCOPE);
+	char	   *item = cozi_kept_column_type(kept->relation, kept->kind->item);
+
+	initStringInfo(&rows);
+	for (int i = 0; i < kept->kind->ncolumns + 3; i++)
+		appendStringInfo(&rows, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
+	return cozi_statement("pending AS (SELECT {scope} g.item::{item} AS {name}, {pending},"
+						  " g.exists FROM ROWS FROM ({rows}) g (scope, item, {columns}, exists)),"
+						  " live AS (SELECT {key}, {columns} FROM {table}"
+						  " WHERE ({key}) NOT IN (SELECT {key} FROM pending)"
+						  " UNION ALL SELECT {key}, {columns} FROM pending WHERE pending.exists)",
+						  "scope", scoped ?
+						  psprintf("g.scope::%s AS scope,",
+								   cozi_kept_column_type(kept->relation, "scope")) : "",
+						  "item", item, "name", kept->kind->item,
+						  "pending", cozi_kept_column_list(kept, "g."),
+						  "columns", cozi_kept_column_list(kept, ""),
+						  "rows", rows.data,
+						  "key", cozi_kept_key_columns(kept),
+						  "table", cozi_qualified_name(kept->relation), NULL);
+}
+
+/* One that the caller owns, of the right shape, locked. */
+static void
+open_kept(Oid relation, const char *wanted, Kept *kept)
+{
+	char	   *misfit;
+
+	cozi_kept_get_own(relation, wanted, kept);
+	cozi_kept_lock_source(kept->source, AccessShareLock);
+	LockRelationOid(kept->relation, AccessShareLock);
+	/* it may have been dropped, or changed, while we waited */
+	cozi_kept_get_own(relation, wanted, kept);
+	misfit = cozi_kept_misfit(kept);
+	if (misfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be verified: %s", get_rel_name(kept->relation), misfit),
+				 errhint("Undo that, then call cozi.rebuild_%s().", kept->kind->name)));
+}
+
+/*
+ * Names are looked up as the owner of the extension, since the owner of the kept
+ * table may have no privilege on our schema; the statement runs as the latter.
+ */
+static SPIPlanPtr
+prepare(const Kept *kept, KeptRecount recount, int nargs, Oid *types)
+{
+	int			n = kept->kind->ncolumns + 4;
+	char	   *source = cozi_kept_source_query(kept, psprintf("AND at <= $%d", n));
+	char	   *sql = psprintf("WITH %s, %s", live_rows(kept),
+							   recount(kept, source, psprintf("$%d", n + 1)));
+	CoziSavedUser saved;
+	SPIPlanPtr	plan;
+
+	cozi_switch_user(cozi_relation_owner(cozi_table("kept")), SECURITY_RESTRICTED_OPERATION,
+					 &saved);
+	plan = SPI_prepare(sql, nargs, types);
+	cozi_restore_user(&saved);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a recount");
+	return plan;
+}
+
+/* The body of verify_board() and verify_counter(): the rows that differ from a recount. */
+void
+cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recount)
+{
+	Kept		kept;
+	Oid			types[KEPT_MAX_COLUMNS + 5];
+	Datum		values[KEPT_MAX_COLUMNS + 5];
+	KeptPublicRow *rows;
+	int			nrows;
+	int			n;
+	Snapshot	snapshot;
+	TimestampTz now;
+	CoziSavedUser saved;
+	SPIPlanPtr	plan;
+
+	InitMaterializedSRF(fcinfo, 0);
+	open_kept(PG_GETARG_OID(0), wanted, &kept);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
+								GetLatestSnapshot());
+	now = GetCurrentTimestamp();
+	rows = cozi_kept_pending_rows(&kept, &nrows, snapshot, now);
+	n = kept.kind->ncolumns + 2;
+	memcpy(types, cozi_kept_array_types(&kept), n * sizeof(Oid));
+	cozi_kept_arrays(&kept, rows, nrows, values);
+	types[n] = BOOLARRAYOID;
+	values[n++] = cozi_kept_exists_array(rows, nrows);
+	types[n] = TIMESTAMPTZOID;
+	values[n++] = TimestampTzGetDatum(now);
+	types[n] = INTERVALOID;
+	values[n++] = IntervalPGetDatum(&kept.half_life);
+
+	plan = prepare(&kept, recount, n, types);
+	cozi_switch_to_owner(kept.relation, &saved);
+	(void) cozi_kept_plain_settings();
+	if (SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot, true, false,
+							 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not recount");
+	cozi_restore_user(&saved);
+	UnregisterSnapshot(snapshot);
+	cozi_return_rows(fcinfo);
+	SPI_finish();
+}
