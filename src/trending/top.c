@@ -35,7 +35,8 @@ write_cursor(const TopItem *item, int64 rank)
 		uint64		bits;
 	}			word = {.heat = item->heat};
 
-	return psprintf("%016" INT64_MODIFIER "x.%lld.%s", word.bits, (long long) rank, item->item);
+	return psprintf("%016llx.%lld.%s", (unsigned long long) word.bits, (long long) rank,
+					item->item);
 }
 
 /* An error of the column's type unless the text is one of its values. */
