@@ -21,7 +21,8 @@ my %floor = (
 	counter => 3,
 	monitor => 3,
 	policy => 4,
-	advisor => 5);
+	advisor => 5,
+	report => 6);
 
 law 'an include goes down to a lower floor, or stays in its room', find => sub {
 	my ($tree) = @_;
