@@ -96,14 +96,15 @@ missing_packages() {
 }
 
 # Run by root.  Debian would create and start a PostgreSQL cluster, and start
-# pgbouncer: not asked for.
+# pgbouncer and prometheus: not asked for.
 apt_install='
 	cluster=/etc/postgresql-common/createcluster.d/cozi.conf
 	policy=/usr/sbin/policy-rc.d
 	mkdir -p "${cluster%/*}" && echo "create_main_cluster = false" >"$cluster" || exit 1
 	undo="rm -f $cluster; rmdir -p --ignore-fail-on-non-empty ${cluster%/*}"
 	if [ ! -e $policy ]; then
-		printf "#!/bin/sh\ncase \$1 in pgbouncer*) exit 101 ;; esac\n" >$policy && chmod 755 $policy
+		printf "#!/bin/sh\ncase \$1 in pgbouncer*|prometheus*) exit 101 ;; esac\n" >$policy &&
+			chmod 755 $policy
 		undo="$undo; rm -f $policy"
 	fi
 	trap "$undo" EXIT
@@ -132,7 +133,9 @@ apt_install='
 		if [ -t 1 ]; then echo; elif [ -n "$line" ]; then echo "$line"; fi
 	}
 	for package in "$@"; do
-		[ "$package" != pgbouncer ] || update-rc.d pgbouncer disable >/dev/null 2>&1
+		case $package in
+			pgbouncer|prometheus*) update-rc.d "$package" disable >/dev/null 2>&1 ;;
+		esac
 		dpkg-query -W -f "\${Status}\n" "$package" | grep -q "ok installed" || exit 1
 	done'
 
