@@ -88,8 +88,9 @@ BEGIN
     END IF;
     PERFORM cozi._check_issuer(issuer, audience);
     id_tokens := coalesce(id_tokens, false);
-    IF NOT EXISTS (SELECT FROM jsonb_array_elements(document -> 'keys') AS e (jwk)
-                   WHERE cozi._jwk_alg(e.jwk) IS NOT NULL) THEN
+    PERFORM FROM jsonb_array_elements(document -> 'keys') AS e (jwk)
+    WHERE cozi._jwk_alg(e.jwk) IS NOT NULL LIMIT 1;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'the document has no key that can verify signatures'
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = coalesce(

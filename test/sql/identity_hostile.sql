@@ -79,8 +79,8 @@ SELECT cozi.add_jwks('{"keys": [{"kty": "oct", "kid": "a\u0000b"}]}');
 -- Moduli and exponents.  n: bytes of the modulus, the last of them, the exponent.
 CREATE FUNCTION pg_temp.rsa(n int, last text, e text) RETURNS text LANGUAGE sql AS $$
     SELECT cozi.check_key(jsonb_build_object('kty', 'RSA', 'kid', 'r',
-        'n', translate(encode(decode(repeat('c5', n - 1) || last, 'hex'), 'base64'), E'+/=\n', '-_'),
-        'e', translate(encode(decode(e, 'hex'), 'base64'), E'+/=\n', '-_')))
+        'n', pg_temp.base64url(decode(repeat('c5', n - 1) || last, 'hex')),
+        'e', pg_temp.base64url(decode(e, 'hex'))))
 $$;
 SELECT what, pg_temp.rsa(n, last, e) AS reason
 FROM (VALUES ('512 bits', 64, 'c5', '010001'), ('1024 bits', 128, 'c5', '010001'),

@@ -206,8 +206,8 @@ for my $first ('SELECT cozi.uid()', 'SELECT 1')
 }
 my ($out) = run_as(
 	'gateway',
-	"SET cozi.settings_forged = off; SELECT cozi.uid() IS NULL; RESET cozi.settings_forged; RESET ALL; "
-	  . 'SHOW cozi.settings_forged',
+	'SET cozi.settings_forged = off; SELECT cozi.uid() IS NULL; '
+	  . 'RESET cozi.settings_forged; RESET ALL; SHOW cozi.settings_forged',
 	options => '-c cozi.settings_forged=on');
 is($out, "t\noff", 'a client does not set that settings were forged');
 $node->append_conf('postgresql.conf', "cozi.trusted_gateways = ''");
