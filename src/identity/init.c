@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "identity/identity.h"
+#include "identity/key.h"
 #include "identity/shared.h"
 
 char	   *cozi_api_roles;
@@ -162,5 +163,6 @@ cozi_identity_init(void)
 		SetConfigOption("cozi.settings_forged", "on", PGC_SUSET, PGC_S_OVERRIDE);
 	cozi_gateway_init();
 	cozi_shared_init();
+	cozi_jwk_init();
 	cozi_mask_init();
 }

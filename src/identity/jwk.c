@@ -19,6 +19,7 @@
 #include <openssl/param_build.h>
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -352,6 +353,55 @@ cozi_make_verifier(Jsonb *jwk, bool check, CoziJwkProblem *problem)
 		return NULL;
 	}
 	return verifier;
+}
+
+/*
+ * OpenSSL builds its tables of algorithms and curves when they are first used,
+ * which takes as long as a thousand logins.  Where cozi is preloaded the
+ * postmaster does it once, with one verification of each kind that must fail,
+ * and its children inherit the tables.  No random number is drawn.
+ */
+void
+cozi_jwk_init(void)
+{
+	static const char *const keys[] = {
+		"{\"kty\":\"oct\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}",
+		"{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
+		"\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}",
+		"{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
+		"\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}",
+		NULL					/* RSA, below */
+	};
+	static const int signature_len[] = {32, 64, 64, 256};
+	MemoryContext context,
+				old;
+	CoziJws    *jws;
+	char		modulus[343];
+	CoziJwkProblem problem;
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "cozi OpenSSL", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	jws = palloc0(sizeof(CoziJws));
+	jws->signed_part = "cozi";
+	jws->signed_len = 4;
+	memset(jws->signature, 1, sizeof(jws->signature));
+	memset(modulus, 'w', 342);
+	modulus[342] = '\0';
+	for (int i = 0; i < lengthof(keys); i++)
+	{
+		const char *text = keys[i] ? keys[i]
+		: psprintf("{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"%s\"}", modulus);
+		Jsonb	   *jwk = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		CoziVerifier *verifier = cozi_make_verifier(jwk, false, &problem);
+
+		jws->signature_len = signature_len[i];
+		if (verifier)
+			(void) cozi_verifies(verifier, jws);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 /* The name of the key's algorithm, palloc'd; NULL, and the problem. */

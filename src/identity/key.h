@@ -71,6 +71,7 @@ extern bool cozi_verifies(const CoziVerifier *verifier, const CoziJws *jws);
 
 /* jwk.c: from a JSON Web Key to what verifies */
 extern CoziVerifier *cozi_make_verifier(Jsonb *jwk, bool check, CoziJwkProblem *problem);
+extern void cozi_jwk_init(void);
 
 /* point.c: is it a point of Ed25519, and none of small order? */
 extern bool cozi_ed25519_is_sound(const unsigned char *bytes);
