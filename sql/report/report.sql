@@ -22,10 +22,11 @@ BEGIN
             WHEN insufficient_privilege THEN
                 markup := cozi._html_section(part, 'Not shown: ' || part,
                               format('Role "%s" may not read it: %s. GRANT pg_monitor.',
-                                     current_user, SQLERRM));
+                                     current_user, SQLERRM), '');
             WHEN OTHERS THEN
                 markup := cozi._html_section(part, 'Not shown: ' || part,
-                              format('It could not be read: %s (SQLSTATE %s)', SQLERRM, SQLSTATE));
+                              format('It could not be read: %s (SQLSTATE %s)', SQLERRM, SQLSTATE),
+                              '');
         END;
         page := page || coalesce(markup, '');
     END LOOP;

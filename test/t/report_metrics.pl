@@ -332,7 +332,7 @@ END
 		}
 		is(join("\n", @empty), '', "prometheus answers every query of the panel: $panel->{title}");
 	}
-	my %metric = map { $_ => 1 } map { /^(\w+)/ ? $1 : () } split /\n/, metrics();
+	my %metric = map { $_ => 1 } map { /^(\w+)/ ? $1 : () } split /\n/, metrics() . "\n$there";
 	my @unknown = grep { !$metric{$_} && !$metric{"${_}_bucket"} }
 	  map { $_->{expr} =~ /(cozi_\w+)/g } map { @{ $_->{targets} } } @panels;
 	is("@unknown", '', 'the dashboard names no metric that cozi does not write');
