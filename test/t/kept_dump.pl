@@ -36,11 +36,14 @@ $node->safe_psql(
 	SELECT cozi.grant_owner('owner')});
 $node->safe_psql(
 	'r1', qq{SET ROLE owner; $tables; $boards;
-	INSERT INTO app.votes SELECT g % 50, g, CASE WHEN g % 7 = 0 THEN -1 ELSE 1 END, '2026-06-01' FROM generate_series(1, 500) g;
+	INSERT INTO app.votes SELECT g % 50, g, CASE WHEN g % 7 = 0 THEN -1 ELSE 1 END, '2026-06-01'
+		FROM generate_series(1, 500) g;
 	INSERT INTO app.parts SELECT g % 100, g FROM generate_series(1, 500) g;
-	INSERT INTO app.urls SELECT 'u' || g % 20, ARRAY['t' || g % 3, 'all'], timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
+	INSERT INTO app.urls SELECT 'u' || g % 20, ARRAY['t' || g % 3, 'all'],
+		timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
 	SELECT cozi.fold();
-	INSERT INTO app.more SELECT 'm' || g % 20, ARRAY['t'], timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
+	INSERT INTO app.more SELECT 'm' || g % 20, ARRAY['t'],
+		timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
 	INSERT INTO app.votes VALUES (1, 1001, 1, now() + interval '1 year');
 	CREATE INDEX ON app.hot (ups); CREATE POLICY p ON app.hot USING (true);});
 
@@ -50,7 +53,8 @@ sub wrong
 	my ($db) = @_;
 	return $node->safe_psql(
 		$db,
-		q{SELECT count(*) FILTER (WHERE v.item IS NOT NULL), count(DISTINCT b.board), string_agg(DISTINCT b.state, ',')
+		q{SELECT count(*) FILTER (WHERE v.item IS NOT NULL), count(DISTINCT b.board),
+		string_agg(DISTINCT b.state, ',')
 		  FROM cozi.boards b LEFT JOIN LATERAL cozi.verify_board(b.board) v ON true});
 }
 
@@ -60,26 +64,32 @@ sub goes_on
 	is(wrong($db), '0|4|ok', "$name: every board equals a recount");
 	is( $node->safe_psql(
 			$db,
-			q{SELECT count(*) FROM pg_constraint WHERE contype IN ('p', 'u') AND conrelid::regclass::text ~ '^app\.(votes|parts|urls|hot|zz_hot|hot_parts|hot_urls)$'}
+			q{SELECT count(*) FROM pg_constraint WHERE contype IN ('p', 'u')
+				AND conrelid::regclass::text ~
+				'^app\.(votes|parts|urls|hot|zz_hot|hot_parts|hot_urls)$'}
 		),
 		7,
 		"$name: every key is there");
 	$node->safe_psql(
 		$db,
-		q{SET ROLE owner; INSERT INTO app.votes VALUES (3, 5000, 1); DELETE FROM app.parts WHERE u < 100;
-		CREATE TABLE app.parts_3 PARTITION OF app.parts FOR VALUES FROM (100) TO (200); INSERT INTO app.parts_3 VALUES (101, 1);
+		q{SET ROLE owner; INSERT INTO app.votes VALUES (3, 5000, 1);
+		DELETE FROM app.parts WHERE u < 100;
+		CREATE TABLE app.parts_3 PARTITION OF app.parts FOR VALUES FROM (100) TO (200);
+		INSERT INTO app.parts_3 VALUES (101, 1);
 		INSERT INTO app.more VALUES ('new', '{t}'); SELECT cozi.fold()});
 	is(wrong($db), '0|4|ok', "$name: the boards go on counting and folding");
 	$node->safe_psql($db, q{DROP TABLE app.votes, app.parts; DROP TABLE app.urls CASCADE});
 	is( $node->safe_psql(
 			$db,
-			q{SELECT count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'v') AND relname <> 'posts'}
+			q{SELECT count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace
+				AND relkind IN ('r', 'v') AND relname <> 'posts'}
 		),
 		0,
 		"$name: the boards go with their votes");
 	is( $node->safe_psql(
 			$db,
-			q{SELECT (SELECT count(*) FROM cozi.kept) + (SELECT count(*) FROM cozi.kept_state) + (SELECT count(*) FROM cozi.kept_delta)}
+			q{SELECT (SELECT count(*) FROM cozi.kept) + (SELECT count(*) FROM cozi.kept_state)
+				+ (SELECT count(*) FROM cozi.kept_delta)}
 		),
 		0,
 		"$name: nothing is left of them");
@@ -123,8 +133,10 @@ goes_on('r_sections', 'sections');
 # Over itself; the server cannot do that with the keys of partitions
 fresh(
 	'r_clean',
-	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner; SELECT cozi.grant_owner('owner');
-	SET ROLE owner; $tables; $boards; DROP TABLE app.parts; INSERT INTO app.votes VALUES (4, 1, 1)});
+	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner;
+	SELECT cozi.grant_owner('owner');
+	SET ROLE owner; $tables; $boards; DROP TABLE app.parts;
+	INSERT INTO app.votes VALUES (4, 1, 1)});
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$tmp/clean.dump", '-d', $node->connstr('r_clean') ],
 	'clean: dumped');
 $node->safe_psql('r_clean', q{INSERT INTO app.votes VALUES (4, 5000, 1)});
@@ -157,7 +169,8 @@ goes_on('r_schema', 'schema alone');
 # Data alone, into a migrated database
 fresh(
 	'r_data',
-	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner; SELECT cozi.grant_owner('owner');
+	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner;
+	SELECT cozi.grant_owner('owner');
 	SET ROLE owner; $tables; $boards});
 ($rc, $out, $err) = (
 	run_log(
@@ -168,7 +181,8 @@ fresh(
 		]));
 is( $node->safe_psql(
 		'r_data',
-		q{SELECT string_agg(DISTINCT state, ',') || ': ' || string_agg(DISTINCT substring(last_error, 'call cozi.*'), ',') FROM cozi.boards}
+		q{SELECT string_agg(DISTINCT state, ',') || ': '
+			|| string_agg(DISTINCT substring(last_error, 'call cozi.*'), ',') FROM cozi.boards}
 	),
 	'broken: call cozi.rebuild_board().',
 	'data loaded past the triggers is said, with the call that repairs it');
@@ -205,7 +219,9 @@ like(
 $node->safe_psql('r1', 'DROP EXTENSION cozi CASCADE');
 is( $node->safe_psql(
 		'r1',
-		q{SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'v', 'p') AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND relname !~ '^pg_'}
+		q{SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+			WHERE relkind IN ('r', 'v', 'p') AND relnamespace NOT IN ('pg_catalog'::regnamespace,
+			'information_schema'::regnamespace) AND relname !~ '^pg_'}
 	),
 	'more parts parts_1 parts_2 posts urls votes',
 	'DROP EXTENSION CASCADE leaves the tables of the app and no other');

@@ -21,20 +21,25 @@ srand($ENV{COZI_SEED} // 42);
 $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION cozi;
-	CREATE ROLE attacker LOGIN; CREATE ROLE victim LOGIN; CREATE ROLE voter LOGIN; CREATE ROLE accomplice LOGIN;
+	CREATE ROLE attacker LOGIN; CREATE ROLE victim LOGIN; CREATE ROLE voter LOGIN;
+	CREATE ROLE accomplice LOGIN;
 	GRANT accomplice TO attacker;
 	SELECT count(*) FROM unnest('{attacker,victim,accomplice}'::regrole[]) r, cozi.grant_owner(r);
 	CREATE SCHEMA att AUTHORIZATION attacker; CREATE SCHEMA app AUTHORIZATION victim;
-	GRANT USAGE ON SCHEMA cozi TO voter; GRANT ALL ON SCHEMA att TO accomplice; GRANT USAGE ON SCHEMA att, app TO voter;
+	GRANT USAGE ON SCHEMA cozi TO voter; GRANT ALL ON SCHEMA att TO accomplice;
+	GRANT USAGE ON SCHEMA att, app TO voter;
 	SET ROLE victim;
-	CREATE TABLE app.votes (post int, u bigint, value int DEFAULT 1, created_at timestamptz DEFAULT now(), PRIMARY KEY (post, u));
+	CREATE TABLE app.votes (post int, u bigint, value int DEFAULT 1,
+		created_at timestamptz DEFAULT now(), PRIMARY KEY (post, u));
 	GRANT SELECT, INSERT, UPDATE, DELETE ON app.votes TO voter;
 	SELECT cozi.create_board('hot', 'app.votes', 'post', 'value');
 	GRANT SELECT ON app.hot, app.hot_live TO voter;
 	SET ROLE attacker;
-	CREATE TABLE att.votes (post text, u int, value int DEFAULT 1, created_at timestamptz DEFAULT now(), tags text[] DEFAULT '{a}');
+	CREATE TABLE att.votes (post text, u int, value int DEFAULT 1,
+		created_at timestamptz DEFAULT now(), tags text[] DEFAULT '{a}');
 	GRANT SELECT, INSERT, UPDATE, DELETE ON att.votes TO voter;
-	CREATE TABLE att.parts (post int, created_at timestamptz DEFAULT now()) PARTITION BY LIST (post);
+	CREATE TABLE att.parts (post int, created_at timestamptz DEFAULT now())
+		PARTITION BY LIST (post);
 	CREATE TABLE att.parts_1 PARTITION OF att.parts FOR VALUES IN (1);
 	GRANT INSERT ON att.parts TO voter;
 	SELECT cozi.create_board('b', 'att.votes', 'post', 'value');
@@ -44,8 +49,10 @@ $node->safe_psql(
 
 # What the attacker's code does where it gets to run.
 my @bodies = (
-	q{IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE attacker SUPERUSER; END IF;},
-	q{PERFORM set_config('search_path', 'att, pg_catalog', false); PERFORM set_config('cozi.attacked', current_user, false);},
+	q{IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+		THEN ALTER ROLE attacker SUPERUSER; END IF;},
+	q{PERFORM set_config('search_path', 'att, pg_catalog', false);
+	PERFORM set_config('cozi.attacked', current_user, false);},
 	q{PERFORM set_config('role', 'attacker', false);},
 	q{RAISE 'poison';},
 	q{PERFORM pg_sleep(20);},
@@ -62,11 +69,16 @@ sub attack
 	my $n = int rand 6;
 	my $body = pick(@bodies);
 	return pick(
-		"CREATE OR REPLACE FUNCTION att.f$n(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN \$1; END \$f\$",
-		"CREATE OR REPLACE FUNCTION att.t$n() RETURNS trigger LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN NEW; END \$f\$",
-		"CREATE OR REPLACE FUNCTION att.ok$n(text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN true; END \$f\$",
-		"CREATE OR REPLACE FUNCTION att.cmp(text, text) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN 0; END \$f\$",
-		"CREATE OPERATOR CLASS att.oc FOR TYPE text USING btree AS OPERATOR 1 pg_catalog.<, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 att.cmp(text, text)",
+		"CREATE OR REPLACE FUNCTION att.f$n(bigint) RETURNS bigint IMMUTABLE
+			LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN \$1; END \$f\$",
+		"CREATE OR REPLACE FUNCTION att.t$n() RETURNS trigger
+			LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN NEW; END \$f\$",
+		"CREATE OR REPLACE FUNCTION att.ok$n(text) RETURNS bool IMMUTABLE
+			LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN true; END \$f\$",
+		"CREATE OR REPLACE FUNCTION att.cmp(text, text) RETURNS int IMMUTABLE
+			LANGUAGE plpgsql AS \$f\$ BEGIN $body RETURN 0; END \$f\$",
+		"CREATE OPERATOR CLASS att.oc FOR TYPE text USING btree AS OPERATOR 1 pg_catalog.<,
+		OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 att.cmp(text, text)",
 		"CREATE INDEX ON att.b (item att.oc)",
 		"CREATE INDEX i$n ON $t (att.f$n(ups))",
 		"CREATE INDEX ON att.b (heat) WHERE att.ok$n(item)",
@@ -82,7 +94,8 @@ sub attack
 		"ALTER TABLE $t ENABLE ROW LEVEL SECURITY",
 		"ALTER TABLE $t FORCE ROW LEVEL SECURITY",
 		"ALTER TABLE $t DISABLE ROW LEVEL SECURITY",
-		"CREATE OR REPLACE VIEW att.b_live AS SELECT item, ups, downs, heat FROM att.b WHERE att.ok$n('x')",
+		"CREATE OR REPLACE VIEW att.b_live AS SELECT item, ups, downs, heat FROM att.b
+			WHERE att.ok$n('x')",
 		"ALTER TABLE $t ADD COLUMN x$n int DEFAULT att.f$n(1)",
 		"ALTER TABLE $t DROP COLUMN value",
 		"ALTER TABLE $t RENAME TO other",
@@ -110,9 +123,12 @@ sub attack
 		"SECURITY LABEL ON TABLE $t IS 'x'",
 		"SET session_replication_role = replica",
 		"ALTER EVENT TRIGGER cozi_kept_ddl DISABLE",
-		"INSERT INTO att.votes (post, u) SELECT md5(random()::text), g FROM generate_series(1, 50) g",
-		"INSERT INTO att.votes (post, u) SELECT string_agg(md5(random()::text), ''), 1 FROM generate_series(1, 200) g",
-		"INSERT INTO att.votes (post, u, created_at) VALUES ('future', 1, now() + random() * interval '2 s')",
+		"INSERT INTO att.votes (post, u) SELECT md5(random()::text), g
+			FROM generate_series(1, 50) g",
+		"INSERT INTO att.votes (post, u) SELECT string_agg(md5(random()::text), ''), 1
+			FROM generate_series(1, 200) g",
+		"INSERT INTO att.votes (post, u, created_at)
+			VALUES ('future', 1, now() + random() * interval '2 s')",
 		"INSERT INTO att.b VALUES ('x', 1, 1, 'NaN')",
 		"DELETE FROM att.b",
 		"TRUNCATE att.votes",
@@ -126,7 +142,8 @@ sub attack
 		"SELECT cozi.fold('app.hot')",
 		"SELECT cozi.drop_board('app.hot')",
 		"SELECT * FROM cozi.kept_state",
-		"CREATE TABLE IF NOT EXISTS att.votes (post text, u int, value int DEFAULT 1, created_at timestamptz DEFAULT now(), tags text[] DEFAULT '{a}')",
+		"CREATE TABLE IF NOT EXISTS att.votes (post text, u int, value int DEFAULT 1,
+			created_at timestamptz DEFAULT now(), tags text[] DEFAULT '{a}')",
 		"ALTER TABLE att.parts DETACH PARTITION att.parts_1",
 		"ALTER TABLE att.parts ATTACH PARTITION att.parts_1 FOR VALUES IN (1)",
 		"BEGIN; LOCK TABLE $t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.5); COMMIT",
@@ -238,7 +255,8 @@ is( $node->safe_psql(
 	'nobody became a superuser');
 is( $node->safe_psql(
 		'postgres',
-		q{SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member WHERE r.rolname IN ('attacker', 'voter') AND m.roleid::regrole::text <> 'accomplice'}
+		q{SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
+			WHERE r.rolname IN ('attacker', 'voter') AND m.roleid::regrole::text <> 'accomplice'}
 	),
 	0,
 	'nobody became a member of another role');
@@ -263,7 +281,8 @@ unlike(
 	'the log knows of no crash and of no leak');
 unlike(
 	$log,
-	qr/ERROR:  (cache lookup failed|could not open relation with OID|unexpected|tuple concurrently)/,
+	qr/ERROR:\ \ (cache\ lookup\ failed|could\ not\ open\ relation\ with\ OID
+		|unexpected|tuple\ concurrently)/x,
 	'the log knows of no internal error')
   or diag(join "\n",
 	grep { /cache lookup|could not open relation|unexpected|tuple concurrently/ } split /\n/, $log);

@@ -22,7 +22,8 @@ $publisher->safe_psql('postgres', "CREATE EXTENSION cozi; $schema;
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/s.sql";
 $publisher->command_ok([ 'pg_dump', '-s', '-f', $dump, '-d', $publisher->connstr('postgres') ],
 	'the schema is dumped');
-$subscriber->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $subscriber->connstr('postgres') ],
+$subscriber->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d',
+	$subscriber->connstr('postgres') ],
 	'the schema is restored on the subscriber');
 
 $publisher->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
@@ -36,7 +37,8 @@ is($subscriber->safe_psql('postgres', 'SELECT count(*), sum(ups) FROM hot'), '10
 
 $publisher->safe_psql('postgres', q{INSERT INTO votes SELECT 77, g FROM generate_series(1, 5) g;
 	DELETE FROM votes WHERE post = 3});
-is($publisher->safe_psql('postgres', 'SELECT cozi.fold() >= 0; SELECT sum(pending) FROM cozi.boards'),
+is($publisher->safe_psql('postgres', 'SELECT cozi.fold() >= 0;
+SELECT sum(pending) FROM cozi.boards'),
 	"t\n0", 'a publication of all tables stops no fold');
 $publisher->wait_for_catchup('s');
 is($subscriber->safe_psql('postgres', 'SELECT item, ups FROM hot WHERE item IN (3, 77)'), '77|5',
