@@ -11,13 +11,14 @@ my $rounds = $ENV{COZI_LONG} ? 20 : 3;
 my $node = PostgreSQL::Test::Cluster->new('crash');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"autovacuum_naptime = 1\nmax_connections = 50\nlog_min_messages = warning\nmax_prepared_transactions = 5\n"
-);
+		"autovacuum_naptime = 1\nmax_connections = 50\nlog_min_messages = warning\n"
+	  . "max_prepared_transactions = 5\n");
 $node->start;
 $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION cozi;
-	CREATE TABLE votes (post int, voter int, value int, created_at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (post, voter));
+	CREATE TABLE votes (post int, voter int, value int,
+		created_at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (post, voter));
 	SELECT cozi.create_board('hot', 'votes', 'post', 'value');
 	SELECT cozi.create_board('slow', 'votes', 'post', 'value', half_life => '30 days');
 });
@@ -29,7 +30,8 @@ append_to_file(
 \set voter random(1, 2000)
 \set what random(1, 10)
 \if :what <= 6
-INSERT INTO votes VALUES (:post, :voter, 1) ON CONFLICT (post, voter) DO UPDATE SET value = 1, created_at = clock_timestamp();
+INSERT INTO votes VALUES (:post, :voter, 1) ON CONFLICT (post, voter) DO UPDATE
+    SET value = 1, created_at = clock_timestamp();
 \elif :what <= 8
 UPDATE votes SET value = -value WHERE post = :post AND voter = :voter;
 \elif :what <= 9
@@ -98,7 +100,8 @@ $node->safe_psql('postgres', q{INSERT INTO votes VALUES (1, 9001, 1); SELECT pg_
 	$psql->pump until $out =~ /rows/;
 	is( $node->safe_psql(
 			'postgres',
-			q{SET lock_timeout = '5s'; INSERT INTO votes VALUES (1, 9003, 1); SELECT pg_sleep(0.3); INSERT INTO votes VALUES (1, 9004, 1); SELECT 'voted'}
+			q{SET lock_timeout = '5s'; INSERT INTO votes VALUES (1, 9003, 1); SELECT pg_sleep(0.3);
+			INSERT INTO votes VALUES (1, 9004, 1); SELECT 'voted'}
 		),
 		"\nvoted",
 		'a vote waits for no lock on a row of the board');

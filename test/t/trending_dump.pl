@@ -12,16 +12,21 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION cozi;
 	CREATE SCHEMA "My App";
-	CREATE TABLE "My App".votes (junk int, post int, voter int, value int, created_at timestamptz DEFAULT now(), tags text[]) PARTITION BY RANGE (post);
+	CREATE TABLE "My App".votes (junk int, post int, voter int, value int,
+		created_at timestamptz DEFAULT now(), tags text[]) PARTITION BY RANGE (post);
 	CREATE TABLE "My App".v1 PARTITION OF "My App".votes FOR VALUES FROM (0) TO (50);
 	CREATE TABLE "My App".v2 PARTITION OF "My App".votes FOR VALUES FROM (50) TO (1000);
 	ALTER TABLE "My App".votes DROP COLUMN junk;
 	SELECT cozi.create_board('Hot', '"My App".votes', 'post', 'value');
-	SELECT cozi.create_board('Tagged', '"My App".votes', 'post', 'value', scope => 'tags', half_life => '3 days');
-	INSERT INTO "My App".votes (post, voter, value, tags) SELECT g % 100, g, CASE WHEN g % 7 = 0 THEN -1 ELSE 1 END, ARRAY['t' || g % 5, 'all'] FROM generate_series(1, 5000) g;
+	SELECT cozi.create_board('Tagged', '"My App".votes', 'post', 'value', scope => 'tags',
+		half_life => '3 days');
+	INSERT INTO "My App".votes (post, voter, value, tags) SELECT g % 100, g,
+		CASE WHEN g % 7 = 0 THEN -1 ELSE 1 END, ARRAY['t' || g % 5, 'all']
+		FROM generate_series(1, 5000) g;
 	SELECT cozi.fold();
 	ALTER TABLE "My App".votes RENAME COLUMN post TO "the post";
-	BEGIN; INSERT INTO "My App".votes ("the post", voter, value, created_at, tags) VALUES (7, 1, 1, now(), '{x}'), (7, 2, 1, now() + interval '1 day', '{x}'); COMMIT;
+	BEGIN; INSERT INTO "My App".votes ("the post", voter, value, created_at, tags)
+		VALUES (7, 1, 1, now(), '{x}'), (7, 2, 1, now() + interval '1 day', '{x}'); COMMIT;
 });
 
 sub wrong
@@ -55,7 +60,8 @@ for my $format ([ 'plain', 'p' ], [ 'custom, four jobs', 'c' ])
 		"$name: the list of boards");
 	$node->safe_psql(
 		$db, q{
-		INSERT INTO "My App".votes ("the post", voter, value, tags) VALUES (7, 3, 1, '{x,y}'), (70, 4, -1, '{y}');
+		INSERT INTO "My App".votes ("the post", voter, value, tags) VALUES (7, 3, 1, '{x,y}'),
+			(70, 4, -1, '{y}');
 		DELETE FROM "My App".v1 WHERE voter % 3 = 0;
 		CREATE TABLE "My App".v3 PARTITION OF "My App".votes FOR VALUES FROM (1000) TO (2000);
 		INSERT INTO "My App".v3 ("the post", voter, value) VALUES (1001, 1, 1);
@@ -76,8 +82,10 @@ $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
-$node->safe_psql('postgres',
-	q{INSERT INTO "My App".votes ("the post", voter, value) SELECT 99, 10000 + g, 1 FROM generate_series(1, 500) g}
+$node->safe_psql(
+	'postgres',
+	q{INSERT INTO "My App".votes ("the post", voter, value) SELECT 99, 10000 + g, 1
+		FROM generate_series(1, 500) g}
 );
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
 is($standby->safe_psql('postgres', q{SELECT item, rank FROM cozi.top('"My App"."Hot"', 1)}),
@@ -89,7 +97,7 @@ is( $standby->safe_psql('postgres', q{SELECT ups FROM "My App"."Hot_live" WHERE 
 $standby->promote;
 $standby->safe_psql('postgres',
 	q{INSERT INTO "My App".votes ("the post", voter, value) VALUES (99, 1, 1)});
-is(wrong($standby, 'postgres'), 0, 'and counts when promoted');
+is(wrong($standby, 'postgres'), 0, 'a promoted standby counts its votes');
 $standby->stop;
 
 # A publication of all tables does not stop a fold
@@ -102,18 +110,23 @@ is( $node->safe_psql('postgres', q{SELECT cozi.fold() >= 0; SELECT sum(pending) 
 $node->safe_psql('postgres', 'DROP PUBLICATION everything');
 
 # Past the triggers: shown, and mended
-$node->safe_psql('postgres',
-	q{SET session_replication_role = replica; INSERT INTO "My App".votes ("the post", voter, value) VALUES (3, 77777, 1)}
+$node->safe_psql(
+	'postgres',
+	q{SET session_replication_role = replica; INSERT INTO "My App".votes ("the post", voter, value)
+		VALUES (3, 77777, 1)}
 );
 is( $node->safe_psql(
 		'postgres', q{SELECT item, true_ups - ups FROM cozi.verify_board('"My App"."Hot"')}),
 	'3|1',
 	'what a replica applies shows in verify_board');
-$node->safe_psql('postgres',
-	q{ALTER TABLE "My App".v1 DISABLE TRIGGER USER; INSERT INTO "My App".v1 ("the post", voter, value) VALUES (4, 1, 1); ALTER TABLE "My App".v1 ENABLE TRIGGER USER;}
+$node->safe_psql(
+	'postgres',
+	q{ALTER TABLE "My App".v1 DISABLE TRIGGER USER;
+	INSERT INTO "My App".v1 ("the post", voter, value) VALUES (4, 1, 1);
+	ALTER TABLE "My App".v1 ENABLE TRIGGER USER;}
 );
 is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}),
-	2, 'so does what disabled triggers miss');
+	2, 'what disabled triggers miss shows in verify_board');
 $node->safe_psql('postgres', q{SELECT cozi.rebuild_board('"My App"."Hot"')});
 is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('"My App"."Hot"')}),
 	0, 'rebuild_board mends it');
@@ -139,10 +152,11 @@ $node->safe_psql('postgres', q{ALTER TABLE "My App".votes RENAME COLUMN gone TO 
 like($err, qr/NOTICE:  board "big": 2000000 votes counted/, 'a fill shows how far it is');
 ($rc, $out, $err) = $node->psql('postgres',
 	q{SET statement_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
-like($err, qr/canceling statement due to statement timeout/, 'and can be cancelled');
+like($err, qr/canceling statement due to statement timeout/, 'a fill can be cancelled');
 is( $node->safe_psql(
 		'postgres',
-		q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.kept WHERE relation LIKE '%big2')}
+		q{SELECT to_regclass('big2') IS NULL, (SELECT count(*) FROM cozi.kept
+			WHERE relation LIKE '%big2')}
 	),
 	't|0',
 	'leaving nothing');
@@ -169,7 +183,8 @@ if ($node->safe_psql('postgres', 'SHOW server_version_num') >= 180000)
 {
 	($rc, $out, $err) = $node->psql(
 		'postgres', q{
-		CREATE TABLE virt (post int, kind text, created_at timestamptz, value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) VIRTUAL);
+		CREATE TABLE virt (post int, kind text, created_at timestamptz,
+			value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) VIRTUAL);
 		SELECT cozi.create_board('virt_board', 'virt', 'post', 'value');});
 	like(
 		$err,
@@ -179,7 +194,8 @@ if ($node->safe_psql('postgres', 'SHOW server_version_num') >= 180000)
 }
 $node->safe_psql(
 	'postgres', q{
-	CREATE TABLE stored (post int, kind text, created_at timestamptz DEFAULT now(), value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) STORED);
+	CREATE TABLE stored (post int, kind text, created_at timestamptz DEFAULT now(),
+		value int GENERATED ALWAYS AS (CASE kind WHEN 'up' THEN 1 ELSE -1 END) STORED);
 	SELECT cozi.create_board('stored_board', 'stored', 'post', 'value');
 	INSERT INTO stored (post, kind) VALUES (1, 'up'), (1, 'down'), (1, 'up');});
 is($node->safe_psql('postgres', 'SELECT ups, downs FROM stored_board_live'),
@@ -194,20 +210,24 @@ like(
 	'DROP EXTENSION is refused while boards use it');
 $node->safe_psql(
 	'postgres', q{
-	CREATE TABLE uses (id int, h float8 DEFAULT cozi.heat(1, '2026-01-01', '1 day'), CHECK (cozi.wilson_lower(id, 0) > -1));
+	CREATE TABLE uses (id int, h float8 DEFAULT cozi.heat(1, '2026-01-01', '1 day'),
+		CHECK (cozi.wilson_lower(id, 0) > -1));
 	CREATE INDEX ON uses (cozi.hot(id, 0, '2026-01-01 00:00+00'));
 	CREATE VIEW uses_view AS SELECT cozi.hot(id, 0, '2026-01-01 00:00+00') FROM uses;
 	CREATE POLICY p ON uses USING (cozi.hot(id, 0, '2026-01-01 00:00+00') > 0);
-	CREATE FUNCTION uses_fn() RETURNS float8 LANGUAGE sql RETURN cozi.heat(1, '2026-01-01', '1 day');}
+	CREATE FUNCTION uses_fn() RETURNS float8
+	LANGUAGE sql RETURN cozi.heat(1, '2026-01-01', '1 day');}
 );
 my $plan = $node->safe_psql('postgres', 'SELECT cozi.uninstall_plan()');
 like($plan, qr/drop_board\('"My App"\."Hot"'\)/, 'uninstall_plan names the boards');
 $node->safe_psql('postgres', $plan);
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_extension WHERE extname = 'cozi'}),
-	0, 'and its plan works');
+	0, 'the plan of uninstall_plan removes the extension');
 is( $node->safe_psql(
 		'postgres',
-		q{SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace IN ('public'::regnamespace, '"My App"'::regnamespace)}
+		q{SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class
+			WHERE relkind IN ('r', 'p', 'v')
+			AND relnamespace IN ('public'::regnamespace, '"My App"'::regnamespace)}
 	),
 	'many,uses,v1,v2,votes',
 	'leaving the user his tables');
@@ -215,9 +235,10 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_trigger WHERE tgname L
 	0, 'without our triggers');
 is( $node->safe_psql(
 		'postgres',
-		q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('cozi')}
+		q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
+			AND refobjid = to_regnamespace('cozi')}
 	),
 	0,
-	'and an empty schema');
+	'the schema of the extension is left empty');
 $node->stop;
 done_testing();
