@@ -151,6 +151,12 @@ CREATE OR REPLACE FUNCTION _kept_ddl() RETURNS event_trigger
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _kept_ddl() IS 'Keeps kept tables in step with the tables that they count';
 
+CREATE OR REPLACE FUNCTION _kept_begins() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cozi_kept_begins'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _kept_begins() IS
+'Loads the library before a command, so that it sees which tables the command drops';
+
 CREATE OR REPLACE FUNCTION _kept_dropped() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_kept_dropped'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -160,6 +166,10 @@ COMMENT ON FUNCTION _kept_dropped() IS
 CREATE EVENT TRIGGER cozi_kept_ddl ON ddl_command_end EXECUTE FUNCTION _kept_ddl();
 COMMENT ON EVENT TRIGGER cozi_kept_ddl IS
 'Keeps kept tables in step with the tables that they count';
+
+CREATE EVENT TRIGGER cozi_kept_begins ON ddl_command_start EXECUTE FUNCTION _kept_begins();
+COMMENT ON EVENT TRIGGER cozi_kept_begins IS
+'Looks at partitions before they are dropped with rows in them';
 
 CREATE EVENT TRIGGER cozi_kept_dropped ON sql_drop EXECUTE FUNCTION _kept_dropped();
 COMMENT ON EVENT TRIGGER cozi_kept_dropped IS

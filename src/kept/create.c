@@ -400,6 +400,7 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	 */
 	cozi_kept_lock_source(kept->source, ShareRowExclusiveLock);
 	cozi_kept_check_source(kept);
+	cozi_kept_check_leaves(kept);
 	kept->kind->check(kept);
 	exists = can_take_over(kept, name);
 

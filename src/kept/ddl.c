@@ -113,7 +113,7 @@ refuse_references(const Kept *kept, Oid relid)
 				 errhint("Refer to the table that the items are of;"
 						 " create_%s(..., item_table => ...) makes"
 						 " a computed relationship to it.", kept->kind->name)));
-	if (list_member_oid(find_inheritance_children(kept->relation, NoLock), relid))
+	if (relid != kept->relation && list_member_oid(cozi_kept_tree(relid, true), kept->relation))
 		refuse_on_public(kept);
 }
 
@@ -130,8 +130,10 @@ enum_changed(Oid type, const CollectedCommand * command)
 	{
 		Kept	   *kept = lfirst(lc);
 
-		if (kept_has(kept, KEPT_SCOPE) && OidIsValid(kept->relation) &&
-			getBaseType(get_atttype(kept->relation, get_attnum(kept->relation, "scope"))) == type)
+		AttrNumber	attnum = kept_has(kept, KEPT_SCOPE) ?
+		get_attnum(kept->relation, "scope") : InvalidAttrNumber;
+
+		if (attnum > 0 && getBaseType(get_atttype(kept->relation, attnum)) == type)
 			cozi_kept_set_broken(kept, "a label of its scope was renamed");
 	}
 }
@@ -149,8 +151,9 @@ follow_names(Oid classid, Oid objid, const CollectedCommand * command)
 		Kept	   *kept = lfirst(lc);
 
 		if (kept->adopted &&
-			(classid == NamespaceRelationId || objid == kept->relation || objid == kept->source ||
-			 objid == kept->live))
+			(objid == kept->relation || objid == kept->source || objid == kept->live ||
+			 objid == get_rel_namespace(kept->relation) ||
+			 objid == get_rel_namespace(kept->source)))
 			cozi_kept_write(kept, false);
 	}
 }
@@ -228,6 +231,17 @@ command_ended(Oid classid, Oid objid, const CollectedCommand * command)
 	}
 }
 
+/*
+ * For error_context_stack: an internal error says in whose code it was raised,
+ * because the server raises its own where the DDL of two sessions meets.
+ */
+void
+cozi_kept_name_internal_error(void *arg)
+{
+	if (geterrcode() == ERRCODE_INTERNAL_ERROR)
+		errcontext("event trigger cozi_%s", (const char *) arg);
+}
+
 void
 cozi_kept_require_event_trigger(FunctionCallInfo fcinfo, const char *name)
 {
@@ -252,13 +266,16 @@ PG_FUNCTION_INFO_V1(cozi_kept_ddl);
 Datum
 cozi_kept_ddl(PG_FUNCTION_ARGS)
 {
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = cozi_kept_name_internal_error,
+	.arg = "kept_ddl"};
 	Command    *commands;
 	uint64		n;
 
 	cozi_kept_require_event_trigger(fcinfo, "_kept_ddl");
 	if (cozi_kept_own_ddl || cozi_kept_all() == NIL)
 		PG_RETURN_NULL();
-
+	error_context_stack = &context;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_run("SELECT classid, objid, command FROM pg_catalog.pg_event_trigger_ddl_commands()",
@@ -282,5 +299,6 @@ cozi_kept_ddl(PG_FUNCTION_ARGS)
 		if (OidIsValid(commands[i].objid))
 			command_ended(commands[i].classid, commands[i].objid, commands[i].command);
 	SPI_finish();
+	error_context_stack = context.previous;
 	PG_RETURN_NULL();
 }

@@ -196,6 +196,9 @@ PG_FUNCTION_INFO_V1(cozi_kept_dropped);
 Datum
 cozi_kept_dropped(PG_FUNCTION_ARGS)
 {
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = cozi_kept_name_internal_error,
+	.arg = "kept_dropped"};
 	List	   *list;
 	Dropped    *dropped;
 	uint64		n;
@@ -204,7 +207,7 @@ cozi_kept_dropped(PG_FUNCTION_ARGS)
 	cozi_kept_require_event_trigger(fcinfo, "_kept_dropped");
 	if (cozi_kept_own_ddl || (list = cozi_kept_all()) == NIL)
 		PG_RETURN_NULL();
-
+	error_context_stack = &context;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	dropped = read_dropped(&n);
@@ -215,5 +218,6 @@ cozi_kept_dropped(PG_FUNCTION_ARGS)
 			strncmp(dropped[i].name, "cozi_count_", 11) == 0)
 			trigger_dropped(&dropped[i]);
 	SPI_finish();
+	error_context_stack = context.previous;
 	PG_RETURN_NULL();
 }

@@ -21,15 +21,12 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_policy.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -41,9 +38,6 @@
 
 /* SQL's advisory locks have 1 or 2 in the fourth field. */
 #define FOLD_LOCK_CLASS 3
-
-/* For each kept table of fold() without an argument. */
-#define FOLD_TIME_LIMIT 10000	/* milliseconds */
 
 /* After the limit: cancel once a second, for code that catches the first. */
 #define CANCEL_EVERY	1000
@@ -277,11 +271,15 @@ fold_once(const Attempt *attempt, Kept *kept)
 		(!ConditionalLockRelationOid(kept->relation, RowExclusiveLock) ||
 		 get_rel_name(kept->relation) == NULL))
 		return 0;
-	if (attempt->mode == FOLD_AT_COMMIT && cozi_kept_foreign_code(kept->relation) != NULL)
+	if (attempt->mode == MERGE_AT_COMMIT ||
+		(attempt->mode == FOLD_AT_COMMIT && cozi_kept_foreign_code(kept->relation) != NULL))
+	{
+		cozi_kept_merge(kept, attempt->max_rows);
 		return 0;
+	}
 	level = NewGUCNestLevel();
 	if (attempt->mode != FOLD_BY_CALL)
-		cozi_set_locally("lock_timeout", attempt->mode == FOLD_AT_COMMIT ? "20ms" : "200ms");
+		cozi_set_locally("lock_timeout", attempt->mode == FOLD_BY_WORKER ? "200ms" : "20ms");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	folded = cozi_kept_fold(kept, attempt->max_rows);
 	PopActiveSnapshot();
@@ -306,6 +304,16 @@ note_failure(const Kept *kept, const ErrorData *error)
 		cozi_kept_note(kept, GetCurrentTimestamp(), text);
 }
 
+/* A fold has failed: say so, and let its delta not grow for that. */
+static void
+give_up(const Attempt *attempt, const Kept *kept, const ErrorData *error)
+{
+	note_failure(kept, error);
+	if (kept->id != 0 && cozi_kept_lock(kept->id, attempt->mode == FOLD_BY_CALL) &&
+		get_rel_name(kept->source) != NULL)
+		cozi_kept_merge(kept, attempt->max_rows);
+}
+
 /* In a subtransaction.  Returns the error, or NULL. */
 static ErrorData *
 in_subtransaction(const Attempt *attempt, Kept *kept, const ErrorData *failure, int time_limit,
@@ -323,7 +331,7 @@ in_subtransaction(const Attempt *attempt, Kept *kept, const ErrorData *failure, 
 		if (failure == NULL)
 			*folded = fold_once(attempt, kept);
 		else
-			note_failure(kept, failure);
+			give_up(attempt, kept, failure);
 		clear_limit(time_limit);
 		ReleaseCurrentSubTransaction();
 	}
@@ -366,91 +374,9 @@ cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval, KeptFoldMode mod
 	*failure = error->message;
 	/* a lock that somebody holds for a moment is no fault */
 	if (!canceled &&
-		(mode != FOLD_AT_COMMIT || error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
+		(mode > FOLD_AT_COMMIT || error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
 		(void) in_subtransaction(&attempt, &kept, error, 0, &folded);
 	return 0;
-}
-
-static bool
-may_fold(const Kept *kept)
-{
-	return OidIsValid(kept->relation) && get_rel_name(kept->relation) != NULL &&
-		(object_ownercheck(RelationRelationId, kept->relation, GetUserId()) ||
-		 has_privs_of_role(GetUserId(), ROLE_PG_DATABASE_OWNER));
-}
-
-static int
-by_id(const ListCell *a, const ListCell *b)
-{
-	int32		left = ((const Kept *) lfirst(a))->id;
-	int32		right = ((const Kept *) lfirst(b))->id;
-
-	return left < right ? -1 : left > right;
-}
-
-PG_FUNCTION_INFO_V1(cozi_fold);
-
-/*
- * fold(board regclass, max_rows int) -> bigint
- *
- * NULL board: every kept table that the caller may fold, in one order for
- * everybody.  NULL max_rows: whatever is ready.  Waits for a fold under way.
- */
-Datum
-cozi_fold(PG_FUNCTION_ARGS)
-{
-	List	   *list;
-	int64		max_rows = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
-	int64		folded = 0;
-	ListCell   *lc;
-
-	if (!PG_ARGISNULL(1) && max_rows <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows must be positive")));
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot fold within a security-restricted operation")));
-	if (PG_ARGISNULL(0))
-	{
-		list = cozi_kept_all();
-		list_sort(list, by_id);
-	}
-	else
-	{
-		Kept	   *kept = palloc(sizeof(Kept));
-
-		cozi_kept_get(PG_GETARG_OID(0), NULL, kept);
-		if (!may_fold(kept))
-			cozi_require_owner(kept->relation);
-		list = list_make1(kept);
-	}
-	foreach(lc, list)
-	{
-		Kept	   *kept = lfirst(lc);
-		char	   *failure = NULL;
-
-		if (!may_fold(kept))
-			continue;
-
-		/*
-		 * code of another owner is the worker's, which nobody misses if it
-		 * dies
-		 */
-		if (PG_ARGISNULL(0) && cozi_preloaded() &&
-			cozi_relation_owner(kept->relation) != GetUserId() &&
-			cozi_kept_foreign_code(kept->relation) != NULL)
-			continue;
-		folded += cozi_kept_fold_safely(kept->id, max_rows, 0, FOLD_BY_CALL,
-										PG_ARGISNULL(0) ? FOLD_TIME_LIMIT : 0, &failure);
-		if (failure != NULL)
-			ereport(WARNING,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("\"%s\" was not folded: %s", get_rel_name(kept->relation), failure),
-					 errhint("The view cozi.%ss shows it in last_error.", kept->kind->name)));
-	}
-	PG_RETURN_INT64(folded);
 }
 
 /*

@@ -80,8 +80,11 @@ fold_touched(void)
 		if (now < next->at && next->at - now <= FOLD_RETRY && !many)
 			continue;
 		next->at = now + FOLD_INTERVAL;
+		/* above READ COMMITTED no row of the public table could be written */
 		(void) cozi_kept_fold_safely(each->id, Max(FOLD_ROWS, each->appended),
-									 many ? 0 : FOLD_INTERVAL, FOLD_AT_COMMIT, 0, &failure);
+									 many ? 0 : FOLD_INTERVAL,
+									 XactIsoLevel == XACT_READ_COMMITTED ? FOLD_AT_COMMIT :
+									 MERGE_AT_COMMIT, 0, &failure);
 		if (failure != NULL)
 			next->at = GetCurrentTimestamp() + FOLD_RETRY;
 	}
@@ -95,7 +98,7 @@ at_commit(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			/* whatever the isolation level, a worker is asked for */
 			if (touched != NIL && !cozi_kept_restoring() && !cozi_kept_worker_runs() &&
-				XactIsoLevel == XACT_READ_COMMITTED && !XactReadOnly)
+				!XactReadOnly)
 				fold_touched();
 			return;
 		case XACT_EVENT_COMMIT:

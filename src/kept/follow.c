@@ -114,48 +114,10 @@ check_column_type(const Kept *kept, Oid relid, const AlterTableCmd * cmd)
 		refuse_column(kept, cmd->name);
 }
 
-static bool
-has_rows(Oid relid)
-{
-	char	   *sql = psprintf("SELECT FROM %s LIMIT 1", cozi_qualified_name(relid));
-	CoziSavedUser saved;
-	bool		found;
-
-	cozi_switch_to_owner(relid, &saved);
-	if (SPI_execute(sql, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not execute: %s", sql);
-	found = SPI_processed > 0;
-	cozi_restore_user(&saved);
-	return found;
-}
-
 void
 cozi_kept_break(const Kept *kept, const char *what, Oid relid)
 {
 	cozi_kept_set_broken(kept, psprintf("%s \"%s\"", what, get_rel_name(relid)));
-}
-
-/* A table came into the tree of the source. */
-static void
-entered(const Kept *kept, Oid relid)
-{
-	if (!cozi_kept_is_watched(kept->source))
-		return;
-	cozi_kept_watch(get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE ? kept->source : relid, true);
-	if (has_rows(relid))
-		cozi_kept_break(kept, "rows came with", relid);
-}
-
-/* A table left it. */
-static void
-left(const Kept *kept, Oid relid)
-{
-	if (!OidIsValid(relid))
-		return;
-	if (has_rows(relid))
-		cozi_kept_break(kept, "rows went with", relid);
-	if (cozi_kept_on(relid) == NIL)
-		cozi_kept_watch(relid, false);
 }
 
 static void
@@ -245,19 +207,20 @@ source_subcommand(Kept *kept, Oid relid, const AlterTableCmd * cmd)
 			cozi_kept_break(kept, "triggers were disabled on", relid);
 			break;
 		case AT_AttachPartition:
-			entered(kept, partition_named(cmd));
+			cozi_kept_entered(kept, partition_named(cmd));
 			break;
 		case AT_AddInherit:
-			entered(kept, relid);
+			cozi_kept_entered(kept, relid);
 			break;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
-			left(kept, partition_named(cmd));
+			cozi_kept_left(kept, partition_named(cmd));
 			break;
 		case AT_SetLogged:
 		case AT_SetUnLogged:
 			if (relid == kept->source)
 				follow_persistence(kept);
+			cozi_kept_check_leaves(kept);
 			break;
 		case AT_ChangeOwner:
 			if (relid == kept->source)
@@ -308,7 +271,7 @@ cozi_kept_source_changed(Kept *kept, Oid relid, const CollectedCommand * command
 	else if (relid != kept->source &&
 			 (IsA(command->parsetree, CreateStmt) ||
 			  IsA(command->parsetree, CreateForeignTableStmt)))
-		entered(kept, relid);
+		cozi_kept_entered(kept, relid);
 }
 
 /* NO INHERIT: the child is no longer in the tree when we look. */
@@ -327,6 +290,6 @@ cozi_kept_left_by(const CollectedCommand * command, Oid relid)
 		if (cmd->subtype != AT_DropInherit)
 			continue;
 		foreach(each, cozi_kept_on(RangeVarGetRelid(castNode(RangeVar, cmd->def), NoLock, true)))
-			left(lfirst(each), relid);
+			cozi_kept_left(lfirst(each), relid);
 	}
 }

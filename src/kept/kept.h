@@ -50,6 +50,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "utils/relcache.h"
 
 #include "base/base.h"
@@ -154,6 +155,7 @@ extern void cozi_kept_init(void);
 /* kept/config.c: the list of kept tables */
 extern List *cozi_kept_all(void);
 extern List *cozi_kept_on(Oid source);
+extern List *cozi_kept_tree(Oid relid, bool upward);
 extern bool cozi_kept_by_id(int32 id, Kept *kept);
 extern bool cozi_kept_find(Oid relation, Kept *kept);
 extern void cozi_kept_get(Oid relation, const char *wanted, Kept *kept);
@@ -229,19 +231,36 @@ extern KeptGroup **cozi_kept_list(KeptSums *sums, int *n);
 extern void cozi_kept_reset(KeptSums *sums);
 extern MemoryContext cozi_kept_context(KeptSums *sums);
 
-/* kept/store.c: state and delta, below SQL */
-typedef struct KeptStore KeptStore;
+/* kept/store.c, kept/delta.c: state and delta, below SQL */
+typedef struct KeptStore
+{
+	int32		id;
+	Relation	delta;
+	Oid			delta_index;
+	struct ResultRelInfo *delta_indexes;	/* a CatalogIndexState */
+	Relation	state;
+	Oid			state_index;
+	struct ResultRelInfo *state_indexes;
+
+	/* the row that cozi_kept_state() has looked for */
+	bool		found;
+	ItemPointerData tid;
+	int16		n;
+} KeptStore;
+
 struct SnapshotData;
 
 extern KeptStore *cozi_kept_open(const Kept *kept, bool for_write);
 extern KeptStore *cozi_kept_open_delta(const Kept *kept);
 extern void cozi_kept_close(KeptStore *store);
+extern bool cozi_kept_is_unlogged(Oid relid);
 extern void cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
 							 TimestampTz ready, TimestampTz now);
 extern int64 cozi_kept_take(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,
 							TimestampTz now, int64 max_rows, const Kept *kept);
 extern void cozi_kept_settle(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,
 							 KeptGroup *group, TimestampTz now, const Kept *kept);
+extern void cozi_kept_merge(const Kept *kept, int64 max_rows);
 extern bool cozi_kept_pending(const Kept *kept, KeptSums *sums, struct SnapshotData *snapshot,
 							  TimestampTz now);
 extern bytea *cozi_kept_state(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,
@@ -262,6 +281,7 @@ typedef struct KeptCounts
 } KeptCounts;
 
 extern void cozi_kept_count(const Kept *kept, KeptCounts *counts);
+extern Datum cozi_kept_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum);
 extern char *cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);
 extern void cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text);
 extern struct SysScanDescData *cozi_kept_scan(Relation rel, Oid index, int32 id,
@@ -316,6 +336,7 @@ extern bool cozi_kept_own_ddl;	/* DDL that we run: not refused */
 /* kept/fold.c and its callers */
 typedef enum KeptFoldMode
 {
+	MERGE_AT_COMMIT,			/* only merges what no fold can move now */
 	FOLD_AT_COMMIT,				/* waits for nothing, runs no foreign code */
 	FOLD_BY_WORKER,				/* waits for no lock of a table */
 	FOLD_BY_CALL
@@ -334,13 +355,18 @@ extern void cozi_kept_fold_init(void);
 extern void cozi_kept_fold_commit_init(void);
 extern void cozi_kept_worker_init(void);
 
-/* kept/ddl.c, kept/follow.c, kept/dropped.c */
+/* kept/ddl.c, kept/follow.c, kept/leaf.c, kept/dropped.c */
 struct CollectedCommand;
+extern void cozi_kept_check_leaves(const Kept *kept);
+extern void cozi_kept_entered(const Kept *kept, Oid relid);
+extern void cozi_kept_left(const Kept *kept, Oid relid);
+extern void cozi_kept_leaf_init(void);
 extern bool cozi_kept_is_counted(const Kept *kept, const char *column);
 extern void cozi_kept_break(const Kept *kept, const char *what, Oid relid);
 extern void cozi_kept_source_changed(Kept *kept, Oid relid,
 									 const struct CollectedCommand *command);
 extern void cozi_kept_left_by(const struct CollectedCommand *command, Oid relid);
+extern void cozi_kept_name_internal_error(void *arg);
 extern void cozi_kept_require_event_trigger(FunctionCallInfo fcinfo, const char *name);
 
 /* kept/rebuild.c */

@@ -211,7 +211,7 @@ misfit_kind(const Kept *kept, Relation rel)
 		return pstrdup("it takes part in inheritance");
 	if (form->relowner != cozi_relation_owner(kept->source))
 		return pstrdup("its owner is not the owner of its source");
-	if (form->relpersistence != get_rel_persistence(kept->source))
+	if ((form->relpersistence == RELPERSISTENCE_UNLOGGED) != cozi_kept_is_unlogged(kept->source))
 		return pstrdup("it is logged and its source is not, or the other way round");
 	return NULL;
 }
@@ -299,11 +299,14 @@ index_is_foreign(Relation index)
 char	   *
 cozi_kept_foreign_code(Oid relid)
 {
-	Relation	rel = relation_open(relid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	TupleDesc	desc;
 	char	   *found = NULL;
 	ListCell   *lc;
 
+	if (rel == NULL)
+		return NULL;
+	desc = RelationGetDescr(rel);
 	for (int i = 0; found == NULL && i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);

@@ -80,9 +80,12 @@ prepare_cache(void)
 	entry->kept = NIL;
 }
 
-/* The rows of a partition or a child are its parents' too. */
-static List *
-self_and_ancestors(Oid relid)
+/*
+ * A relation with all that it inherits from, or with all that inherit from it.
+ * The server's own functions raise an error where it was dropped a moment ago.
+ */
+List	   *
+cozi_kept_tree(Oid relid, bool upward)
 {
 	List	   *found = list_make1_oid(relid);
 	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
@@ -93,11 +96,16 @@ self_and_ancestors(Oid relid)
 		SysScanDesc scan;
 		HeapTuple	tuple;
 
-		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
-					F_OIDEQ, ObjectIdGetDatum(list_nth_oid(found, i)));
-		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+		ScanKeyInit(&key, upward ? Anum_pg_inherits_inhrelid : Anum_pg_inherits_inhparent,
+					BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(list_nth_oid(found, i)));
+		scan = systable_beginscan(inherits, upward ? InheritsRelidSeqnoIndexId :
+								  InheritsParentIndexId, true, NULL, 1, &key);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-			found = list_append_unique_oid(found, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+		{
+			Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
+
+			found = list_append_unique_oid(found, upward ? form->inhparent : form->inhrelid);
+		}
 		systable_endscan(scan);
 	}
 	table_close(inherits, AccessShareLock);
@@ -141,7 +149,7 @@ cozi_kept_on(Oid source)
 	if (entry != NULL)
 		return copy_list(entry->kept);
 
-	relids = self_and_ancestors(source);
+	relids = cozi_kept_tree(source, true);
 	foreach(lc, cozi_kept_all())
 		if (list_member_oid(relids, ((Kept *) lfirst(lc))->source))
 		list = lappend(list, lfirst(lc));

@@ -4,12 +4,8 @@
  *
  * Below SQL there is no plan, no privilege check and no code of anybody's: a
  * writer needs privileges on the source and no others.  The tables belong to
- * the extension, so their shape is the one in sql/kept/kept.sql.
- *
- * The delta has an index on (kept, ready, hash).  ready is the instant from
- * which a fold looks at the row: -infinity as it is appended.  A fold that finds
- * a row whose sum is due later merges it with those of the same key and
- * instant, so that they cancel, and puts the result back with ready = due.
+ * the extension, so their shape is the one in sql/kept/kept.sql.  Here is what
+ * both have in common, and the state; kept/delta.c has the delta.
  *
  * The state is found by (kept, n, hash): n numbers the keys of one hash.
  *
@@ -32,15 +28,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "kept/kept.h"
-
-enum
-{
-	DELTA_KEPT = 1, DELTA_READY, DELTA_HASH, DELTA_DUE, DELTA_QUEUED,
-	DELTA_SCOPE, DELTA_ITEM, DELTA_SUM, DELTA_COLUMNS = DELTA_SUM
-};
 
 enum
 {
@@ -48,26 +39,18 @@ enum
 	STATE_COLUMNS = STATE_SUM
 };
 
-struct KeptStore
+/* false for a relation that was dropped a moment ago */
+bool
+cozi_kept_is_unlogged(Oid relid)
 {
-	int32		id;
-	Relation	delta;
-	Oid			delta_index;
-	CatalogIndexState delta_indexes;
-	Relation	state;
-	Oid			state_index;
-	CatalogIndexState state_indexes;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		unlogged;
 
-	/* the row that cozi_kept_state() has looked for */
-	bool		found;
-	ItemPointerData tid;
-	int16		n;
-};
-
-static bool
-is_unlogged(const Kept *kept)
-{
-	return get_rel_persistence(kept->source) == RELPERSISTENCE_UNLOGGED;
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	unlogged = ((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
+	ReleaseSysCache(tuple);
+	return unlogged;
 }
 
 static KeptStore *
@@ -100,14 +83,14 @@ open_store(int32 id, bool unlogged, bool for_write)
 KeptStore  *
 cozi_kept_open(const Kept *kept, bool for_write)
 {
-	return open_store(kept->id, is_unlogged(kept), for_write);
+	return open_store(kept->id, cozi_kept_is_unlogged(kept->source), for_write);
 }
 
 /* For a writer, who appends to the delta and does nothing else. */
 KeptStore  *
 cozi_kept_open_delta(const Kept *kept)
 {
-	return open_delta(kept->id, is_unlogged(kept), true);
+	return open_delta(kept->id, cozi_kept_is_unlogged(kept->source), true);
 }
 
 void
@@ -133,8 +116,9 @@ cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-static Datum
-tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
+/* A value of a tuple that is not NULL. */
+Datum
+cozi_kept_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
 {
 	bool		isnull;
 
@@ -147,145 +131,6 @@ cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text)
 {
 	nulls[attnum - 1] = text == NULL;
 	values[attnum - 1] = text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
-/* ready is DT_NOBEGIN for what a fold shall look at next. */
-void
-cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
-				 TimestampTz ready, TimestampTz now)
-{
-	Datum		values[DELTA_COLUMNS];
-	bool		nulls[DELTA_COLUMNS] = {false};
-	HeapTuple	tuple;
-
-	values[DELTA_KEPT - 1] = Int32GetDatum(store->id);
-	values[DELTA_READY - 1] = TimestampTzGetDatum(ready);
-	values[DELTA_HASH - 1] = Int64GetDatum(group->key.hash);
-	values[DELTA_DUE - 1] = TimestampTzGetDatum(group->key.due ? group->key.due : now);
-	nulls[DELTA_DUE - 1] = group->key.due == 0;
-	values[DELTA_QUEUED - 1] = TimestampTzGetDatum(now);
-	cozi_kept_put_text(values, nulls, DELTA_SCOPE, group->key.scope);
-	cozi_kept_put_text(values, nulls, DELTA_ITEM, group->key.item);
-	values[DELTA_SUM - 1] = PointerGetDatum(sum);
-	tuple = heap_form_tuple(RelationGetDescr(store->delta), values, nulls);
-	CatalogTupleInsertWithInfo(store->delta, tuple, store->delta_indexes);
-	heap_freetuple(tuple);
-}
-
-static SysScanDesc
-scan_delta(KeptStore *store, Snapshot snapshot, TimestampTz until)
-{
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], DELTA_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(store->id));
-	ScanKeyInit(&keys[1], DELTA_READY, BTLessEqualStrategyNumber, F_TIMESTAMP_LE,
-				TimestampTzGetDatum(until));
-	return systable_beginscan(store->delta, store->delta_index, true, snapshot, 2, keys);
-}
-
-static void
-read_delta_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
-{
-	bool		isnull;
-	Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
-
-	key->hash = DatumGetInt64(tuple_value(tuple, desc, DELTA_HASH));
-	key->scope = cozi_kept_tuple_text(tuple, desc, DELTA_SCOPE);
-	key->item = cozi_kept_tuple_text(tuple, desc, DELTA_ITEM);
-	key->due = isnull || DatumGetTimestampTz(due) <= now ? 0 : DatumGetTimestampTz(due);
-}
-
-static void
-add_tuple_sum(const Kept *kept, KeptSums *sums, KeptGroup *group, HeapTuple tuple,
-			  TupleDesc desc, int attnum)
-{
-	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
-
-	kept->kind->add_stored(group->sum, DatumGetByteaPP(tuple_value(tuple, desc, attnum)));
-	MemoryContextSwitchTo(caller);
-}
-
-static int64
-collect(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot, TimestampTz now,
-		int64 max_rows, bool take)
-{
-	TupleDesc	desc = RelationGetDescr(store->delta);
-	SysScanDesc scan = scan_delta(store, snapshot, now);
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi delta row",
-												  ALLOCSET_SMALL_SIZES);
-	HeapTuple	tuple;
-	int64		n = 0;
-
-	while ((max_rows == 0 || n < max_rows) && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		KeptKey		key;
-		MemoryContext caller = MemoryContextSwitchTo(scratch);
-
-		CHECK_FOR_INTERRUPTS();
-		read_delta_key(tuple, desc, now, &key);
-		if (take || key.due == 0)
-			add_tuple_sum(kept, sums, cozi_kept_group(sums, &key, true), tuple, desc, DELTA_SUM);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(scratch);
-		if (take)
-			CatalogTupleDelete(store->delta, &tuple->t_self);
-		n++;
-	}
-	MemoryContextDelete(scratch);
-	systable_endscan(scan);
-	return n;
-}
-
-/* Take what is ready out of the delta, at most max_rows unless that is 0. */
-int64
-cozi_kept_take(KeptStore *store, KeptSums *sums, Snapshot snapshot, TimestampTz now,
-			   int64 max_rows, const Kept *kept)
-{
-	return collect(kept, store, sums, snapshot, now, max_rows, true);
-}
-
-/* Merge a sum that is due later with those of its key and instant. */
-void
-cozi_kept_settle(KeptStore *store, KeptSums *sums, Snapshot snapshot, KeptGroup *group,
-				 TimestampTz now, const Kept *kept)
-{
-	TupleDesc	desc = RelationGetDescr(store->delta);
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bytea	   *sum;
-
-	ScanKeyInit(&keys[0], DELTA_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(store->id));
-	ScanKeyInit(&keys[1], DELTA_READY, BTEqualStrategyNumber, F_TIMESTAMP_EQ,
-				TimestampTzGetDatum(group->key.due));
-	ScanKeyInit(&keys[2], DELTA_HASH, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(group->key.hash));
-	scan = systable_beginscan(store->delta, store->delta_index, true, snapshot, 3, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		KeptKey		key;
-
-		read_delta_key(tuple, desc, now, &key);
-		if (!cozi_kept_same_key(sums, &key, &group->key))
-			continue;
-		add_tuple_sum(kept, sums, group, tuple, desc, DELTA_SUM);
-		CatalogTupleDelete(store->delta, &tuple->t_self);
-	}
-	systable_endscan(scan);
-	sum = kept->kind->store(group->sum);
-	if (VARSIZE_ANY_EXHDR(sum) > 0)
-		cozi_kept_append(store, group, sum, group->key.due, now);
-}
-
-/* Add up what is due, as a snapshot sees it; false if nothing is. */
-bool
-cozi_kept_pending(const Kept *kept, KeptSums *sums, Snapshot snapshot, TimestampTz now)
-{
-	KeptStore  *store = cozi_kept_open(kept, false);
-
-	(void) collect(kept, store, sums, snapshot, now, 0, false);
-	cozi_kept_close(store);
-	return cozi_kept_groups(sums) > 0;
 }
 
 /* Look for the n-th key of a hash; the tuple is a copy. */
@@ -328,7 +173,7 @@ cozi_kept_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, const KeptK
 		{
 			store->found = true;
 			store->tid = tuple->t_self;
-			return DatumGetByteaPP(tuple_value(tuple, desc, STATE_SUM));
+			return DatumGetByteaPP(cozi_kept_tuple_value(tuple, desc, STATE_SUM));
 		}
 	}
 }
@@ -453,36 +298,4 @@ cozi_kept_move(const Kept *kept, bool to_unlogged)
 	cozi_kept_close(from);
 	cozi_kept_close(to);
 	CommandCounterIncrement();
-}
-
-/* What waits in the delta. */
-void
-cozi_kept_count(const Kept *kept, KeptCounts *counts)
-{
-	KeptStore  *store = cozi_kept_open(kept, false);
-	TupleDesc	desc = RelationGetDescr(store->delta);
-	TimestampTz now = GetCurrentTimestamp();
-	SysScanDesc scan = cozi_kept_scan(store->delta, store->delta_index, kept->id,
-									  GetActiveSnapshot());
-	HeapTuple	tuple;
-
-	memset(counts, 0, sizeof(KeptCounts));
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
-		TimestampTz queued = DatumGetTimestampTz(tuple_value(tuple, desc, DELTA_QUEUED));
-
-		CHECK_FOR_INTERRUPTS();
-		if (!isnull && DatumGetTimestampTz(due) > now)
-		{
-			counts->future++;
-			continue;
-		}
-		counts->pending++;
-		if (counts->oldest == 0 || queued < counts->oldest)
-			counts->oldest = queued;
-	}
-	systable_endscan(scan);
-	cozi_kept_close(store);
 }

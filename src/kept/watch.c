@@ -92,7 +92,7 @@ cozi_kept_unwatched(Oid source)
 {
 	ListCell   *lc;
 
-	foreach(lc, find_all_inheritors(source, NoLock, NULL))
+	foreach(lc, cozi_kept_tree(source, false))
 		if (!cozi_kept_is_watched(lfirst_oid(lc)))
 		return lfirst_oid(lc);
 	return InvalidOid;
@@ -168,7 +168,7 @@ cozi_kept_watch(Oid source, bool watch)
 {
 	ListCell   *lc;
 
-	foreach(lc, find_all_inheritors(source, NoLock, NULL))
+	foreach(lc, cozi_kept_tree(source, false))
 	{
 		Oid			relid = lfirst_oid(lc);
 
@@ -187,5 +187,7 @@ void
 cozi_kept_lock_source(Oid source, int lockmode)
 {
 	LockRelationOid(source, lockmode);
+	/* it may have been dropped while we waited */
+	(void) cozi_relation_name(source);
 	(void) find_all_inheritors(source, lockmode, NULL);
 }

@@ -59,7 +59,7 @@ cozi_kept_changed(const Kept *kept)
 {
 	ListCell   *lc;
 
-	foreach(lc, find_all_inheritors(kept->source, NoLock, NULL))
+	foreach(lc, cozi_kept_tree(kept->source, false))
 		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
 	CacheInvalidateRelcacheByRelid(cozi_table("kept"));
 }
@@ -80,11 +80,12 @@ cozi_kept_new_id(void)
 static Datum
 name_datum(Oid relid, char *null)
 {
-	*null = ' ';
-	if (OidIsValid(relid) && get_rel_name(relid) != NULL)
-		return CStringGetTextDatum(cozi_qualified_name(relid));
-	*null = 'n';
-	return (Datum) 0;
+	char	   *name = get_rel_name(relid);
+	char	   *namespace = get_namespace_name(get_rel_namespace(relid));
+
+	*null = name == NULL || namespace == NULL ? 'n' : ' ';
+	return *null == 'n' ? (Datum) 0 :
+		CStringGetTextDatum(quote_qualified_identifier(namespace, name));
 }
 
 /* Write the row of cozi.kept. */

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -141,6 +142,8 @@ cozi_top_arguments(FunctionCallInfo fcinfo, int first, TopRequest *top)
 	acl = pg_class_aclcheck(top->board.relation, GetUserId(), ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(top->board.relation));
+	LockRelationOid(top->board.relation, AccessShareLock);
+	cozi_kept_get(PG_GETARG_OID(first), "board", &top->board);
 	read_scopes(fcinfo, first + 2, top);
 	if (!PG_ARGISNULL(first + 4))
 		read_cursor(top, text_to_cstring(PG_GETARG_TEXT_PP(first + 4)));

@@ -13,7 +13,8 @@ my $seconds = $ENV{COZI_LONG} ? 600 : 10;
 my $node = PostgreSQL::Test::Cluster->new('hostile');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'cozi'\nautovacuum_naptime = 1\nlog_min_messages = warning\n");
+	"shared_preload_libraries = 'cozi'\nautovacuum_naptime = 1\nlog_min_messages = warning
+log_error_verbosity = verbose\nlog_line_prefix = '%m [%p] %q%u %a '\n");
 $node->start;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 srand($ENV{COZI_SEED} // 42);
@@ -152,6 +153,29 @@ sub attack
 		"ALTER SCHEMA att2 RENAME TO att");
 }
 
+# The internal errors of the log, each with its CONTEXT and STATEMENT, but for those
+# that the server raises itself: where the DDL of two sessions of one owner meets, or
+# DDL meets a dump or autovacuum.  Cozi's event triggers name themselves in the CONTEXT
+# of an internal error, and what else of cozi runs is called by name.
+sub internal_errors
+{
+	my ($text) = @_;
+	my @found;
+	foreach my $entry (split /^(?=.*?\] (?:\S+ \S* )?(?:ERROR|FATAL|PANIC|WARNING|LOG):)/m, $text)
+	{
+		my ($who) = $entry =~ /^.*?\] (.*?)(?:ERROR|FATAL):\s+XX\d\d\d: / or next;
+		my ($statement) = $entry =~ /STATEMENT: +(.*)/;
+		my $ddl = ($statement // '') =~ /^(?:ALTER|CREATE|DROP|GRANT|REASSIGN|REVOKE|SECURITY)\b/;
+		next
+		  if $entry !~ /\bcozi\b|_cozi|cozi_/
+		  && ( $who =~ /^attacker / && $ddl
+			|| $who =~ / pg_dump $/
+			|| $entry =~ /CONTEXT:.*automatic (?:vacuum|analyze) of table "postgres\.att\./);
+		push @found, $entry;
+	}
+	return @found;
+}
+
 # Everybody at once, each in a session of their own.
 my %script = (
 	attacker => [ map { "$tmp/attack$_.sql" } 1 .. 2 ],
@@ -220,9 +244,10 @@ while (time < $end)
 		next if $sql =~ /b_live/;
 		$superuser->query("SET statement_timeout = '30s'; $sql") if $superuser->{run}->pumpable;
 	}
-	my ($rc, $dump) =
-	  (system("pg_dump -d '@{[ $node->connstr('postgres') ]}' >'$tmp/dump.sql' 2>/dev/null"));
-	$dumps++ if $rc == 0;
+	# where the attacker holds a lock, a dump fails instead of waiting for ever
+	$dumps++
+	  if system('pg_dump', '--lock-wait-timeout=3s', '-f', "$tmp/dump.sql",
+		'-d', $node->connstr('postgres')) == 0;
 	# functions that catch the cancel hang the sessions of their owner, too
 	$node->safe_psql(
 		'postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -272,19 +297,10 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('app.ho
 is($node->safe_psql('postgres', q{SELECT count(*) >= 1 FROM cozi.boards}),
 	't', 'the view of boards reads, whatever was done');
 my $log = slurp_file($node->logfile);
-# Two sessions of one owner: the server raises this error itself where a GRANT on
-# a table meets another command about the table.
-$log =~ s/ERROR:  tuple concurrently updated\n.*STATEMENT:  (?:ALTER|GRANT|REVOKE) .*//g;
 unlike(
 	$log,
 	qr/PANIC|TRAP|was terminated by signal|relcache reference leak|snapshot.* leak/i,
 	'the log knows of no crash and of no leak');
-unlike(
-	$log,
-	qr/ERROR:\ \ (cache\ lookup\ failed|could\ not\ open\ relation\ with\ OID
-		|unexpected|tuple\ concurrently)/x,
-	'the log knows of no internal error')
-  or diag(join "\n",
-	grep { /cache lookup|could not open relation|unexpected|tuple concurrently/ } split /\n/, $log);
+is(join("\n", internal_errors($log)), '', 'the log knows of no internal error');
 $node->stop;
 done_testing();
