@@ -58,7 +58,8 @@ COMMENT ON FUNCTION gcra_step(timestamptz, timestamptz, int, interval, int) IS
 'for a key that never called';
 
 CREATE OR REPLACE FUNCTION exact_step(log timestamptz[], at timestamptz, max_calls int,
-    per interval, cost int = 1, OUT allowed boolean, OUT new_log timestamptz[], OUT retry_after interval)
+    per interval, cost int = 1, OUT allowed boolean, OUT new_log timestamptz[],
+    OUT retry_after interval)
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10
     AS 'MODULE_PATHNAME', 'cozi_exact_step_sql';
 COMMENT ON FUNCTION exact_step(timestamptz[], timestamptz, int, interval, int) IS

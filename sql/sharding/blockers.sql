@@ -74,7 +74,8 @@ FROM t WHERE t.relkind = 'p' AND key IS NOT NULL
 UNION ALL
 SELECT 10, format('it inherits from %s', i.inhparent::regclass),
        CASE WHEN t.relispartition THEN '-- partition by hash below it, or shard the whole table'
-            ELSE format('-- shard %s, which takes the rows of its children along', i.inhparent::regclass) END
+            ELSE format('-- shard %s, which takes the rows of its children along',
+                        i.inhparent::regclass) END
 FROM t JOIN pg_inherits i ON i.inhrelid = t.oid
 UNION ALL
 SELECT 10, format('the key "%s" is a generated column', a.attname),
@@ -84,7 +85,8 @@ WHERE a.attrelid = rel AND a.attname = key AND a.attgenerated <> '' AND NOT a.at
 UNION ALL
 SELECT 12, 'its key is an expression',
        '-- cozi keeps shards by columns: a table by an expression stays as it is'
-FROM pg_partitioned_table p WHERE p.partrelid = rel AND key IS NULL AND 0 = ANY (p.partattrs::smallint[])
+FROM pg_partitioned_table p WHERE p.partrelid = rel AND key IS NULL
+    AND 0 = ANY (p.partattrs::smallint[])
 $$;
 COMMENT ON FUNCTION _shard_blockers_table(oid, name, int) IS
 'Returns what the table itself is and a sharded one cannot be, and what mends it (internal)';
@@ -102,7 +104,8 @@ WITH c AS (
     SELECT g.oid FROM pg_trigger g
     WHERE g.tgrelid = rel AND NOT g.tgisinternal AND g.tgtype & 7 = 7 AND EXISTS (SELECT FROM c)
 )
-SELECT 13, format('child %s is a foreign table', c.q), '-- bring its rows into an ordinary child first'
+SELECT 13, format('child %s is a foreign table', c.q),
+       '-- bring its rows into an ordinary child first'
 FROM c WHERE c.relkind NOT IN ('r')
 UNION ALL
 SELECT 13, format('child %s belongs to another owner', c.q),
@@ -114,10 +117,12 @@ SELECT 13, format('child %s has columns of its own: %s', c.q,
        '-- add them to the table, or move them to a table of their own'
 FROM c JOIN pg_attribute a ON a.attrelid = c.child AND a.attnum > 0 AND NOT a.attisdropped
 WHERE NOT EXISTS (SELECT FROM pg_attribute b
-                  WHERE b.attrelid = rel AND b.attname = a.attname AND b.attnum > 0 AND NOT b.attisdropped)
+                  WHERE b.attrelid = rel AND b.attname = a.attname AND b.attnum > 0
+                      AND NOT b.attisdropped)
 GROUP BY c.q
 UNION ALL
-SELECT 14, format('trigger "%s" runs before a row is inserted, and may send it to a child', g.tgname),
+SELECT 14,
+       format('trigger "%s" runs before a row is inserted, and may send it to a child', g.tgname),
        '-- drop it if it does: the shards need no routing; else create it again afterwards'
 FROM pg_trigger g JOIN before_insert b ON b.oid = g.oid
 UNION ALL
@@ -138,7 +143,9 @@ SELECT 14, format('policy "%s" is of child %s', p.polname, c.q),
        '-- create it on the table and drop it from the child'
 FROM c JOIN pg_policy p ON p.polrelid = c.child
 UNION ALL
-SELECT 14, format('foreign key "%s" of table %s points at child %s', k.conname, k.conrelid::regclass, c.q),
+SELECT 14,
+       format('foreign key "%s" of table %s points at child %s', k.conname, k.conrelid::regclass,
+              c.q),
        format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
        || '; -- its rows are no longer checked'
 FROM c JOIN pg_constraint k ON k.confrelid = c.child AND k.contype = 'f'
@@ -162,7 +169,8 @@ WITH t AS (
         LEFT JOIN pg_attribute a ON a.attrelid = rel AND a.attname = key AND NOT a.attisdropped
 ), unique_without_key AS (
     SELECT idx.*, CASE idx.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique constraint'
-                                   WHEN 'x' THEN 'exclusion constraint' ELSE 'unique index' END AS kind,
+                                   WHEN 'x' THEN 'exclusion constraint'
+                                       ELSE 'unique index' END AS kind,
            (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.n)
             FROM unnest(idx.keys || idx.key_att) WITH ORDINALITY u (att, n)
                 JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = u.att) AS columns,
@@ -176,9 +184,11 @@ WITH t AS (
 )
 SELECT 40, format('%s "%s" does not contain "%s"', u.kind, u.name, key),
        CASE WHEN u.contype IN ('p', 'u') AND NOT u.indisexclusion THEN
-                concat('ALTER TABLE ', t.q, format(' DROP CONSTRAINT %1$I, ADD CONSTRAINT %1$I ', u.conname),
+                concat('ALTER TABLE ', t.q,
+                       format(' DROP CONSTRAINT %1$I, ADD CONSTRAINT %1$I ', u.conname),
                        CASE u.contype WHEN 'p' THEN 'PRIMARY KEY'
-                            ELSE 'UNIQUE' || CASE WHEN u.indnullsnotdistinct THEN ' NULLS NOT DISTINCT' ELSE '' END END,
+                            ELSE 'UNIQUE' || CASE WHEN u.indnullsnotdistinct
+                                             THEN ' NULLS NOT DISTINCT' ELSE '' END END,
                        ' (', u.columns, ')', u.include,
                        CASE WHEN u.condeferrable THEN ' DEFERRABLE' END,
                        CASE WHEN u.condeferred THEN ' INITIALLY DEFERRED' END)
@@ -186,7 +196,8 @@ SELECT 40, format('%s "%s" does not contain "%s"', u.kind, u.name, key),
                 '-- an exclusion constraint that spans shards cannot be had: add the key to it'
             ELSE format('DROP INDEX %I.%I; ', t.nspname, u.name)
                  || regexp_replace(pg_get_indexdef(u.indexrelid),
-                                   '^(CREATE UNIQUE INDEX ("([^"]|"")+"|[^" ]+) ON ("([^"]|"")+"|[^" .]+)'
+                                   '^(CREATE UNIQUE INDEX ("([^"]|"")+"|[^" ]+) ON '
+                                   '("([^"]|"")+"|[^" .]+)'
                                    || '\.("([^"]|"")+"|[^" ]+) USING [^ ]+ \()',
                                    '\1' || replace(quote_ident(key), '\', '\\') || ', ')
        END
@@ -199,7 +210,8 @@ WHERE idx.indisexclusion AND key IS NOT NULL
     AND (current_setting('server_version_num')::int < 170000
          OR NOT idx.indisunique AND idx.key_att <> ALL (idx.keys))
 UNION ALL
-SELECT 40, format('index "%s" is not valid', idx.name), format('REINDEX INDEX %I.%I', t.nspname, idx.name)
+SELECT 40, format('index "%s" is not valid', idx.name),
+       format('REINDEX INDEX %I.%I', t.nspname, idx.name)
 FROM t, idx WHERE NOT idx.indisvalid
 UNION ALL
 SELECT 41, format('constraint "%s" is NO INHERIT', x.conname),
@@ -227,29 +239,39 @@ AS $$
 WITH idx AS (
     SELECT * FROM cozi._shard_indexes(rel, key)
 ), fk AS (
-    SELECT x.*, format('%I.%I', n.nspname, c.relname) AS q, c.relowner, coalesce(idx.keyless, false) AS keyless
+    SELECT x.*, format('%I.%I', n.nspname, c.relname) AS q, c.relowner,
+           coalesce(idx.keyless, false) AS keyless
     FROM pg_constraint x
         JOIN pg_class c ON c.oid = x.conrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN idx ON idx.indexrelid = x.conindid
     WHERE x.contype = 'f' AND rel IN (x.conrelid, x.confrelid) AND x.conparentid = 0
 )
-SELECT 30, CASE WHEN fk.conrelid = rel THEN format('foreign key "%s" of the table points at itself without "%s"', fk.conname, key)
-                ELSE format('foreign key "%s" of table %s points at it without "%s"', fk.conname, fk.q, key) END,
+SELECT 30, CASE WHEN fk.conrelid = rel THEN
+                    format('foreign key "%s" of the table points at itself without "%s"',
+                           fk.conname, key)
+                ELSE format('foreign key "%s" of table %s points at it without "%s"', fk.conname,
+                            fk.q, key) END,
        CASE WHEN pg_has_role(t.relowner, fk.relowner, 'USAGE') THEN
-                format('ALTER TABLE %s DROP CONSTRAINT %I; -- its rows are no longer checked', fk.q, fk.conname)
+                format('ALTER TABLE %s DROP CONSTRAINT %I; -- its rows are no longer checked', fk.q,
+                       fk.conname)
             ELSE format('-- "%s" has to drop it', pg_get_userbyid(fk.relowner)) END
 FROM pg_class t, fk WHERE t.oid = rel AND fk.confrelid = rel AND fk.keyless
 UNION ALL
-SELECT 30, format('foreign key "%s" of table %s points at it and is not its owner''s', fk.conname, fk.q),
-       format('-- "%s" has to drop it, and create it again afterwards', pg_get_userbyid(fk.relowner))
+SELECT 30,
+       format('foreign key "%s" of table %s points at it and is not its owner''s', fk.conname,
+              fk.q),
+       format('-- "%s" has to drop it, and create it again afterwards',
+              pg_get_userbyid(fk.relowner))
 FROM pg_class t, fk
-WHERE t.oid = rel AND fk.conrelid <> rel AND NOT fk.keyless AND NOT pg_has_role(t.relowner, fk.relowner, 'USAGE')
+WHERE t.oid = rel AND fk.conrelid <> rel AND NOT fk.keyless
+    AND NOT pg_has_role(t.relowner, fk.relowner, 'USAGE')
 UNION ALL                       -- a partitioned table has no unvalidated ones before 18
 SELECT 31, format('foreign key "%s" is not valid', fk.conname),
        format('ALTER TABLE %s VALIDATE CONSTRAINT %I', fk.q, fk.conname)
 FROM fk
-WHERE NOT fk.convalidated AND key IS NOT NULL AND current_setting('server_version_num')::int < 180000
+WHERE NOT fk.convalidated AND key IS NOT NULL
+    AND current_setting('server_version_num')::int < 180000
     AND NOT (fk.confrelid = rel AND fk.keyless)
 UNION ALL
 SELECT 31, format('trigger "%s" of foreign key "%s" is disabled', g.tgname, x.conname),

@@ -18,16 +18,20 @@ UNION ALL SELECT 'pg_type'::regclass, r.reltype FROM r
 UNION ALL SELECT 'pg_type'::regclass, r.typarray FROM r
 UNION ALL SELECT 'pg_class'::regclass, i.indexrelid
 FROM r JOIN pg_index i ON i.indrelid IN (r.relid, r.reltoastrelid)
-UNION ALL SELECT 'pg_constraint'::regclass, x.oid FROM r JOIN pg_constraint x ON x.conrelid = r.relid
+UNION ALL SELECT 'pg_constraint'::regclass, x.oid FROM r
+    JOIN pg_constraint x ON x.conrelid = r.relid
 UNION ALL SELECT 'pg_attrdef'::regclass, x.oid FROM r JOIN pg_attrdef x ON x.adrelid = r.relid
 UNION ALL SELECT 'pg_trigger'::regclass, x.oid
 FROM r JOIN pg_trigger x ON x.tgrelid = r.relid OR x.tgisinternal AND x.tgconstrrelid = r.relid
 UNION ALL SELECT 'pg_rewrite'::regclass, x.oid FROM r JOIN pg_rewrite x ON x.ev_class = r.relid
 UNION ALL SELECT 'pg_policy'::regclass, x.oid FROM r JOIN pg_policy x ON x.polrelid = r.relid
-UNION ALL SELECT 'pg_statistic_ext'::regclass, x.oid FROM r JOIN pg_statistic_ext x ON x.stxrelid = r.relid
-UNION ALL SELECT 'pg_publication_rel'::regclass, x.oid FROM r JOIN pg_publication_rel x ON x.prrelid = r.relid
+UNION ALL SELECT 'pg_statistic_ext'::regclass, x.oid FROM r
+    JOIN pg_statistic_ext x ON x.stxrelid = r.relid
+UNION ALL SELECT 'pg_publication_rel'::regclass, x.oid FROM r
+    JOIN pg_publication_rel x ON x.prrelid = r.relid
 UNION ALL SELECT 'pg_class'::regclass, d.objid
-FROM r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.relid AND d.refobjsubid > 0
+FROM r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.relid
+    AND d.refobjsubid > 0
     AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND r.top
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
 $$;
@@ -36,7 +40,8 @@ COMMENT ON FUNCTION _shard_own(oid) IS
 
 -- The objects that need the table, and how.
 CREATE OR REPLACE FUNCTION _shard_dependents(rel oid, key name)
-    RETURNS TABLE (classid oid, objid oid, objsubid int, by_name boolean, by_type boolean, by_keyless boolean)
+    RETURNS TABLE (classid oid, objid oid, objsubid int, by_name boolean, by_type boolean,
+                   by_keyless boolean)
     LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -54,7 +59,8 @@ FROM pg_depend d
         ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = idx.con
 WHERE NOT EXISTS (SELECT FROM own o WHERE o.classid = d.classid AND o.objid = d.objid)
     AND NOT EXISTS (SELECT FROM pg_inherits h
-                    WHERE d.classid = 'pg_class'::regclass AND h.inhrelid = d.objid AND h.inhparent = d.refobjid)
+                    WHERE d.classid = 'pg_class'::regclass AND h.inhrelid = d.objid
+                        AND h.inhparent = d.refobjid)
     AND NOT EXISTS (            -- what cozi keeps for a board comes along with it
         SELECT FROM cozi.kept_local l LEFT JOIN pg_rewrite w ON w.ev_class = l.live
         WHERE rel IN (l.source, l.relation)
@@ -88,9 +94,11 @@ WITH t AS (
                  WHERE dep.classid = 'pg_policy'::regclass AND p.oid = dep.objid
                  UNION ALL
                  SELECT p.proowner FROM pg_proc p
-                 WHERE dep.classid = 'pg_proc'::regclass AND p.oid = dep.objid AND p.prokind IN ('f', 'p')) AS x (owner)
+                 WHERE dep.classid = 'pg_proc'::regclass AND p.oid = dep.objid
+                     AND p.prokind IN ('f', 'p')) AS x (owner)
     WHERE dep.by_name AND NOT dep.by_keyless AND dep.objsubid = 0
-        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = dep.classid AND e.objid = dep.objid
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = dep.classid
+                        AND e.objid = dep.objid
                         AND e.refclassid = 'pg_extension'::regclass)
 )
 SELECT 20, format('%s needs %s', dep.name, CASE WHEN dep.by_keyless THEN 'its key'
@@ -105,14 +113,16 @@ SELECT 20, format('%s needs it and is not its owner''s', carried.name),
        format('-- "%s" has to give it to the owner of the table', pg_get_userbyid(carried.owner))
 FROM t, carried WHERE NOT pg_has_role(t.relowner, carried.owner, 'USAGE')
 UNION ALL                       -- members of extensions, and what depends on one
-SELECT DISTINCT 10, format('%s belongs to extension "%s"', pg_describe_object(d.classid, d.objid, 0), e.extname),
+SELECT DISTINCT 10,
+       format('%s belongs to extension "%s"', pg_describe_object(d.classid, d.objid, 0), e.extname),
        '-- the extension owns its definition'
 FROM cozi._shard_own(rel) own
     JOIN pg_depend d ON d.classid = own.classid AND d.objid = own.objid
         AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     JOIN pg_extension e ON e.oid = d.refobjid
 UNION ALL
-SELECT DISTINCT 10, format('%s depends on extension "%s"', pg_describe_object(d.classid, d.objid, 0), e.extname),
+SELECT DISTINCT 10,
+       format('%s depends on extension "%s"', pg_describe_object(d.classid, d.objid, 0), e.extname),
        format('ALTER %s %s NO DEPENDS ON EXTENSION %I', upper(o.type), o.identity, e.extname)
 FROM cozi._shard_own(rel) own
     JOIN pg_depend d ON d.classid = own.classid AND d.objid = own.objid
@@ -124,7 +134,8 @@ COMMENT ON FUNCTION _shard_blockers_dependents(oid, name) IS
 '(internal)';
 
 -- Labels, privileges, publications, subscriptions and names.
-CREATE OR REPLACE FUNCTION _shard_blockers_server(rel oid, key name, modulus int, drop_children boolean)
+CREATE OR REPLACE FUNCTION _shard_blockers_server(rel oid, key name, modulus int,
+                                                  drop_children boolean)
     RETURNS TABLE (step int, object text, mend text)
     LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
@@ -138,25 +149,31 @@ WITH t AS (
     FROM t, generate_series(0, modulus - 1) r,
         LATERAL (SELECT t.relname
                  UNION ALL
-                 SELECT i.name FROM cozi._shard_indexes(rel, key) i WHERE NOT i.indisexclusion) AS x (name)
+                 SELECT i.name FROM cozi._shard_indexes(rel, key) i
+                 WHERE NOT i.indisexclusion) AS x (name)
     WHERE t.relkind = 'r'
 ), published AS (
-    SELECT p.* FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = rel
+    SELECT p.* FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+    WHERE r.prrelid = rel
 )
 SELECT 60, format('%s has a security label', pg_describe_object(l.classoid, l.objoid, l.objsubid)),
        format('-- remove the label of provider "%s", and set it again afterwards', l.provider)
-FROM cozi._shard_own(rel) own JOIN pg_seclabel l ON l.classoid = own.classid AND l.objoid = own.objid
+FROM cozi._shard_own(rel) own JOIN pg_seclabel l ON l.classoid = own.classid
+    AND l.objoid = own.objid
 UNION ALL
 SELECT DISTINCT 60, format('%s holds a privilege granted by "%s"',
-                           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE '"' || pg_get_userbyid(a.grantee) || '"' END,
+                           CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                               ELSE '"' || pg_get_userbyid(a.grantee) || '"' END,
                            pg_get_userbyid(a.grantor)),
-       format('REVOKE GRANT OPTION FOR %1$s ON %2$s FROM %3$I CASCADE; GRANT %1$s ON %2$s TO %4$s%5$s',
+       format('REVOKE GRANT OPTION FOR %1$s ON %2$s FROM %3$I CASCADE; '
+              'GRANT %1$s ON %2$s TO %4$s%5$s',
               a.privilege_type || x.col, t.q, pg_get_userbyid(a.grantor),
               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
               CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM t, LATERAL (SELECT t.relacl, ''
                  UNION ALL
-                 SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b WHERE b.attrelid = rel) x (acl, col),
+                 SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b
+                 WHERE b.attrelid = rel) x (acl, col),
     aclexplode(x.acl) a
 WHERE a.grantor <> t.relowner
 UNION ALL
@@ -165,14 +182,17 @@ SELECT 70, format('publication "%s" publishes it %s', p.pubname,
        '-- subscribers would be sent the copying: publish tables by name and via their root'
 FROM t, pg_publication p
 WHERE p.puballtables
-    OR EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid AND n.pnnspid = t.relnamespace)
+    OR EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid
+               AND n.pnnspid = t.relnamespace)
 UNION ALL
 SELECT 70, format('publication "%s" would publish its shards', p.pubname),
        CASE WHEN pg_has_role(t.relowner, p.pubowner, 'USAGE')
-                AND NOT EXISTS (SELECT FROM pg_publication_rel o JOIN pg_class c ON c.oid = o.prrelid
+                AND NOT EXISTS (SELECT FROM pg_publication_rel o
+                                JOIN pg_class c ON c.oid = o.prrelid
                                 WHERE o.prpubid = p.oid AND c.relkind = 'p') THEN
                 format('ALTER PUBLICATION %I SET (publish_via_partition_root = true)', p.pubname)
-            ELSE '-- it has to publish via the root, which changes what it sends of its other tables' END
+            ELSE '-- it has to publish via the root, which changes what it sends of its '
+                 'other tables' END
 FROM t, published p WHERE NOT p.pubviaroot AND t.relkind <> 'p'
 UNION ALL
 SELECT 70, format('publication "%s" is not its owner''s', p.pubname),
@@ -188,9 +208,12 @@ SELECT 80, format('the name "%s" is taken', p.shard), '-- rename what has it, or
 FROM planned p
 WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = p.shard AND c.relnamespace = p.relnamespace
               AND NOT (drop_children AND (c.oid IN (SELECT child FROM cozi._shard_children(rel))
-                                          OR EXISTS (SELECT FROM pg_index i JOIN cozi._shard_children(rel) x ON x.child = i.indrelid
+                                          OR EXISTS (SELECT FROM pg_index i
+                                                     JOIN cozi._shard_children(rel) x
+                                                         ON x.child = i.indrelid
                                                      WHERE i.indexrelid = c.oid))))
-    OR EXISTS (SELECT FROM pg_type y WHERE y.typname = p.shard AND y.typnamespace = p.relnamespace AND y.typrelid = 0
+    OR EXISTS (SELECT FROM pg_type y WHERE y.typname = p.shard AND y.typnamespace = p.relnamespace
+               AND y.typrelid = 0
                AND y.typelem = 0)
 $$;
 COMMENT ON FUNCTION _shard_blockers_server(oid, name, int, boolean) IS
@@ -205,18 +228,21 @@ CREATE OR REPLACE FUNCTION _shard_blockers_shards(rel oid)
 AS $$
 WITH s AS (
     SELECT r.relid, r.q, c.relkind, c.relowner, c.relacl, t.relowner AS owner
-    FROM cozi._shard_relations(rel) r JOIN pg_class c ON c.oid = r.relid JOIN pg_class t ON t.oid = rel
+    FROM cozi._shard_relations(rel) r JOIN pg_class c ON c.oid = r.relid
+        JOIN pg_class t ON t.oid = rel
     WHERE NOT r.top
 ), lone AS (
     SELECT 'index "' || c.relname || '"' AS name, s.q
     FROM s JOIN pg_index i ON i.indrelid = s.relid JOIN pg_class c ON c.oid = i.indexrelid
-    WHERE NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conindid = i.indexrelid)
+    WHERE NOT c.relispartition
+        AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conindid = i.indexrelid)
     UNION ALL
     SELECT 'constraint "' || x.conname || '"', s.q
     FROM s JOIN pg_constraint x ON x.conrelid = s.relid
     WHERE x.conislocal AND x.coninhcount = 0 AND x.conparentid = 0 AND x.contype <> 't'
         AND (x.contype <> 'n' OR x.conkey <> ALL (SELECT y.conkey FROM pg_constraint y
-                                                  WHERE y.conrelid = rel AND y.contype IN ('n', 'p')))
+                                                  WHERE y.conrelid = rel
+                                                      AND y.contype IN ('n', 'p')))
     UNION ALL
     SELECT 'trigger "' || g.tgname || '"', s.q
     FROM s JOIN pg_trigger g ON g.tgrelid = s.relid AND NOT g.tgisinternal AND g.tgparentid = 0
@@ -226,29 +252,36 @@ WITH s AS (
     UNION ALL
     SELECT 'rule "' || r.rulename || '"', s.q FROM s JOIN pg_rewrite r ON r.ev_class = s.relid
     UNION ALL
-    SELECT 'statistics "' || x.stxname || '"', s.q FROM s JOIN pg_statistic_ext x ON x.stxrelid = s.relid
+    SELECT 'statistics "' || x.stxname || '"', s.q FROM s
+        JOIN pg_statistic_ext x ON x.stxrelid = s.relid
     UNION ALL
     SELECT 'publication "' || p.pubname || '"', s.q
-    FROM s JOIN pg_publication_rel r ON r.prrelid = s.relid JOIN pg_publication p ON p.oid = r.prpubid
+    FROM s JOIN pg_publication_rel r ON r.prrelid = s.relid
+        JOIN pg_publication p ON p.oid = r.prpubid
     UNION ALL
     SELECT DISTINCT format('a privilege of %s', CASE a.grantee WHEN 0 THEN 'PUBLIC'
-                                                     ELSE '"' || pg_get_userbyid(a.grantee) || '"' END), s.q
+                                                     ELSE '"' || pg_get_userbyid(a.grantee)
+                                                         || '"' END), s.q
     FROM s, aclexplode(s.relacl) a WHERE a.grantee <> s.relowner
     UNION ALL
     SELECT 'a comment', s.q FROM s
-        JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = s.relid AND d.objsubid = 0
+        JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = s.relid
+            AND d.objsubid = 0
 )
-SELECT 90, format('shard %s is not an ordinary table', s.q), '-- bring its rows into an ordinary shard first'
+SELECT 90, format('shard %s is not an ordinary table', s.q),
+       '-- bring its rows into an ordinary shard first'
 FROM s WHERE s.relkind <> 'r'
 UNION ALL
 SELECT 90, format('shard %s belongs to another owner', s.q),
        format('-- "%s" has to give it to the owner of the table', pg_get_userbyid(s.relowner))
 FROM s WHERE s.relowner <> s.owner
 UNION ALL
-SELECT 91, format('%s is of shard %s only', lone.name, lone.q), '-- give it to the table, or take it off the shard'
+SELECT 91, format('%s is of shard %s only', lone.name, lone.q),
+       '-- give it to the table, or take it off the shard'
 FROM lone
 UNION ALL
-SELECT 91, format('shard %s is stored otherwise than the first', s.q), '-- give all shards the same options and tablespace'
+SELECT 91, format('shard %s is stored otherwise than the first', s.q),
+       '-- give all shards the same options and tablespace'
 FROM s
 WHERE (SELECT f.fact FROM cozi._shard_facts_storage(s.relid) f) IS DISTINCT FROM
       (SELECT f.fact FROM cozi._shard_facts_storage(rel) f) AND s.relkind = 'r'

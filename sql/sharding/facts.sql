@@ -23,7 +23,8 @@ CREATE OR REPLACE FUNCTION _shard_sequences(rel oid)
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relacl, c.relowner, d.deptype, d.refobjsubid
+    SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relacl, c.relowner, d.deptype,
+           d.refobjsubid
     FROM pg_depend d
         JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
         JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -46,12 +47,14 @@ WITH col AS (
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
 ), parts AS (
-    SELECT col.attnum, format('%I %s', col.attname, format_type(col.atttypid, col.atttypmod)) AS type,
+    SELECT col.attnum,
+           format('%I %s', col.attname, format_type(col.atttypid, col.atttypmod)) AS type,
            CASE col.attcompression WHEN 'p' THEN ' COMPRESSION pglz'
                                    WHEN 'l' THEN ' COMPRESSION lz4' END AS compression,
            CASE WHEN col.attcollation <> col.typcollation
                 THEN format(' COLLATE %I.%I', cn.nspname, co.collname) END AS collation,
-           CASE WHEN nn.conname IS NOT NULL AND nn.convalidated THEN format(' CONSTRAINT %I NOT NULL', nn.conname)
+           CASE WHEN nn.conname IS NOT NULL AND nn.convalidated
+               THEN format(' CONSTRAINT %I NOT NULL', nn.conname)
                 WHEN nn.conname IS NULL AND col.attnotnull THEN ' NOT NULL' END AS not_null,
            CASE WHEN col.attgenerated <> '' THEN
                     format(' GENERATED ALWAYS AS (%s) %s', col.expr,
@@ -59,19 +62,22 @@ WITH col AS (
                 WHEN col.attidentity <> '' THEN
                     format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s',
                            CASE col.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, seq.q)
-                    || format(' START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s%s CYCLE)',
+                    || format(' START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s'
+                              ' CACHE %s%s CYCLE)',
                               s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
                               CASE WHEN s.seqcycle THEN '' ELSE ' NO' END)
                 WHEN col.expr IS NOT NULL THEN ' DEFAULT ' || col.expr END AS value
     FROM col
         LEFT JOIN pg_collation co ON co.oid = col.attcollation
         LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
-        LEFT JOIN pg_constraint nn ON nn.conrelid = rel AND nn.contype = 'n' AND nn.conkey = ARRAY[col.attnum]
+        LEFT JOIN pg_constraint nn ON nn.conrelid = rel AND nn.contype = 'n'
+            AND nn.conkey = ARRAY[col.attnum]
         LEFT JOIN cozi._shard_sequences(rel) seq ON seq.deptype = 'i' AND seq.attnum = col.attnum
         LEFT JOIN pg_sequence s ON s.seqrelid = seq.seq
 )
 SELECT 'clause'::cozi._shard_step, 'columns',
-       string_agg(concat(p.type, p.compression, p.collation, p.not_null, p.value), ', ' ORDER BY p.attnum),
+       string_agg(concat(p.type, p.compression, p.collation, p.not_null, p.value), ', '
+                  ORDER BY p.attnum),
        NULL::name, NULL::name
 FROM parts p
 UNION ALL
@@ -99,7 +105,8 @@ WITH store AS (
     SELECT c.*, a.amname, s.spcname
     FROM pg_class t
         JOIN pg_class c
-            ON c.oid = CASE t.relkind WHEN 'p' THEN (SELECT min(b.shard) FROM cozi._shard_bounds(t.oid) b)
+            ON c.oid = CASE t.relkind
+                WHEN 'p' THEN (SELECT min(b.shard) FROM cozi._shard_bounds(t.oid) b)
                                       ELSE t.oid END
         LEFT JOIN pg_am a ON a.oid = c.relam
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
@@ -108,15 +115,20 @@ WITH store AS (
     SELECT '' AS prefix, u.o, u.n FROM store, unnest(store.reloptions) WITH ORDINALITY u (o, n)
     UNION ALL
     SELECT 'toast.', u.o, u.n
-    FROM store JOIN pg_class c ON c.oid = store.reltoastrelid, unnest(c.reloptions) WITH ORDINALITY u (o, n)
+    FROM store JOIN pg_class c ON c.oid = store.reltoastrelid,
+        unnest(c.reloptions) WITH ORDINALITY u (o, n)
 )
 SELECT 'clause'::cozi._shard_step, 'storage',
-       coalesce((SELECT concat_ws(' ', CASE WHEN store.amname <> 'heap' THEN format('USING %I', store.amname) END,
+       coalesce((SELECT concat_ws(' ',
+                                  CASE WHEN store.amname <> 'heap'
+                                      THEN format('USING %I', store.amname) END,
                                   'WITH (' || o.list || ')',
-                                  CASE WHEN store.spcname IS NOT NULL THEN format('TABLESPACE %I', store.spcname) END)
+                                  CASE WHEN store.spcname IS NOT NULL
+                                      THEN format('TABLESPACE %I', store.spcname) END)
                  FROM store,
                      LATERAL (SELECT string_agg(format('%s%I=%L', x.prefix, split_part(x.o, '=', 1),
-                                                       substr(x.o, 1 + strpos(x.o, '='))), ', ' ORDER BY x.prefix, x.n)
+                                                       substr(x.o, 1 + strpos(x.o, '='))), ', '
+                                                           ORDER BY x.prefix, x.n)
                               FROM options x) AS o (list)), ''),
        NULL::name, NULL::name
 $$;
@@ -139,7 +151,8 @@ WITH t AS (
 ), idx AS (
     SELECT i.*, c.relname AS name, k.oid AS con, k.contype, k.def, s.spcname, o.options, c.relkind,
            pg_get_indexdef(c.oid) AS indexdef,
-           format('CREATE %sINDEX %I ON %s%s', CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname,
+           format('CREATE %sINDEX %I ON %s%s',
+                  CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname,
                   CASE c.relkind WHEN 'I' THEN 'ONLY ' END, t.q) AS head,
            concat(CASE WHEN k.condeferrable THEN ' DEFERRABLE' END,
                   CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END) AS tail
@@ -148,31 +161,37 @@ WITH t AS (
         JOIN pg_class c ON c.oid = i.indexrelid
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         LEFT JOIN con k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'),
-        LATERAL (SELECT string_agg(format('%I=%L', split_part(x, '=', 1), substr(x, 1 + strpos(x, '='))), ', ')
+        LATERAL (SELECT string_agg(format('%I=%L', split_part(x, '=', 1),
+                                          substr(x, 1 + strpos(x, '='))), ', ')
                  FROM unnest(c.reloptions) x) AS o (options)
 ), template AS (
     SELECT idx.*,
            CASE WHEN idx.con IS NULL THEN
-                    format('CREATE %sINDEX %%2$I ON %%1$s%s', CASE WHEN idx.indisunique THEN 'UNIQUE ' END,
+                    format('CREATE %sINDEX %%2$I ON %%1$s%s',
+                           CASE WHEN idx.indisunique THEN 'UNIQUE ' END,
                            replace(substr(idx.indexdef, 1 + length(idx.head)), '%', '%%'))
                 WHEN idx.options IS NULL OR idx.contype = 'x' THEN
                     'ALTER TABLE %1$s ADD CONSTRAINT %2$I ' || replace(idx.def, '%', '%%')
                 ELSE            -- pg_get_constraintdef omits the index's options
                     'ALTER TABLE %1$s ADD CONSTRAINT %2$I '
                     || replace("left"(idx.def, length(idx.def) - length(idx.tail))
-                               || ' WITH (' || idx.options || ')' || idx.tail, '%', '%%') END AS template
+                               || ' WITH (' || idx.options || ')' || idx.tail, '%',
+                               '%%') END AS template
     FROM idx
 )
 SELECT CASE WHEN con.convalidated THEN 'column' ELSE 'constraint' END::cozi._shard_step, 'table',
-       format('ALTER TABLE %s ADD CONSTRAINT %I %s', t.q, con.conname, con.def), NULL::name, NULL::name
+       format('ALTER TABLE %s ADD CONSTRAINT %I %s', t.q, con.conname, con.def), NULL::name,
+       NULL::name
 FROM t, con WHERE con.contype = 'c' OR con.contype = 'n' AND NOT con.convalidated
 UNION ALL
 SELECT 'index', CASE WHEN x.indisexclusion THEN 'table' ELSE 'both' END,
-       CASE WHEN x.indisexclusion THEN format(x.template, t.q, x.name) ELSE x.template END, x.name, x.spcname
+       CASE WHEN x.indisexclusion THEN format(x.template, t.q, x.name)
+           ELSE x.template END, x.name, x.spcname
 FROM t, template x
 UNION ALL
 SELECT 'setting', 'both',
-       format('ALTER INDEX %s.%%2$I ALTER COLUMN %s SET STATISTICS %s', replace(quote_ident(t.nspname), '%', '%%'),
+       format('ALTER INDEX %s.%%2$I ALTER COLUMN %s SET STATISTICS %s',
+              replace(quote_ident(t.nspname), '%', '%%'),
               a.attnum, a.attstattarget), idx.name, NULL
 FROM t, idx JOIN pg_attribute a ON a.attrelid = idx.indexrelid AND a.attnum > 0
 WHERE a.attstattarget >= 0
@@ -180,14 +199,16 @@ UNION ALL
 SELECT 'publication', 'both',
        CASE c.relreplident WHEN 'n' THEN 'ALTER TABLE %1$s REPLICA IDENTITY NOTHING'
                            WHEN 'f' THEN 'ALTER TABLE %1$s REPLICA IDENTITY FULL'
-                           ELSE 'ALTER TABLE %1$s REPLICA IDENTITY USING INDEX %2$I' END, idx.name, NULL
+                           ELSE 'ALTER TABLE %1$s REPLICA IDENTITY USING INDEX %2$I' END, idx.name,
+                           NULL
 FROM pg_class c LEFT JOIN idx ON idx.indisreplident
 WHERE c.oid = rel AND c.relreplident <> 'd'
 UNION ALL
 SELECT 'publication', 'shards', 'ALTER TABLE %1$s CLUSTER ON %2$I', idx.name, NULL
 FROM idx
 WHERE idx.indisclustered
-    OR idx.relkind = 'I' AND EXISTS (SELECT FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
+    OR idx.relkind = 'I'
+        AND EXISTS (SELECT FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
                                      WHERE h.inhparent = idx.indexrelid AND i.indisclustered)
 $$;
 COMMENT ON FUNCTION _shard_facts_indexes(oid) IS

@@ -17,7 +17,8 @@ WITH outside AS (
 )
 SELECT 'outside'::cozi._shard_step, 'table', CASE
            WHEN r.rulename = '_RETURN' THEN
-               format('CREATE %s VIEW %I.%I%s AS%s%s', 'OR REPLACE', n.nspname, v.relname, o.options,
+               format('CREATE %s VIEW %I.%I%s AS%s%s', 'OR REPLACE', n.nspname, v.relname,
+                      o.options,
                       chr(10), rtrim(pg_get_viewdef(v.oid), ';'))
            ELSE 'CREATE ' || 'OR REPLACE' || rtrim(substr(pg_get_ruledef(r.oid), 7), ';') END,
        NULL::name, NULL::name
@@ -26,7 +27,8 @@ FROM outside
     JOIN pg_class v ON v.oid = r.ev_class
     JOIN pg_namespace n ON n.oid = v.relnamespace,
     LATERAL (SELECT ' WITH ('
-                    || string_agg(format('%I=%L', split_part(x, '=', 1), substr(x, 1 + strpos(x, '='))), ', ') || ')'
+                    || string_agg(format('%I=%L', split_part(x, '=', 1),
+                                         substr(x, 1 + strpos(x, '='))), ', ') || ')'
              FROM unnest(v.reloptions) x) AS o (options)
 WHERE r.ev_class <> rel
 UNION ALL
@@ -64,8 +66,10 @@ SELECT 'outside'::cozi._shard_step, 'table',
        format('ALTER SEQUENCE %s OWNED BY %s.%I', seq.q, t.q, col.attname), NULL::name, NULL::name
 FROM t, cozi._shard_sequences(rel) seq JOIN col ON col.attnum = seq.attnum WHERE seq.deptype = 'a'
 UNION ALL
-SELECT CASE WHEN k.conrelid = rel THEN 'constraint' ELSE 'foreign key' END::cozi._shard_step, 'table',
-       format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid)),
+SELECT CASE WHEN k.conrelid = rel THEN 'constraint' ELSE 'foreign key' END::cozi._shard_step,
+       'table',
+       format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, c.relname, k.conname,
+              pg_get_constraintdef(k.oid)),
        NULL, NULL
 FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid
@@ -75,7 +79,9 @@ UNION ALL
 SELECT 'foreign key', 'table', pg_get_statisticsobjdef(s.oid), NULL, NULL
 FROM pg_statistic_ext s WHERE s.stxrelid = rel
 UNION ALL
-SELECT 'setting', 'table', format('ALTER STATISTICS %I.%I SET STATISTICS %s', n.nspname, s.stxname, s.stxstattarget), NULL, NULL
+SELECT 'setting', 'table',
+       format('ALTER STATISTICS %I.%I SET STATISTICS %s', n.nspname, s.stxname, s.stxstattarget),
+       NULL, NULL
 FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
 WHERE s.stxrelid = rel AND s.stxstattarget >= 0
 UNION ALL
@@ -85,8 +91,10 @@ SELECT 'setting', 'both',
 FROM col WHERE col.attstattarget >= 0
 UNION ALL
 SELECT 'setting', 'both',
-       format('ALTER TABLE %%1$s ALTER COLUMN %s SET (%s)', replace(quote_ident(col.attname), '%', '%%'), o.options), NULL, NULL
-FROM col, LATERAL (SELECT string_agg(format('%I=%s', split_part(x, '=', 1), substr(x, 1 + strpos(x, '='))), ', ')
+       format('ALTER TABLE %%1$s ALTER COLUMN %s SET (%s)',
+              replace(quote_ident(col.attname), '%', '%%'), o.options), NULL, NULL
+FROM col, LATERAL (SELECT string_agg(format('%I=%s', split_part(x, '=', 1),
+                                            substr(x, 1 + strpos(x, '='))), ', ')
                    FROM unnest(col.attoptions) x
                    WHERE x NOT LIKE 'pg\_attver=%') AS o (options)  -- the server's own bookkeeping
 WHERE o.options IS NOT NULL
@@ -95,7 +103,8 @@ SELECT 'setting', 'table', pg_get_triggerdef(g.oid), NULL, NULL
 FROM pg_trigger g WHERE g.tgrelid = rel AND NOT g.tgisinternal AND NOT cozi._shard_is_ours(g.tgfoid)
 UNION ALL
 SELECT 'guard', 'table', format('ALTER TABLE %s %s TRIGGER %I', t.q,
-                                CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                                CASE g.tgenabled WHEN 'D' THEN 'DISABLE'
+                                    WHEN 'R' THEN 'ENABLE REPLICA'
                                                  ELSE 'ENABLE ALWAYS' END, g.tgname), NULL, NULL
 FROM t JOIN pg_trigger g ON g.tgrelid = rel AND NOT g.tgisinternal AND g.tgenabled <> 'O'
 WHERE NOT cozi._shard_is_ours(g.tgfoid)
@@ -104,7 +113,8 @@ SELECT 'setting', 'table', rtrim(pg_get_ruledef(r.oid), ';'), NULL, NULL
 FROM pg_rewrite r WHERE r.ev_class = rel
 UNION ALL
 SELECT 'guard', 'table', format('ALTER TABLE %s %s RULE %I', t.q,
-                                CASE r.ev_enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                                CASE r.ev_enabled WHEN 'D' THEN 'DISABLE'
+                                    WHEN 'R' THEN 'ENABLE REPLICA'
                                                   ELSE 'ENABLE ALWAYS' END, r.rulename), NULL, NULL
 FROM t JOIN pg_rewrite r ON r.ev_class = rel AND r.ev_enabled <> 'O'
 $$;
@@ -123,7 +133,8 @@ WITH t AS (
     WHERE c.oid = rel
 ), acl AS (
     SELECT 'TABLE ' || t.q AS target, '' AS col, t.relowner AS owner,
-           coalesce(t.relacl, acldefault('r', t.relowner)) AS acl, acldefault('r', t.relowner) AS usual
+           coalesce(t.relacl, acldefault('r', t.relowner)) AS acl,
+           acldefault('r', t.relowner) AS usual
     FROM t
     UNION ALL
     SELECT 'TABLE ' || t.q, format(' (%I)', a.attname), t.relowner, a.attacl, NULL
@@ -149,13 +160,16 @@ WITH t AS (
 SELECT 'guard'::cozi._shard_step, 'table',
        concat(format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, t.q,
                      CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-                     CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                     CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT'
+                         WHEN 'w' THEN 'UPDATE'
                                    WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-                     (SELECT string_agg(CASE u.role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(u.role)) END,
+                     (SELECT string_agg(CASE u.role WHEN 0 THEN 'PUBLIC'
+                                        ELSE quote_ident(pg_get_userbyid(u.role)) END,
                                         ', ' ORDER BY u.n)
                       FROM unnest(p.polroles) WITH ORDINALITY u (role, n))),
               ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')',
-              ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'), NULL::name, NULL::name
+              ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'), NULL::name,
+              NULL::name
 FROM t JOIN pg_policy p ON p.polrelid = rel
 UNION ALL
 SELECT 'guard', 'table', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.q), NULL, NULL
@@ -173,13 +187,15 @@ WHERE g.grantee <> g.owner OR g.usual IS NULL
     OR g.privileges <> (SELECT string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type)
                         FROM aclexplode(g.usual::aclitem[]) a)
 UNION ALL
-SELECT 'grant', 'table', format('REVOKE ALL ON %s FROM %I', o.target, pg_get_userbyid(o.owner)), NULL, NULL
+SELECT 'grant', 'table', format('REVOKE ALL ON %s FROM %I', o.target, pg_get_userbyid(o.owner)),
+       NULL, NULL
 FROM of_owner o WHERE o.usual IS DISTINCT FROM o.granted
 UNION ALL
 SELECT 'publication', 'table',
        concat(format('ALTER PUBLICATION %I ADD TABLE %s', p.pubname, t.q),
               (SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'
-               FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum = ANY (r.prattrs::smallint[])),
+               FROM pg_attribute a WHERE a.attrelid = rel
+                   AND a.attnum = ANY (r.prattrs::smallint[])),
               ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')'), NULL, NULL
 FROM t JOIN pg_publication_rel r ON r.prrelid = rel JOIN pg_publication p ON p.oid = r.prpubid
 $$;
@@ -200,32 +216,41 @@ WITH t AS (
     UNION ALL
     SELECT 'pg_type'::regclass, t.reltype, 'TYPE ' || t.q FROM t
     UNION ALL
-    SELECT 'pg_class'::regclass, s.seq, 'SEQUENCE ' || s.q FROM cozi._shard_sequences(rel) s WHERE s.deptype = 'i'
+    SELECT 'pg_class'::regclass, s.seq, 'SEQUENCE ' || s.q FROM cozi._shard_sequences(rel) s
+    WHERE s.deptype = 'i'
     UNION ALL
     SELECT 'pg_class'::regclass, i.indexrelid, format('INDEX %I.%I', t.nspname, c.relname)
     FROM t JOIN pg_index i ON i.indrelid = rel JOIN pg_class c ON c.oid = i.indexrelid
     UNION ALL
-    SELECT 'pg_constraint'::regclass, k.oid, format('CONSTRAINT %I ON %I.%I', k.conname, n.nspname, c.relname)
-    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT 'pg_constraint'::regclass, k.oid,
+           format('CONSTRAINT %I ON %I.%I', k.conname, n.nspname, c.relname)
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.conrelid = rel AND k.contype NOT IN ('f', 't')
         OR k.contype = 'f' AND rel IN (k.conrelid, k.confrelid) AND k.conparentid = 0
     UNION ALL
     SELECT 'pg_trigger'::regclass, g.oid, format('TRIGGER %I ON %s', g.tgname, t.q)
     FROM t JOIN pg_trigger g ON g.tgrelid = rel AND NOT cozi._shard_is_ours(g.tgfoid)
     UNION ALL
-    SELECT 'pg_rewrite'::regclass, r.oid, format('RULE %I ON %s', r.rulename, t.q) FROM t JOIN pg_rewrite r ON r.ev_class = rel
+    SELECT 'pg_rewrite'::regclass, r.oid, format('RULE %I ON %s', r.rulename, t.q) FROM t
+        JOIN pg_rewrite r ON r.ev_class = rel
     UNION ALL
-    SELECT 'pg_policy'::regclass, p.oid, format('POLICY %I ON %s', p.polname, t.q) FROM t JOIN pg_policy p ON p.polrelid = rel
+    SELECT 'pg_policy'::regclass, p.oid, format('POLICY %I ON %s', p.polname, t.q) FROM t
+        JOIN pg_policy p ON p.polrelid = rel
     UNION ALL
     SELECT 'pg_statistic_ext'::regclass, s.oid, format('STATISTICS %I.%I', n.nspname, s.stxname)
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = rel
 )
-SELECT 'comment'::cozi._shard_step, 'table', format('COMMENT ON %s IS %L', x.target, d.description), NULL::name, NULL::name
-FROM described x JOIN pg_description d ON d.classoid = x.classid AND d.objoid = x.objid AND d.objsubid = 0
+SELECT 'comment'::cozi._shard_step, 'table', format('COMMENT ON %s IS %L', x.target, d.description),
+       NULL::name, NULL::name
+FROM described x JOIN pg_description d ON d.classoid = x.classid AND d.objoid = x.objid
+    AND d.objsubid = 0
 UNION ALL
-SELECT 'comment', 'table', format('COMMENT ON COLUMN %s.%I IS %L', t.q, a.attname, d.description), NULL, NULL
+SELECT 'comment', 'table', format('COMMENT ON COLUMN %s.%I IS %L', t.q, a.attname, d.description),
+       NULL, NULL
 FROM t JOIN pg_attribute a ON a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = rel AND d.objsubid = a.attnum
+    JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = rel
+        AND d.objsubid = a.attnum
 $$;
 COMMENT ON FUNCTION _shard_facts_comments(oid) IS
 'Returns the comments on a table and on all that belongs to it (internal)';

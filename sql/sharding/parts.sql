@@ -27,7 +27,8 @@ AS $$
     SELECT c.oid, b.bound[1]::int, b.bound[2]::int
     FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid,
-        regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus (\d+), remainder (\d+)') AS b (bound)
+        regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus (\d+), remainder (\d+)')
+            AS b (bound)
     WHERE i.inhparent = parent AND c.relispartition
     ORDER BY 2, 3
 $$;
@@ -38,7 +39,8 @@ CREATE OR REPLACE FUNCTION _shard_is_ours(function oid) RETURNS boolean
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
+    SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                   AND e.extname = 'cozi'
                    WHERE d.classid = 'pg_proc'::regclass AND d.objid = function
                        AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
 $$;
@@ -47,7 +49,8 @@ COMMENT ON FUNCTION _shard_is_ours(oid) IS 'Returns whether a function is one of
 -- The indexes of a table; keyless: unique, and the key is not part of it.
 CREATE OR REPLACE FUNCTION _shard_indexes(rel oid, key name)
     RETURNS TABLE (indexrelid oid, name name, con oid, contype "char", conname name,
-                   condeferrable boolean, condeferred boolean, indkey smallint[], indnkeyatts int, keys smallint[],
+                   condeferrable boolean, condeferred boolean, indkey smallint[], indnkeyatts int,
+                   keys smallint[],
                    indisunique boolean, indisvalid boolean, indisexclusion boolean,
                    indnullsnotdistinct boolean, keyless boolean)
     LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 5
@@ -55,15 +58,18 @@ CREATE OR REPLACE FUNCTION _shard_indexes(rel oid, key name)
 AS $$
     SELECT i.indexrelid, c.relname, n.oid, n.contype, n.conname, n.condeferrable, n.condeferred,
            i.indkey::smallint[], i.indnkeyatts::int,
-           ARRAY(SELECT u.att FROM unnest(i.indkey) WITH ORDINALITY u (att, n) WHERE u.n <= i.indnkeyatts),
+           ARRAY(SELECT u.att FROM unnest(i.indkey) WITH ORDINALITY u (att, n)
+                 WHERE u.n <= i.indnkeyatts),
            i.indisunique, i.indisvalid, i.indisexclusion, i.indnullsnotdistinct,
            i.indisunique AND key IS NOT NULL AND NOT EXISTS (
                SELECT FROM pg_attribute k, unnest(i.indkey) WITH ORDINALITY u (att, n)
-               WHERE k.attrelid = rel AND k.attname = key AND u.att = k.attnum AND u.n <= i.indnkeyatts)
+               WHERE k.attrelid = rel AND k.attname = key AND u.att = k.attnum
+                   AND u.n <= i.indnkeyatts)
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         LEFT JOIN pg_constraint n
-            ON n.conindid = i.indexrelid AND n.conrelid = i.indrelid AND n.contype IN ('p', 'u', 'x')
+            ON n.conindid = i.indexrelid AND n.conrelid = i.indrelid
+                AND n.contype IN ('p', 'u', 'x')
     WHERE i.indrelid = rel
 $$;
 COMMENT ON FUNCTION _shard_indexes(oid, name) IS
@@ -76,8 +82,10 @@ CREATE OR REPLACE FUNCTION _shard_registered(rel oid)
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'board', b.board::text, b.board::oid, format('SELECT cozi.drop_board(%L)', b.board::text),
-           format('SELECT cozi.create_board(board => %L, votes => %L, item => %L, weight => %L, voted_at => %L,'
+    SELECT 'board', b.board::text, b.board::oid,
+           format('SELECT cozi.drop_board(%L)', b.board::text),
+           format('SELECT cozi.create_board(board => %L, votes => %L, item => %L, weight => %L,'
+                  ' voted_at => %L,'
                   || ' scope => %L, half_life => %L, down_weight => %L)',
                   c.relname, format('%I.%I', n.nspname, t.relname), b.item, b.weight, b.voted_at,
                   b.scope, b.half_life, b.down_weight)
@@ -90,10 +98,12 @@ AS $$
     SELECT 'edge', e.edge::text, NULL, format('SELECT cozi.drop_edge(%L)', e.edge),
            format('SELECT cozi.register_edge(%L, %L, %L, %L', e.edge,
                   format('%I.%I', n.nspname, t.relname), e.src, e.dst)
-           || concat(', status => ' || quote_literal(e.status), ', accepted => ' || quote_literal(e.accepted),
+           || concat(', status => ' || quote_literal(e.status),
+                     ', accepted => ' || quote_literal(e.accepted),
                      ', expires_at => ' || quote_literal(e.expires_at),
                      ', deleted_at => ' || quote_literal(e.deleted_at),
-                     ', role => ' || quote_literal(e.role), ', roles => ' || quote_literal(e.roles), ')')
+                     ', role => ' || quote_literal(e.role), ', roles => ' || quote_literal(e.roles),
+                     ')')
     FROM cozi.edges e
         JOIN pg_class t ON t.oid = e.relation
         JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -108,19 +118,22 @@ CREATE OR REPLACE FUNCTION _shard_registered_grants(rel oid) RETURNS SETOF text
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, x.col, r.name,
-                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                      ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM cozi._shard_registered(rel) r
         JOIN pg_class c ON c.oid = r.owned,
         LATERAL (SELECT c.relacl, ''
                  UNION ALL
-                 SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b WHERE b.attrelid = c.oid) x (acl, col),
+                 SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b
+                 WHERE b.attrelid = c.oid) x (acl, col),
         aclexplode(x.acl) a
     WHERE a.grantee <> c.relowner
     UNION ALL
     SELECT format('COMMENT ON TABLE %s IS %L', r.name, d.description)
     FROM cozi._shard_registered(rel) r
-        JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.owned AND d.objsubid = 0
+        JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.owned
+            AND d.objsubid = 0
 $$;
 COMMENT ON FUNCTION _shard_registered_grants(oid) IS
 'Returns the statements that grant on boards of a table what is granted now (internal)';
@@ -138,40 +151,49 @@ DECLARE
 BEGIN
     RETURN QUERY
         SELECT DISTINCT 11, format('%s is of board %s', x.what, r.name),
-               format('-- drop the board with cozi.drop_board(%L), and create it again afterwards', r.name)
+               format('-- drop the board with cozi.drop_board(%L), and create it again afterwards',
+                      r.name)
         FROM cozi._shard_registered(rel) r,
-            LATERAL (SELECT format('policy "%s"', p.polname) FROM pg_policy p WHERE p.polrelid = r.owned
+            LATERAL (SELECT format('policy "%s"', p.polname) FROM pg_policy p
+                     WHERE p.polrelid = r.owned
                      UNION ALL
                      SELECT format('trigger "%s"', g.tgname) FROM pg_trigger g
-                     WHERE g.tgrelid = r.owned AND NOT g.tgisinternal AND NOT cozi._shard_is_ours(g.tgfoid)
+                     WHERE g.tgrelid = r.owned AND NOT g.tgisinternal
+                         AND NOT cozi._shard_is_ours(g.tgfoid)
                      UNION ALL
                      SELECT format('view "%s"', v.relname)
                      FROM pg_depend d
                          JOIN pg_rewrite w ON w.oid = d.objid
                          JOIN pg_class v ON v.oid = w.ev_class
-                     WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                     WHERE d.classid = 'pg_rewrite'::regclass
+                         AND d.refclassid = 'pg_class'::regclass
                          AND d.refobjid = r.owned AND v.oid <> r.owned
                          AND v.oid NOT IN (SELECT l.live FROM cozi.kept_local l)) AS x (what)
         WHERE r.kind = 'board';
     RETURN QUERY
-        SELECT 11, format('it is counted for %s %s', k.kind, k.relation), '-- drop it, and create it again afterwards'
+        SELECT 11, format('it is counted for %s %s', k.kind, k.relation),
+               '-- drop it, and create it again afterwards'
         FROM cozi.kept k JOIN cozi.kept_local l ON l.id = k.id
         WHERE k.kind <> 'board' AND l.source = rel;
     RETURN QUERY
-        SELECT 11, format('it is board %s', b.board), '-- a board is one table: shard what it counts'
+        SELECT 11, format('it is board %s', b.board),
+               '-- a board is one table: shard what it counts'
         FROM cozi.boards b WHERE b.board = rel;
     FOR registry, col IN
         SELECT c.relname, a.attname
         FROM pg_depend d
             JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cozi'
             JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'regclass'::regtype AND NOT a.attisdropped
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'regclass'::regtype
+                AND NOT a.attisdropped
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass
+            AND d.deptype = 'e'
         ORDER BY 1, 2
     LOOP
         RETURN QUERY EXECUTE format(
             'SELECT DISTINCT 11, %L, %L FROM cozi.%I WHERE %I = $1',
-            format('it is registered in cozi.%I', registry), '-- take it out, and register it again afterwards', registry, col)
+            format('it is registered in cozi.%I', registry),
+            '-- take it out, and register it again afterwards', registry, col)
             USING rel;
     END LOOP;
 END

@@ -13,18 +13,22 @@ FROM pg_class c
     LATERAL (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
                                              ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ')
              FROM pg_default_acl d, aclexplode(d.defaclacl) a
-             WHERE d.defaclrole = c.relowner AND d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, c.relnamespace)
+             WHERE d.defaclrole = c.relowner AND d.defaclobjtype = 'r'
+                 AND d.defaclnamespace IN (0, c.relnamespace)
                  AND a.grantee <> c.relowner) AS g (grantees),
     generate_series(0, modulus - 1) AS r,
     LATERAL (SELECT format('%I.%I', n.nspname, c.relname),
-                    format('%I.%I', n.nspname, cozi._shard_name(c.relname, '_shard_' || r))) AS q (parent, shard),
-    LATERAL (VALUES (1, format('CREATE TABLE %s PARTITION OF %s FOR VALUES WITH (MODULUS %s, REMAINDER %s)%s',
+                    format('%I.%I', n.nspname, cozi._shard_name(c.relname, '_shard_' || r)))
+                        AS q (parent, shard),
+    LATERAL (VALUES (1, format('CREATE TABLE %s PARTITION OF %s FOR VALUES'
+                               ' WITH (MODULUS %s, REMAINDER %s)%s',
                                q.shard, q.parent, modulus, r, ' ' || nullif(storage, ''))),
                     (2, 'REVOKE ALL ON TABLE ' || q.shard || ' FROM ' || g.grantees),
                     (3, CASE WHEN c.relrowsecurity THEN
                              format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', q.shard) END),
                     (4, CASE WHEN c.relforcerowsecurity THEN
-                             format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', q.shard) END)) AS x (n, statement)
+                             format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', q.shard) END))
+                                 AS x (n, statement)
 WHERE c.oid = rel AND x.statement IS NOT NULL
 ORDER BY r, x.n
 $$;
@@ -47,7 +51,8 @@ WITH t AS (
 ), renamed AS (                 -- the table, and children that go
     SELECT rel AS relid, 0::bigint AS n
     UNION ALL
-    SELECT x.child, row_number() OVER (ORDER BY x.q) FROM cozi._shard_children(rel) x WHERE drop_children
+    SELECT x.child, row_number() OVER (ORDER BY x.q) FROM cozi._shard_children(rel) x
+    WHERE drop_children
 )
 SELECT 0, v.n::bigint, 0::bigint, v.statement
 FROM t, LATERAL (VALUES (1, format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.q)),
@@ -56,7 +61,8 @@ FROM t, LATERAL (VALUES (1, format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', t.q
                         (5, 'SET LOCAL default_tablespace = '''''),
                         (6, 'SET LOCAL default_table_access_method = heap')) AS v (n, statement)
 UNION ALL                       -- run as the caller: they act as the owner themselves
-SELECT 0, 2, row_number() OVER (ORDER BY r.kind, r.name), r.before FROM cozi._shard_registered(rel) r
+SELECT 0, 2, row_number() OVER (ORDER BY r.kind, r.name), r.before
+FROM cozi._shard_registered(rel) r
 UNION ALL
 SELECT 0, 7, r.n, format('ALTER TABLE %I.%I RENAME TO %I', n.nspname, c.relname,
                          cozi._shard_name(c.relname, '_' || c.oid))
@@ -67,13 +73,15 @@ SELECT 0, 8, 0, CASE WHEN t.relforcerowsecurity THEN
 FROM t
 UNION ALL
 SELECT 1, r.n, i.indexrelid::bigint,
-       format('ALTER INDEX %I.%I RENAME TO %I', n.nspname, c.relname, cozi._shard_name(c.relname, '_' || c.oid))
+       format('ALTER INDEX %I.%I RENAME TO %I', n.nspname, c.relname,
+              cozi._shard_name(c.relname, '_' || c.oid))
 FROM renamed r
     JOIN pg_index i ON i.indrelid = r.relid
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
 UNION ALL
-SELECT 2, 0, 0, format('ALTER SEQUENCE %s RENAME TO %I', seq.q, cozi._shard_name(c.relname, '_' || c.oid))
+SELECT 2, 0, 0,
+       format('ALTER SEQUENCE %s RENAME TO %I', seq.q, cozi._shard_name(c.relname, '_' || c.oid))
 FROM cozi._shard_sequences(rel) seq JOIN pg_class c ON c.oid = seq.seq WHERE seq.deptype = 'i'
 $$;
 COMMENT ON FUNCTION _shard_plan_before(oid, name, boolean) IS
@@ -92,29 +100,36 @@ WITH t AS (
     WHERE c.oid = rel
 ), cols AS (
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS names,
-           CASE WHEN bool_or(a.attidentity <> '') THEN ' OVERRIDING SYSTEM VALUE' ELSE '' END AS overriding
+           CASE WHEN bool_or(a.attidentity <> '') THEN ' OVERRIDING SYSTEM VALUE'
+               ELSE '' END AS overriding
     FROM pg_attribute a
     WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ), copy AS (
-    SELECT format('INSERT INTO %s (%s)%s SELECT %s FROM ONLY ', t.q, cols.names, cols.overriding, cols.names) AS head
+    SELECT format('INSERT INTO %s (%s)%s SELECT %s FROM ONLY ', t.q, cols.names, cols.overriding,
+                  cols.names) AS head
     FROM t, cols
 ), chunk AS (                   -- blocks copied by one statement: each is reported
     SELECT size, greatest(1, ceil(blocks / size)::int) AS n
     FROM t JOIN pg_am a ON a.oid = t.relam,
-        LATERAL (SELECT pg_relation_size(t.oid)::numeric / current_setting('block_size')::int AS blocks) b,
-        LATERAL (SELECT CASE a.amname WHEN 'heap' THEN greatest(1024, ceil(blocks / 20)) ELSE blocks + 1 END AS size) s
+        LATERAL (SELECT pg_relation_size(t.oid)::numeric / current_setting('block_size')::int
+                     AS blocks) b,
+        LATERAL (SELECT CASE a.amname WHEN 'heap' THEN greatest(1024, ceil(blocks / 20))
+                        ELSE blocks + 1 END AS size) s
 )
 SELECT 7, i::bigint, 0::bigint,
        concat(copy.head, t.old_q,
               CASE WHEN chunk.n > 1 AND i < chunk.n THEN
-                       format(' WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)''', (i - 1) * chunk.size, i * chunk.size)
-                   WHEN chunk.n > 1 THEN format(' WHERE ctid >= ''(%s,0)''', (i - 1) * chunk.size) END)
+                       format(' WHERE ctid >= ''(%s,0)'' AND ctid < ''(%s,0)''',
+                              (i - 1) * chunk.size, i * chunk.size)
+                   WHEN chunk.n > 1 THEN format(' WHERE ctid >= ''(%s,0)''',
+                                                (i - 1) * chunk.size) END)
 FROM t, copy, chunk, generate_series(1, chunk.n) i
 WHERE key IS NOT NULL
 UNION ALL
 SELECT 7, 1000, row_number() OVER (ORDER BY x.q),
-       copy.head || format('%I.%I', n.nspname, CASE WHEN drop_children THEN cozi._shard_name(c.relname, '_' || c.oid)
-                                               ELSE c.relname END)
+       copy.head || format('%I.%I', n.nspname,
+                           CASE WHEN drop_children THEN cozi._shard_name(c.relname, '_' || c.oid)
+                                ELSE c.relname END)
 FROM copy, cozi._shard_children(rel) x
     JOIN pg_class c ON c.oid = x.child JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE key IS NOT NULL
@@ -134,14 +149,16 @@ CREATE OR REPLACE FUNCTION _shard_plan_children(rel oid, drop_children boolean)
     SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT 12, 0::bigint, row_number() OVER (ORDER BY x.q),
-       format('ALTER TABLE %s NO INHERIT %I.%I', x.q, n.nspname, cozi._shard_name(t.relname, '_' || t.oid))
+       format('ALTER TABLE %s NO INHERIT %I.%I', x.q, n.nspname,
+              cozi._shard_name(t.relname, '_' || t.oid))
 FROM cozi._shard_children(rel) x
     JOIN pg_inherits i ON i.inhrelid = x.child AND i.inhparent = rel
     JOIN pg_class t ON t.oid = rel JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE NOT drop_children
 UNION ALL
 SELECT 12, 0, 0, 'DROP TABLE '
-       || string_agg(format('%I.%I', n.nspname, cozi._shard_name(c.relname, '_' || c.oid)), ', ' ORDER BY x.q)
+       || string_agg(format('%I.%I', n.nspname, cozi._shard_name(c.relname, '_' || c.oid)), ', '
+                     ORDER BY x.q)
 FROM cozi._shard_children(rel) x
     JOIN pg_class c ON c.oid = x.child JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE drop_children
@@ -173,14 +190,16 @@ WITH t AS (
     WHERE f.place IN ('both', 'shards') AND key IS NOT NULL
 )
 SELECT s.step, s.n, s.r, s.spc,
-       CASE WHEN s.place IN ('both', 'shards') THEN format(s.fact, s.q, coalesce(s.on_index, '')) ELSE s.fact END
+       CASE WHEN s.place IN ('both', 'shards') THEN format(s.fact, s.q, coalesce(s.on_index, ''))
+           ELSE s.fact END
 FROM spread s
 $$;
 COMMENT ON FUNCTION _shard_plan_facts(oid, name, int) IS
 'Returns the facts of a table as statements for the new table and its shards (internal)';
 
 -- The statements of shard_table(), or with no key those of unshard_table().
-CREATE OR REPLACE FUNCTION _shard_plan(rel oid, key name, modulus int, drop_children boolean) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION _shard_plan(rel oid, key name, modulus int,
+                                       drop_children boolean) RETURNS SETOF text
     LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 200
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -210,12 +229,14 @@ SELECT x.statement FROM (
     UNION ALL
     SELECT 4, 0, 0, format('REVOKE ALL ON %s FROM %s', x.target,
                            string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
-                                                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', '))
+                                           ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', '))
     FROM (SELECT 'r'::"char", t.relowner, t.relnamespace, 'TABLE ' || t.q FROM t
           UNION ALL
-          SELECT 'S', seq.relowner, seq.relnamespace, 'SEQUENCE ' || seq.q FROM seq) AS x (kind, owner, ns, target)
+          SELECT 'S', seq.relowner, seq.relnamespace, 'SEQUENCE ' || seq.q
+          FROM seq) AS x (kind, owner, ns, target)
         JOIN pg_default_acl d
-            ON d.defaclrole = x.owner AND d.defaclobjtype = x.kind AND d.defaclnamespace IN (0, x.ns),
+            ON d.defaclrole = x.owner AND d.defaclobjtype = x.kind
+                AND d.defaclnamespace IN (0, x.ns),
         aclexplode(d.defaclacl) a
     WHERE a.grantee <> x.owner
     GROUP BY x.target
@@ -223,23 +244,30 @@ SELECT x.statement FROM (
     SELECT 5, w.n, 0, w.statement FROM written w WHERE w.step = 'column'
     UNION ALL
     SELECT 6, p.n, 0, p.statement
-    FROM storage, cozi._shard_partitions(rel, modulus, storage.fact) WITH ORDINALITY p (statement, n)
+    FROM storage,
+        cozi._shard_partitions(rel, modulus, storage.fact) WITH ORDINALITY p (statement, n)
     WHERE key IS NOT NULL
     UNION ALL
     SELECT * FROM cozi._shard_plan_copy(rel, key, drop_children)
     UNION ALL
-    SELECT 8, 0, 0, format('SELECT pg_catalog.setval(%L, s.last_value, s.is_called) FROM %s s', seq.q, seq.old_q)
+    SELECT 8, 0, 0,
+           format('SELECT pg_catalog.setval(%L, s.last_value, s.is_called) FROM %s s', seq.q,
+                  seq.old_q)
     FROM seq
     UNION ALL
     SELECT 9, w.n, v.n + w.r * 3::bigint, v.statement
-    FROM written w, LATERAL (VALUES (0, 'SET LOCAL default_tablespace = ' || quote_ident(w.spc)), (1, w.statement),
+    FROM written w,
+        LATERAL (VALUES (0, 'SET LOCAL default_tablespace = ' || quote_ident(w.spc)),
+                 (1, w.statement),
                                     (2, 'SET LOCAL default_tablespace = ''''')) AS v (n, statement)
     WHERE w.step = 'index' AND (v.n = 1 OR w.spc IS NOT NULL)
     UNION ALL
     SELECT 10, w.n, 0, w.statement FROM written w WHERE w.step = 'outside'
     UNION ALL
-    SELECT 11, x.oid::bigint, 0, format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, x.conname)
-    FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT 11, x.oid::bigint, 0,
+           format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, x.conname)
+    FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE x.contype = 'f' AND x.confrelid = rel AND x.conrelid <> rel AND x.conparentid = 0
     UNION ALL
     SELECT * FROM cozi._shard_plan_children(rel, drop_children)
@@ -248,7 +276,8 @@ SELECT x.statement FROM (
     UNION ALL
     SELECT 14, w.n, w.r, w.statement FROM written w WHERE w.step > 'outside'
     UNION ALL
-    SELECT 15, 0, row_number() OVER (ORDER BY r.kind, r.name), r.after FROM cozi._shard_registered(rel) r
+    SELECT 15, 0, row_number() OVER (ORDER BY r.kind, r.name), r.after
+    FROM cozi._shard_registered(rel) r
     UNION ALL
     SELECT 15, 1, row_number() OVER (ORDER BY g), g FROM cozi._shard_registered_grants(rel) g
     UNION ALL

@@ -33,8 +33,10 @@ AS $$
 WITH key AS (
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.n) AS list,
            CASE count(*) WHEN 1 THEN min(quote_ident(a.attname))
-                         ELSE format('ROW(%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY u.n)) END AS one
-    FROM pg_partitioned_table p, unnest(p.partattrs::smallint[]) WITH ORDINALITY u (att, n), pg_attribute a
+                         ELSE format('ROW(%s)', string_agg(quote_ident(a.attname), ', '
+                                                           ORDER BY u.n)) END AS one
+    FROM pg_partitioned_table p, unnest(p.partattrs::smallint[]) WITH ORDINALITY u (att, n),
+        pg_attribute a
     WHERE p.partrelid = parent AND a.attrelid = parent AND a.attnum = u.att
 ), s AS (
     SELECT s.shard, format('satisfies_hash_partition(%s::oid, %s, %s, %s)',
@@ -43,7 +45,8 @@ WITH key AS (
 ), whose AS (
     SELECT string_agg(format('WHEN %s THEN %s', s.fits, s.shard), ' ') AS branches FROM s
 )
-SELECT concat('SELECT tableoid::regclass, ctid, format(''%s'', ', key.one, '), (CASE ', whose.branches,
+SELECT concat('SELECT tableoid::regclass, ctid, format(''%s'', ', key.one, '), (CASE ',
+              whose.branches,
               ' END)::oid::regclass FROM (SELECT tableoid, ctid, ', key.list,
               format(' FROM %I.%I OFFSET 0) x WHERE NOT ', n.nspname, c.relname), s.fits)
 FROM key, whose, s JOIN pg_class c ON c.oid = s.shard JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -75,30 +78,38 @@ DECLARE
     counts jsonb;
 BEGIN
     IF parent IS NULL THEN
-        RAISE EXCEPTION 'argument "parent" must not be null' USING ERRCODE = 'null_value_not_allowed';
+        RAISE EXCEPTION 'argument "parent" must not be null'
+            USING ERRCODE = 'null_value_not_allowed';
     END IF;
     WITH key AS (
         SELECT CASE count(*) WHEN 1 THEN min(quote_ident(a.attname))
-                             ELSE format('ROW(%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY u.n)) END AS one
-        FROM pg_partitioned_table p, unnest(p.partattrs::smallint[]) WITH ORDINALITY u (att, n), pg_attribute a
+                             ELSE format('ROW(%s)', string_agg(quote_ident(a.attname), ', '
+                                                               ORDER BY u.n)) END AS one
+        FROM pg_partitioned_table p, unnest(p.partattrs::smallint[]) WITH ORDINALITY u (att, n),
+            pg_attribute a
         WHERE p.partrelid = parent AND p.partstrat = 'h' AND 0 <> ALL (p.partattrs::smallint[])
             AND a.attrelid = parent AND a.attnum = u.att
         HAVING count(*) > 0
     ), leaf AS (                    -- a shard may be partitioned itself
-        SELECT string_agg(format('WHEN %s::oid THEN %s::oid', t.relid::oid, i.inhrelid), ' ') AS branches
+        SELECT string_agg(format('WHEN %s::oid THEN %s::oid', t.relid::oid, i.inhrelid), ' ')
+               AS branches
         FROM pg_inherits i, pg_partition_tree(i.inhrelid) t WHERE i.inhparent = parent AND t.isleaf
     )
     SELECT format($q$
-        SELECT coalesce(jsonb_object_agg(y.shard, jsonb_build_object('rows', y.n, 'heaviest', y.heaviest)), '{}')
+        SELECT coalesce(jsonb_object_agg(y.shard, jsonb_build_object('rows', y.n,
+                                                                     'heaviest', y.heaviest)),
+                        '{}')
         FROM (SELECT x.shard, sum(x.n) AS n,
                      jsonb_agg(jsonb_build_object('user', x.who, 'rows', x.n) ORDER BY x.place)
                          FILTER (WHERE x.place <= 3) AS heaviest
               FROM (SELECT z.shard, format('%%s', z.key) AS who, count(*) AS n,
                            row_number() OVER (PARTITION BY z.shard
-                                              ORDER BY count(*) DESC, format('%%s', z.key) COLLATE "C") AS place
+                                              ORDER BY count(*) DESC,
+                                              format('%%s', z.key) COLLATE "C") AS place
                     FROM (SELECT CASE tableoid %s END AS shard, %s AS key FROM %I.%I) z
                     GROUP BY z.shard, z.key) x
-              GROUP BY x.shard) y$q$, coalesce(leaf.branches, 'WHEN 0::oid THEN 0::oid'), key.one, n.nspname, c.relname)
+              GROUP BY x.shard) y$q$, coalesce(leaf.branches, 'WHEN 0::oid THEN 0::oid'), key.one,
+              n.nspname, c.relname)
     INTO query
     FROM key, leaf, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = parent;
@@ -117,7 +128,8 @@ BEGIN
             FROM pg_inherits i
                 JOIN pg_class c ON c.oid = i.inhrelid
                 JOIN pg_namespace n ON n.oid = c.relnamespace,
-                regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus (\d+), remainder (\d+)') AS b (bound)
+                regexp_match(pg_get_expr(c.relpartbound, c.oid), 'modulus (\d+), remainder (\d+)')
+                    AS b (bound)
             WHERE i.inhparent = parent AND c.relispartition
         ), leaves AS (
             SELECT s.oid, sum(pg_total_relation_size(t.relid))::bigint AS bytes,
@@ -126,7 +138,9 @@ BEGIN
             WHERE t.isleaf
             GROUP BY s.oid
         ), guess AS (
-            SELECT s.oid, jsonb_agg(jsonb_build_object('user', v.who, 'rows', (v.freq * l.estimate)::bigint)
+            SELECT s.oid,
+                   jsonb_agg(jsonb_build_object('user', v.who, 'rows',
+                                                (v.freq * l.estimate)::bigint)
                                     ORDER BY v.n) AS heaviest
             FROM s JOIN leaves l ON l.oid = s.oid
                 JOIN pg_partitioned_table p ON p.partrelid = parent AND p.partnatts = 1
@@ -135,18 +149,22 @@ BEGIN
                                      WHERE k.attrelid = parent AND k.attnum = p.partattrs[0])
                 JOIN pg_stats st ON st.schemaname = s.nspname AND st.tablename = s.relname
                     AND st.attname = a.attname AND st.inherited = (s.relkind = 'p'),
-                unnest(st.most_common_vals::text::text[], st.most_common_freqs) WITH ORDINALITY v (who, freq, n)
+                unnest(st.most_common_vals::text::text[], st.most_common_freqs)
+                    WITH ORDINALITY v (who, freq, n)
             WHERE v.n <= 3
             GROUP BY s.oid
         ), z AS (
             SELECT s.*, leaves.bytes,
-                   CASE WHEN exact IS NOT false THEN coalesce((counts -> s.oid::text ->> 'rows')::bigint, 0)
+                   CASE WHEN exact IS NOT false
+                       THEN coalesce((counts -> s.oid::text ->> 'rows')::bigint, 0)
                         ELSE leaves.estimate END AS n,
-                   CASE WHEN exact IS NOT false THEN coalesce(counts -> s.oid::text -> 'heaviest', '[]')
+                   CASE WHEN exact IS NOT false
+                       THEN coalesce(counts -> s.oid::text -> 'heaviest', '[]')
                         ELSE guess.heaviest END AS heaviest
             FROM s LEFT JOIN leaves ON leaves.oid = s.oid LEFT JOIN guess ON guess.oid = s.oid
         )
-        SELECT z.oid::regclass, z.modulus, z.remainder, z.n, exact IS NOT false, coalesce(z.bytes, 0),
+        SELECT z.oid::regclass, z.modulus, z.remainder, z.n, exact IS NOT false,
+               coalesce(z.bytes, 0),
                z.n / nullif(sum(z.n) OVER (), 0)::float8,
                z.n / nullif(sum(z.n) OVER (), 0)::float8 * z.modulus,
                z.heaviest

@@ -23,10 +23,9 @@ my %left = (
 	'a file has at most 500 lines' => {
 		monitor => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		monitor => 272, ratelimit => 12,
-		sharding => 172, trending => 20 },
+		monitor => 272, trending => 20 },
 	'no file has rulers' => {
-		ratelimit => 3, trending => 4 },
+		trending => 4 },
 	'the name of a test is a sentence of its own' => { });
 
 my $tree = Laws::tree();

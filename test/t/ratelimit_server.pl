@@ -130,11 +130,11 @@ for my $mode (sort keys %preload)
 		like($out, qr/^t\n(16MB|error)$/m, "$mode: nor before the library is loaded");
 	}
 
-	# ---- a clean restart ----
+	# A clean restart.
 	$node->restart;
 	is(calls($node, 4, 'sessions', 3), 'tttf', "$mode: a restart gives fresh budgets");
 
-	# ---- kill -9 of a backend, in the middle of its calls, again and again ----
+	# kill -9 of a backend in the middle of its calls, again and again.
 	my $loops = $long ? 100 : 4;
 	my ($alive, $fresh) = (0, 0);
 	for my $i (1 .. $loops)
@@ -152,7 +152,7 @@ for my $mode (sort keys %preload)
 	is($alive, $loops, "$mode: after each of $loops kill -9 the server comes back");
 	is($fresh, $loops, "$mode: each time with empty counters that count");
 
-	# ---- backends that are told to stop leave no lock behind ----
+	# Backends that are told to stop leave no lock behind.
 	my @busy = busy($node, 6, 'one');
 	$node->safe_psql('postgres', q(SELECT CASE WHEN pid % 2 = 0 THEN pg_cancel_backend(pid)
 		ELSE pg_terminate_backend(pid) END FROM pg_stat_activity WHERE query LIKE 'DO %'
