@@ -55,8 +55,8 @@ sub all_answer
 my %cases = (
 	absent => '',
 	created => 'CREATE EXTENSION pg_stat_statements',
-	quoted =>
-	  'CREATE SCHEMA "Ext ""Ensions"; GRANT USAGE ON SCHEMA "Ext ""Ensions" TO pg_monitor; CREATE EXTENSION pg_stat_statements SCHEMA "Ext ""Ensions"',
+	quoted => 'CREATE SCHEMA "Ext ""Ensions"; GRANT USAGE ON SCHEMA "Ext ""Ensions" TO pg_monitor;
+	  CREATE EXTENSION pg_stat_statements SCHEMA "Ext ""Ensions"',
 	old => q{CREATE EXTENSION pg_stat_statements VERSION '1.4'},
 	older => q{CREATE EXTENSION pg_stat_statements VERSION '1.9'});
 for my $case (sort keys %cases)
@@ -88,9 +88,10 @@ for my $libraries ('', 'cozi', 'pg_stat_statements', 'pg_stat_statements,cozi')
 		elsif (!$loaded)
 		{
 			my $list = $libraries ? "'$libraries', 'pg_stat_statements'" : "'pg_stat_statements'";
+			my $setting = "shared_preload_libraries = $list";
 			like(
 				$err,
-				qr/HINT:  Run: ALTER SYSTEM SET shared_preload_libraries = $list; then restart the server\./,
+				qr/HINT:  \QRun: ALTER SYSTEM SET $setting; then restart the server.\E/,
 				'... with the remedy');
 		}
 		is( $found{source},
@@ -103,8 +104,10 @@ for my $libraries ('', 'cozi', 'pg_stat_statements', 'pg_stat_statements,cozi')
 # The remedy, word for word, is a remedy.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'");
 $node->restart;
-my $fix = $node->safe_psql('created',
-	"SELECT substring(fix FROM '.*;') FROM cozi.monitor_status WHERE capability = 'pg_stat_statements'"
+my $fix = $node->safe_psql(
+	'created',
+	"SELECT substring(fix FROM '.*;') FROM cozi.monitor_status
+		WHERE capability = 'pg_stat_statements'"
 );
 $node->safe_psql('created', $fix);
 $node->restart;

@@ -94,10 +94,12 @@ is( health(
 is(sql("SELECT has_table_privilege('client', 'cozi.health', 'SELECT')"),
 	'f', 'a client does not read health');
 sql('GRANT USAGE ON SCHEMA cozi TO client; GRANT SELECT ON cozi.health TO client;
-	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO client; GRANT SELECT ON ALL TABLES IN SCHEMA cozi TO client'
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO client;
+	GRANT SELECT ON ALL TABLES IN SCHEMA cozi TO client'
 );
 is( sql("SET client_min_messages = error; SET ROLE client;
-	SELECT value IS NULL, state, detail ~ 'hidden' FROM cozi.health WHERE metric = 'waiting_sessions'"
+	SELECT value IS NULL, state, detail ~ 'hidden' FROM cozi.health
+	WHERE metric = 'waiting_sessions'"
 	),
 	't|unknown|t',
 	'a reader who may not see the sessions of others gets unknown and not 0');
@@ -128,7 +130,8 @@ my $idle = session('BEGIN; SELECT txid_current()');
 becomes('oldest_transaction', "value > 1 AND state = 'ok'", 'an open transaction has an age');
 is(health('idle_in_transaction', "value > 1 AND state = 'ok' AND detail ~ '^1 sessions'"),
 	't', 'a session idle in a transaction has an age');
-sql("UPDATE cozi.targets SET target = 1, warn = 0.5 WHERE metric IN ('oldest_transaction', 'idle_in_transaction')"
+sql("UPDATE cozi.targets SET target = 1, warn = 0.5
+    WHERE metric IN ('oldest_transaction', 'idle_in_transaction')"
 );
 is(health('oldest_transaction', 'state'), 'breach', 'an old transaction is a breach of its target');
 is(health('idle_in_transaction', 'state'),
@@ -157,7 +160,8 @@ like(
 	'vacuum removes the row beside a transaction of another database');
 my $here = session('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM d');
 sql('INSERT INTO d VALUES (1); DELETE FROM d');
-is( sql("SELECT datname, holds_horizon FROM cozi.long_transactions WHERE source = 'session' ORDER BY 1"
+is( sql("SELECT datname, holds_horizon FROM cozi.long_transactions WHERE source = 'session'
+    ORDER BY 1"
 	),
 	"other|f\npostgres|t",
 	'the younger transaction of this database is what holds vacuum back');
@@ -177,8 +181,10 @@ my $receiver = IPC::Run::start(
 	\my $received,
 	'2>',
 	\my $receiver_says);
-$node->poll_query_until('postgres',
-	"SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming' AND write_lsn IS NOT NULL"
+$node->poll_query_until(
+	'postgres',
+	"SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'
+		AND write_lsn IS NOT NULL"
 );
 sql('INSERT INTO t VALUES (2)');
 is(sql("SELECT kind, replay_bytes FROM cozi.replication_lag WHERE name = 'archive'"),
@@ -248,8 +254,9 @@ is(health('disk', "value BETWEEN 0 AND 100 AND detail ~ 'free'"),
 my $root = PostgreSQL::Test::Utils::tempdir;
 mkdir $_ for "$root/proc", "$root/proc/net";
 append_to_file("$root/proc/net/dev",
-	"Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 500 1 0 0 0 0 0 0 500 1 0 0 0 0 0 0\n  eth0: 1000 9 0 0 0 0 0 0 200 8 0 0 0 0 0 0\n  eth1:7 1 0 0 0 0 0 0 3 1 0 0 0 0 0 0\n"
-);
+		"Inter-|   Receive  |  Transmit\n face |bytes packets\n"
+	  . "    lo: 500 1 0 0 0 0 0 0 500 1 0 0 0 0 0 0\n"
+	  . "  eth0: 1000 9 0 0 0 0 0 0 200 8 0 0 0 0 0 0\n  eth1:7 1 0 0 0 0 0 0 3 1 0 0 0 0 0 0\n");
 append_to_file("$root/proc/uptime", "100.5 50.0\n");
 is(sql("SELECT * FROM cozi.network('$root')"),
 	'1210|100.5', 'the network is the sum of all interfaces but the loopback');

@@ -50,7 +50,8 @@ my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
 # Exact counts
 
 $q->(
-	'CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i'
+	'CREATE TABLE t (id int PRIMARY KEY, v int);
+	INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i'
 );
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 my $script = $node->basedir . '/select.sql';
@@ -63,9 +64,11 @@ is(latency_of_text($node, 'l.calls, l.failed, s.calls', 'SELECT v FROM t%'),
 is($q->('SELECT calls FROM cozi.transaction_latency() WHERE calls > 70000'),
 	'80002', '80,000 transactions are counted, the one that reset and the one that asked');
 is( $q->(
-		"SELECT l.p50_ms > 0 AND l.p50_ms <= l.p95_ms AND l.p95_ms <= l.p99_ms AND l.p99_ms <= l.p999_ms AND l.p999_ms <= l.max_ms
+		"SELECT l.p50_ms > 0 AND l.p50_ms <= l.p95_ms AND l.p95_ms <= l.p99_ms
+			AND l.p99_ms <= l.p999_ms AND l.p999_ms <= l.max_ms
 		AND abs(l.total_ms - s.total_exec_time) < s.calls * 0.001
-	FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query LIKE 'SELECT v FROM t%'"
+	FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid)
+	WHERE s.query LIKE 'SELECT v FROM t%'"
 	),
 	't',
 	'quantiles in order, the total that of pg_stat_statements');
@@ -90,7 +93,8 @@ my $sleeps = join '',
 $q->($sleeps);
 is( latency_of_text(
 		$node,
-		'l.calls, l.p50_ms BETWEEN 44 AND 58, l.p95_ms BETWEEN 219 AND 290, l.max_ms BETWEEN 250 AND 400, abs(l.mean_ms / (3000 / 44.0) - 1) < 0.2',
+		'l.calls, l.p50_ms BETWEEN 44 AND 58, l.p95_ms BETWEEN 219 AND 290, l.max_ms BETWEEN 250 '
+		  . 'AND 400, abs(l.mean_ms / (3000 / 44.0) - 1) < 0.2',
 		'SELECT pg_sleep%'),
 	'44|t|t|t|t',
 	'40 sleeps of 50 ms and 4 of 250 ms');
@@ -102,25 +106,30 @@ is($q->('SELECT p50_ms BETWEEN 44 AND 60 FROM cozi.transaction_latency() WHERE c
 $q->('SELECT cozi.latency_reset()');
 $fails->("SET statement_timeout = '120ms'; SELECT pg_sleep(7)");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000, p50_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000, p50_ms BETWEEN 110 AND 1000
+			FROM cozi.latency() WHERE failed > 0'
 	),
 	'1|1|1|t|t',
 	'a victim of statement_timeout counts with the time it took');
 $q->('SELECT cozi.latency_reset()');
 $fails->("SET statement_timeout = '120ms'; DO 'BEGIN PERFORM pg_sleep(7); END'");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency()
+			WHERE failed > 0'
 	),
 	'1|1|1|t',
 	'also a utility statement');
 $q->('SELECT cozi.latency_reset()');
 $q->(
-	"CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7); RETURN NULL; END';
-	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleepy()"
+	"CREATE FUNCTION sleepy() RETURNS trigger
+		LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(7); RETURN NULL; END';
+	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW
+		EXECUTE FUNCTION sleepy()"
 );
 $fails->("SET statement_timeout = '120ms'; INSERT INTO slow VALUES (1)");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency() WHERE failed > 0'
+		'SELECT calls, failed, timeouts, max_ms BETWEEN 110 AND 1000 FROM cozi.latency()
+			WHERE failed > 0'
 	),
 	'1|1|1|t',
 	'also in a trigger at the end');
@@ -137,8 +146,10 @@ is( $q->(
 	my $cancelled =
 	  IPC::Run::start([ 'psql', '-XAtqc', 'SELECT pg_sleep(60)', $node->connstr('postgres') ],
 		'2>', '/dev/null', '>', '/dev/null');
-	$node->poll_query_until('postgres',
-		"SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND wait_event = 'PgSleep'"
+	$node->poll_query_until(
+		'postgres',
+		"SELECT count(pg_cancel_backend(pid)) = 1 FROM pg_stat_activity
+			WHERE query = 'SELECT pg_sleep(60)' AND wait_event = 'PgSleep'"
 	);
 	$cancelled->finish;
 	is($q->('SELECT sum(failed), sum(timeouts) FROM cozi.latency() WHERE failed > 0'),
@@ -154,7 +165,8 @@ is($q->("SELECT sum(calls), sum(failed), sum(timeouts) FROM cozi.latency() WHERE
 $fails->('SELECT nonsense'), $fails->('SELEC'), $fails->('INSERT INTO t VALUES (1)'),
   $fails->('INSERT INTO t VALUES (2)');
 is( $q->(
-		"SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors() WHERE dbid = (SELECT oid FROM pg_database WHERE datname = 'postgres')"
+		"SELECT string_agg(sqlstate || ' ' || count, ', ' ORDER BY sqlstate) FROM cozi.errors()
+			WHERE dbid = (SELECT oid FROM pg_database WHERE datname = 'postgres')"
 	),
 	'22012 3, 23505 2, 42601 1, 42703 1',
 	'errors by SQLSTATE');
@@ -167,10 +179,12 @@ is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"),
 
 # a parallel worker's error is reported twice and happened once
 $q->(
-	'CREATE TABLE big AS SELECT i FROM generate_series(1, 100000) i; ALTER TABLE big SET (parallel_workers = 2)'
+	'CREATE TABLE big AS SELECT i FROM generate_series(1, 100000) i;
+	ALTER TABLE big SET (parallel_workers = 2)'
 );
 my $parallel =
-  "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET debug_parallel_query = on; SET parallel_leader_participation = off; ";
+  "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+  SET debug_parallel_query = on; SET parallel_leader_participation = off; ";
 $parallel =~ s/debug_parallel_query/force_parallel_mode/ if $node->pg_version < 16;
 $fails->("$parallel SELECT count(1 / (i - 77777)) FROM big");
 is($q->("SELECT count FROM cozi.errors() WHERE sqlstate = '22012'"),
@@ -182,10 +196,13 @@ is($q->("SELECT count(*) FROM cozi.latency() WHERE calls <> 1"), '0', 'a paralle
 # What counts once
 
 $q->(
-	'CREATE FUNCTION nested(n int) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN FOR i IN 1 .. n LOOP PERFORM count(*) FROM t WHERE id = i; END LOOP; RETURN n; END$$'
+	'CREATE FUNCTION nested(n int) RETURNS bigint LANGUAGE plpgsql AS $$BEGIN FOR i IN 1 .. n
+		LOOP PERFORM count(*) FROM t WHERE id = i; END LOOP; RETURN n; END$$'
 );
 $q->(
-	"CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'DECLARE n int; BEGIN SELECT count(*) INTO n FROM t WHERE id < 3; RETURN n; END'"
+	"CREATE FUNCTION planned() RETURNS int IMMUTABLE
+		LANGUAGE plpgsql
+		AS 'DECLARE n int; BEGIN SELECT count(*) INTO n FROM t WHERE id < 3; RETURN n; END'"
 );
 $q->('SELECT cozi.latency_reset()');
 $q->('SELECT nested(10)');
@@ -201,7 +218,8 @@ is($q->('SELECT string_agg(calls::text, $$,$$ ORDER BY calls) FROM cozi.latency(
 	'1,3', 'EXECUTE counts as what it executes');
 $q->('SELECT cozi.latency_reset()');
 $q->(
-	"BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT; CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'"
+	"BEGIN; DECLARE c CURSOR FOR SELECT * FROM t; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c; COMMIT;
+	CREATE TABLE c1 AS SELECT * FROM t; EXPLAIN ANALYZE SELECT * FROM t; DO 'BEGIN PERFORM 1; END'"
 );
 is($q->('SELECT sum(calls) FROM cozi.latency()'),
 	'10', 'utility statements count, what they contain does not');
@@ -212,7 +230,8 @@ sub calls_of
 	$q->('SELECT cozi.latency_reset()');
 	$node->psql('postgres', $sql, on_error_stop => 0);
 	return $q->(
-		'SELECT sum(calls) - 1, sum(failed), (SELECT sum(calls) - 1 FROM cozi.transaction_latency()) FROM cozi.latency()'
+		'SELECT sum(calls) - 1, sum(failed), (SELECT sum(calls) - 1 FROM cozi.transaction_latency())
+			FROM cozi.latency()'
 	);
 }
 
@@ -228,8 +247,10 @@ BEGIN
 	IF NEW.id = 7 THEN PERFORM 1 / 0; END IF;
 	RETURN NULL;
 END$$;
-CREATE CONSTRAINT TRIGGER late AFTER INSERT ON parent DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late();
-CREATE FUNCTION which() RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM t WHERE id < 3); END';
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON parent DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    EXECUTE FUNCTION late();
+CREATE FUNCTION which() RETURNS int STABLE
+LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM t WHERE id < 3); END';
 CREATE TABLE part (k int) PARTITION BY LIST (k);
 CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
 CREATE TABLE part2 PARTITION OF part FOR VALUES IN (2);
@@ -241,12 +262,15 @@ BEGIN
 	ROLLBACK;
 	PERFORM count(*) FROM t;
 END$$;
-CREATE PROCEDURE breaks() LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; COMMIT; PERFORM 1 / 0; END';
-CREATE FUNCTION positive(i int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) > 0 FROM t WHERE i > 0); END';
+CREATE PROCEDURE breaks() LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; COMMIT; PERFORM 1 / 0;
+END';
+CREATE FUNCTION positive(i int) RETURNS boolean
+LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) > 0 FROM t WHERE i > 0); END';
 CREATE DOMAIN positive AS int CHECK (positive(VALUE));
 END
 is( calls_of(
-		'INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); BEGIN; INSERT INTO child VALUES (1); COMMIT; SELECT 1'
+		'INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); BEGIN;
+		INSERT INTO child VALUES (1); COMMIT; SELECT 1'
 	),
 	'6|0|4',
 	'deferred triggers and foreign keys run no statements');
@@ -257,13 +281,15 @@ is(calls_of('SELECT * FROM part WHERE k = which()'),
 for my $hold ('WITHOUT HOLD', 'WITH HOLD')
 {
 	is( calls_of(
-			"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR $hold FOR SELECT * FROM t; FETCH 10 FROM c; COMMIT; SELECT 1"
+			"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR $hold FOR SELECT *
+				FROM t; FETCH 10 FROM c; COMMIT; SELECT 1"
 		),
 		'6|0|3',
 		"a cursor $hold left open is none");
 }
 is( calls_of(
-		"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT * FROM t; COMMIT; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c"
+		"SET pg_stat_statements.track = 'all'; BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT *
+			FROM t; COMMIT; FETCH 10 FROM c; FETCH 10 FROM c; CLOSE c"
 	),
 	'7|0|5',
 	'a cursor that is read after its transaction is one statement');
@@ -271,13 +297,15 @@ is(calls_of('CALL commits(); SELECT 1'),
 	'2|0|6', 'a procedure that commits is one, and some transactions');
 is(calls_of('CALL breaks(); SELECT 1'), '2|1|3', 'also if it breaks after that');
 is( calls_of(
-		'BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT; SELECT 1'
+		'BEGIN; SAVEPOINT a; SELECT 1 / (id - 1) FROM t; ROLLBACK TO a; SELECT nested(2); COMMIT;
+		SELECT 1'
 	),
 	'7|1|2',
 	'an error in a subtransaction');
 is(calls_of('PREPARE p AS SELECT 1; EXECUTE p; DISCARD ALL; SELECT 1'), '3|0|4', 'DISCARD ALL');
 is( calls_of(
-		'SET compute_query_id = off; SELECT 1; CREATE TABLE unseen (); SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'
+		'SET compute_query_id = off; SELECT 1; CREATE TABLE unseen ();
+		SET compute_query_id = regress; SELECT 1; DROP TABLE unseen'
 	),
 	'3|0|6',
 	'a statement without an identifier is not counted, its transaction is');
@@ -290,7 +318,8 @@ is(calls_of('VACUUM t; CREATE INDEX CONCURRENTLY ON t (v); SELECT 1'),
 is(calls_of('BEGIN; SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)'),
 	'2|0|1', 'a session that is terminated has no statement to end');
 is( $q->(
-		"SELECT (SELECT failed FROM cozi.transaction_latency()), (SELECT count FROM cozi.errors() WHERE sqlstate = '57P01')"
+		"SELECT (SELECT failed FROM cozi.transaction_latency()), (SELECT count FROM cozi.errors()
+			WHERE sqlstate = '57P01')"
 	),
 	'1|1',
 	'... but a transaction, and an error');
@@ -305,9 +334,13 @@ is( $q->(
 {
 	# autovacuum evaluates the index's expression for each row it samples
 	$q->(
-		"CREATE FUNCTION looks(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM pg_am) + i; END';
-		CREATE TABLE looked (i int) WITH (autovacuum_analyze_threshold = 10); CREATE INDEX ON looked (looks(i));
-		INSERT INTO looked SELECT i FROM generate_series(1, 1000) i; SELECT cozi.latency_reset(); ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET autovacuum_naptime = '1s'; SELECT pg_reload_conf()"
+		"CREATE FUNCTION looks(i int) RETURNS int IMMUTABLE
+			LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM pg_am) + i; END';
+		CREATE TABLE looked (i int) WITH (autovacuum_analyze_threshold = 10);
+		CREATE INDEX ON looked (looks(i));
+		INSERT INTO looked SELECT i FROM generate_series(1, 1000) i; SELECT cozi.latency_reset();
+		ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET autovacuum_naptime = '1s';
+		SELECT pg_reload_conf()"
 	);
 	ok( $node->poll_query_until(
 			'postgres',
@@ -321,7 +354,9 @@ SKIP:
 {
 	skip 'no triggers at login before 17', 1 if $node->pg_version < 17;
 	$q->(
-		"CREATE FUNCTION at_login() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END'; CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()"
+		"CREATE FUNCTION at_login() RETURNS event_trigger
+			LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END';
+			CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()"
 	);
 	is(calls_of('SELECT 1'), '1|0|3', 'a trigger at login runs a transaction and no statement');
 	$q->('DROP EVENT TRIGGER at_login');
@@ -339,12 +374,14 @@ $node->reload;
 
 $q->('SELECT cozi.latency_reset()');
 $q->(
-	'SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 7 AS untracked'
+	'SET cozi.track_latency = off; SET cozi.track_errors = off; SET cozi.track_transactions = off;
+	SELECT 7 AS untracked'
 );
 $node->psql('postgres',
 	'SET cozi.track_errors = off; SET cozi.track_transactions = off; SELECT 1/0');
 is( $q->(
-		"SELECT (SELECT count(*) FROM cozi.errors()), (SELECT sum(calls) FROM cozi.transaction_latency())"
+		"SELECT (SELECT count(*) FROM cozi.errors()),
+		(SELECT sum(calls) FROM cozi.transaction_latency())"
 	),
 	'0|4',
 	'switched off, nothing is counted: reset and the SETs before');
@@ -357,15 +394,21 @@ like(
 # Privileges
 
 $q->(
-	'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; GRANT USAGE ON SCHEMA cozi TO plain; GRANT EXECUTE ON FUNCTION cozi.latency(boolean, boolean), cozi.plans(boolean), cozi.latency_of(oid, oid, bigint, float8) TO plain'
+	'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; GRANT USAGE ON SCHEMA cozi TO plain;
+	GRANT EXECUTE ON FUNCTION cozi.latency(boolean, boolean), cozi.plans(boolean),
+	cozi.latency_of(oid, oid, bigint, float8) TO plain'
 );
 is( $q->(
-		"SET SESSION AUTHORIZATION plain; SELECT 42 AS mine; SELECT count(*) FILTER (WHERE queryid IS NOT NULL AND userid <> 'plain'::regrole), count(*) FILTER (WHERE userid <> 'plain'::regrole) > 0, count(queryid) FILTER (WHERE userid = 'plain'::regrole) > 0 FROM cozi.latency()"
+		"SET SESSION AUTHORIZATION plain; SELECT 42 AS mine;
+		SELECT count(*) FILTER (WHERE queryid IS NOT NULL AND userid <> 'plain'::regrole), count(*)
+		FILTER (WHERE userid <> 'plain'::regrole) > 0, count(queryid)
+		FILTER (WHERE userid = 'plain'::regrole) > 0 FROM cozi.latency()"
 	),
 	"42\n0|t|t",
 	'a plain role sees the query identifiers of its own statements only');
 is( $q->(
-		"SET SESSION AUTHORIZATION watcher; SELECT count(*) FILTER (WHERE queryid IS NULL), count(*) > 3 FROM cozi.latency()"
+		"SET SESSION AUTHORIZATION watcher; SELECT count(*) FILTER (WHERE queryid IS NULL),
+		count(*) > 3 FROM cozi.latency()"
 	),
 	'0|t',
 	'a member of pg_monitor sees all');
@@ -383,12 +426,15 @@ $node->command_ok(
 	[ 'psql', '-qAtX', '-o', '/dev/null', '-d', $node->connstr('postgres'), '-f', $many ],
 	'1,299 kinds of statements in 1,000 slots');
 is( $q->(
-		'SELECT (SELECT sum(calls) FROM cozi.latency()) = 1300, statements_dropped > 300, statements <= 1000, statements > 900, statements = (SELECT count(*) FROM cozi.latency() WHERE userid IS NOT NULL), max_statements FROM cozi.latency_stats()'
+		'SELECT (SELECT sum(calls) FROM cozi.latency()) = 1300, statements_dropped > 300,
+		statements <= 1000, statements > 900, statements = (SELECT count(*) FROM cozi.latency()
+		WHERE userid IS NOT NULL), max_statements FROM cozi.latency_stats()'
 	),
 	't|t|t|t|t|1000',
 	'each execution is counted, of its statement or of the others of its database');
 is( $q->(
-		'SELECT count(*), sum(calls) > 300, bool_and(queryid IS NULL) FROM cozi.latency() WHERE userid IS NULL'
+		'SELECT count(*), sum(calls) > 300, bool_and(queryid IS NULL) FROM cozi.latency()
+			WHERE userid IS NULL'
 	),
 	'1|t|t',
 	'what was evicted is one row of its database, without a role and a query identifier');
@@ -397,10 +443,13 @@ is( $q->(
 
 $q->('SELECT cozi.latency_reset()');
 $q->(
-	"SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77; SELECT 1"
+	"SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t
+		WHERE id = 77; SELECT 1"
 );
 my $plan = $q->(
-	q{SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'SELECT count(*), pg_sleep(%'), plan FROM cozi.plans() WHERE query LIKE '%pg_sleep(0.05)%'}
+	q{SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM pg_stat_statements
+		WHERE query LIKE 'SELECT count(*), pg_sleep(%'), plan FROM cozi.plans()
+		WHERE query LIKE '%pg_sleep(0.05)%'}
 );
 like($plan, qr/^t\|1\|t\|/, 'one slow execution, one plan');
 like(
@@ -412,12 +461,14 @@ is( $q->("SET SESSION AUTHORIZATION plain; SELECT queryid, query, plan FROM cozi
 	'|<insufficient privilege>|',
 	'not for other roles');
 is( $q->(
-		'SELECT datname, rolname, row_count, timed_out, query, plan LIKE $$%Index Cond%$$, reason FROM cozi.slow_plans WHERE query LIKE $$%pg_sleep(0.05)%$$'
+		'SELECT datname, rolname, row_count, timed_out, query, plan LIKE $$%Index Cond%$$, reason
+			FROM cozi.slow_plans WHERE query LIKE $$%pg_sleep(0.05)%$$'
 	),
 	'postgres|postgres|1|f|SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77|t|',
 	'slow_plans names them');
 $fails->(
-	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '100ms'; SELECT pg_sleep(9) AS \"victim \xc3\xbc\""
+	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '100ms';
+	SELECT pg_sleep(9) AS \"victim \xc3\xbc\""
 );
 is( $q->('SELECT timed_out, ms >= 80, row_count, query, plan FROM cozi.slow_plans LIMIT 1'),
 	"t|t||SELECT pg_sleep(9) AS \"victim \xfc\"|" =~ s/\xfc/\xc3\xbc/r,
@@ -429,14 +480,16 @@ $q->(   'SET cozi.slow_plan_ms = 0; SELECT count(*) FROM t WHERE v::text <> \'x'
 	  . ("\xc3\xbc" x 9000)
 	  . "'");
 is( $q->(
-		'SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191, right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'
+		'SELECT length(plan) BETWEEN 4000 AND 5000 AND octet_length(plan) BETWEEN 8185 AND 8191,
+		right(plan, 1) = chr(252) FROM cozi.plans() ORDER BY number DESC LIMIT 1'
 	),
 	't|t',
 	'a long plan is cut between characters');
 
 # a text of another database, with a character that none is like
 $q->(
-	"CREATE DATABASE western TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C'; SELECT cozi.latency_reset()"
+	"CREATE DATABASE western TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C';
+	SELECT cozi.latency_reset()"
 );
 $node->command_ok(
 	[
@@ -454,33 +507,42 @@ is( $q->("SELECT query, plan FROM cozi.plans()"),
 $q->('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
 $fails->("SET cozi.slow_plan_ms = 1000; SET statement_timeout = '120ms'; SELECT pg_sleep(11)");
 is( $q->(
-		"SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"
+		"SELECT calls, max_ms BETWEEN 100 AND 1000, cozi.timeouts_of(dbid, userid, queryid),
+		cozi.captured_text(dbid, userid, queryid) FROM cozi.unfinished()"
 	),
 	'1|t|1|SELECT pg_sleep(11)',
 	'a statement that never completes is listed, with its text');
 for my $view (qw(slow_queries slow_queries_by_total slow_queries_by_p99))
 {
 	is( $q->(
-			"SELECT datname, rolname, calls, timeouts, mean_ms BETWEEN 100 AND 1000, p99_ms BETWEEN 100 AND 1000, max_ms >= mean_ms, share > 0.3 AND share <= 1, query FROM cozi.$view WHERE timeouts > 0 LIMIT 5"
+			"SELECT datname, rolname, calls, timeouts, mean_ms BETWEEN 100 AND 1000,
+			p99_ms BETWEEN 100 AND 1000, max_ms >= mean_ms, share > 0.3 AND share <= 1, query
+			FROM cozi.$view WHERE timeouts > 0 LIMIT 5"
 		),
 		'postgres|postgres|1|1|t|t|t|t|SELECT pg_sleep(11)',
 		"... also in $view");
 }
 is( $q->(
-		"SELECT count(*) FROM cozi.statements(timeouts => true) t WHERE NOT EXISTS (SELECT FROM pg_stat_statements s WHERE (s.dbid, s.userid, s.queryid) = (t.dbid, t.userid, t.queryid))"
+		"SELECT count(*) FROM cozi.statements(timeouts => true) t
+			WHERE NOT EXISTS (SELECT FROM pg_stat_statements s
+			WHERE (s.dbid, s.userid, s.queryid) = (t.dbid, t.userid, t.queryid))"
 	),
 	'1',
 	'... and nothing else is added');
 is( $q->(
-		"GRANT SELECT ON cozi.slow_queries TO plain; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO plain; SET SESSION AUTHORIZATION plain; SELECT count(*) FROM cozi.slow_queries WHERE timeouts > 0 OR query LIKE '%(11)%'"
+		"GRANT SELECT ON cozi.slow_queries TO plain;
+		GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cozi TO plain; SET SESSION AUTHORIZATION plain;
+		SELECT count(*) FROM cozi.slow_queries WHERE timeouts > 0 OR query LIKE '%(11)%'"
 	),
 	'0',
 	'... nor shown to others');
 $q->(
-	"REVOKE ALL ON cozi.slow_queries FROM plain; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cozi FROM plain"
+	"REVOKE ALL ON cozi.slow_queries FROM plain; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cozi
+		FROM plain"
 );
 is( $q->(
-		"SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"
+		"SELECT count(*) FROM cozi.slow_queries_by_p99 WHERE p50_ms IS NULL OR p50_ms > p95_ms
+			OR p95_ms > p99_ms OR p99_ms > p999_ms OR p999_ms > max_ms"
 	),
 	'0',
 	'every statement has its percentiles, in order');
@@ -504,7 +566,9 @@ is($q->("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"),
 $fails->("SET statement_timeout = '20ms'; SELECT pg_sleep(1)");
 like(
 	$q->(
-		"SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014'; SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health WHERE metric = 'error_rate'"
+		"SELECT class, name, count FROM cozi.error_rate WHERE sqlstate = '57014';
+		SELECT value > 0.05 AND value < 0.15, state <> 'unknown' FROM cozi.health
+		WHERE metric = 'error_rate'"
 	),
 	qr/^server\|query_canceled\|1\nt\|t\z/,
 	'a timeout is');
@@ -532,7 +596,8 @@ is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"
 		'resets while new statements come');
 	$_->finish for @runs;
 	is( $q->(
-			'SELECT count(*) - count(DISTINCT (dbid, userid, queryid)), count(*) - max(statements) FROM cozi.latency(), cozi.latency_stats()'
+			'SELECT count(*) - count(DISTINCT (dbid, userid, queryid)), count(*) - max(statements)
+				FROM cozi.latency(), cozi.latency_stats()'
 		),
 		'0|0',
 		'no statement has two slots');
@@ -551,13 +616,15 @@ is($q->("SELECT value > 0, state FROM cozi.health WHERE metric = 'api_response'"
 		my $run = IPC::Run::start(\@bench, '>', '/dev/null', '2>', '/dev/null');
 		select(undef, undef, undef, 0.3);
 		$kills += $q->(
-			"SET cozi.slow_plan_ms = 0; SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT 1%' AND pid <> pg_backend_pid()"
+			"SET cozi.slow_plan_ms = 0; SELECT count(pg_terminate_backend(pid))
+				FROM pg_stat_activity WHERE query LIKE 'SELECT 1%' AND pid <> pg_backend_pid()"
 		);
 		$run->kill_kill(grace => 1);
 	}
 	cmp_ok($kills, '>=', 8, "$kills backends terminated");
 	is( $q->(
-			"SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1; SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"
+			"SET statement_timeout = '5s'; SET cozi.slow_plan_ms = 0; SELECT 1;
+			SELECT count(*) > 0 FROM cozi.latency(), cozi.plans(); SELECT cozi.latency_reset()"
 		),
 		"1\nt\n",
 		'nothing is locked');
@@ -573,18 +640,23 @@ for my $call ('latency()', 'transaction_latency()', 'errors()', 'plans()', 'late
 	  $bare->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM cozi.$call");
 	like(
 		$err,
-		qr/ERROR:  55000: cozi must be loaded via "shared_preload_libraries"\nHINT:  Set shared_preload_libraries = 'pg_stat_statements,cozi' and restart the server\./,
+		qr/ERROR:\ \ 55000:\ cozi\ must\ be\ loaded\ via\ "shared_preload_libraries"\n
+			HINT:\ \ Set\ shared_preload_libraries\ =\ 'pg_stat_statements,cozi'
+			\ and\ restart\ the\ server\./x,
 		"$call not preloaded");
 }
 is( $bare->safe_psql(
 		'postgres',
-		"SELECT (SELECT count(*) FROM cozi.latency(true, true)), (SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)), (SELECT count(*) FROM cozi.transaction_latency(true, true)),
+		"SELECT (SELECT count(*) FROM cozi.latency(true, true)),
+		(SELECT count(*) FROM cozi.errors(true)), (SELECT count(*) FROM cozi.plans(true)),
+		(SELECT count(*) FROM cozi.transaction_latency(true, true)),
 	cozi.latency_of(1, 10, 1, 0.5), cozi.timeouts_of(1, 10, 1), cozi.transaction_time(1, 0.5)"),
 	'0|0|0|0|||',
 	'a view may ask all the same');
 is( $bare->safe_psql(
 		'postgres',
-		'SELECT sqlstate, count, reason FROM cozi.error_rate; SELECT query, plan, reason FROM cozi.slow_plans'
+		'SELECT sqlstate, count, reason FROM cozi.error_rate;
+		SELECT query, plan, reason FROM cozi.slow_plans'
 	),
 	"||cozi is not preloaded\n||cozi is not preloaded",
 	'the views say why there is nothing');

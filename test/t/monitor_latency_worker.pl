@@ -79,7 +79,9 @@ pass('nothing is connected between ticks: the database serves as a template');
 # what has no client of its own asks all the same
 $node->psql('postgres', 'SELECT 4711 AS walsender', replication => 'database');
 is( $q->(
-		"SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$' AND s.toplevel ORDER BY 1"
+		"SELECT s.query, l.calls >= 1 FROM pg_stat_statements s JOIN cozi.latency() l
+			USING (dbid, userid, queryid) WHERE s.query ~ '(walsender|cozi.snapshot..)\$'
+			AND s.toplevel ORDER BY 1"
 	),
 	"SELECT \$1 AS walsender|t\nSELECT cozi.snapshot()|t",
 	'statements of a walsender and of a background worker count');
@@ -121,14 +123,17 @@ like(
 	'the disk is full');
 fails_more($node, 'no snapshot') for 1 .. 2;
 is( $q->(
-		"SELECT class, name, count >= 3 FROM cozi.error_rate WHERE datname = 'app' AND sqlstate = '53100'"
+		"SELECT class, name, count >= 3 FROM cozi.error_rate WHERE datname = 'app'
+			AND sqlstate = '53100'"
 	),
 	'server|disk_full|t',
 	'... which are errors of the server');
 my $said = substr slurp_file($node->logfile), $log;
+my $full = 'ERROR:  could not extend file';
+my $next = 'the next snapshot is attempted';
 like(
 	$said,
-	qr/ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 2 s\n.*ERROR:  could not extend file.*LOG:  the next snapshot is attempted in 4 s\n/s,
+	qr/$full.*LOG:  $next in 2 s\n.*$full.*LOG:  $next in 4 s\n/s,
 	'... and the log says when the next one comes');
 unlink "$dir/full";
 more($node, 1, 'there is room again, and it goes on by itself');
@@ -136,14 +141,17 @@ more($node, 2, '... every second');
 is(unaccounted(), $rows, '... nothing is kept of the ones that failed');
 is( $node->safe_psql(
 		'app',
-		'SELECT count(*) FROM ((SELECT snapshot FROM cozi.snapshot_databases UNION SELECT snapshot FROM cozi.snapshot_statements
-		UNION SELECT snapshot FROM cozi.snapshot_latencies UNION SELECT snapshot FROM cozi.snapshot_errors) EXCEPT SELECT snapshot FROM cozi.snapshots) half'
+		'SELECT count(*) FROM ((SELECT snapshot FROM cozi.snapshot_databases UNION SELECT snapshot
+			FROM cozi.snapshot_statements
+		UNION SELECT snapshot FROM cozi.snapshot_latencies UNION SELECT snapshot
+			FROM cozi.snapshot_errors) EXCEPT SELECT snapshot FROM cozi.snapshots) half'
 	),
 	'0',
 	'... not a row');
 is( $node->safe_psql(
 		'app',
-		'SELECT count(*) FROM cozi.snapshots s WHERE NOT EXISTS (SELECT FROM cozi.snapshot_statements r WHERE r.snapshot = s.snapshot)'
+		'SELECT count(*) FROM cozi.snapshots s
+			WHERE NOT EXISTS (SELECT FROM cozi.snapshot_statements r WHERE r.snapshot = s.snapshot)'
 	),
 	'0',
 	'... and the others are whole');
@@ -152,10 +160,14 @@ unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal/, '... in the s
 # who replaces the function runs it as its owner, not as a superuser
 $node->safe_psql(
 	'app',
-	"CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant; CREATE TABLE who (name text); GRANT ALL ON who TO tenant;
+	"CREATE ROLE tenant; GRANT ALL ON SCHEMA cozi TO tenant; CREATE TABLE who (name text);
+	GRANT ALL ON who TO tenant;
 	ALTER FUNCTION cozi.snapshot(interval) OWNER TO tenant");
-$node->safe_psql('app',
-	"SET ROLE tenant; CREATE OR REPLACE FUNCTION cozi.snapshot(retention interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS 'INSERT INTO public.who VALUES (current_user); SELECT 1::bigint'"
+$node->safe_psql(
+	'app',
+	"SET ROLE tenant; CREATE OR REPLACE FUNCTION cozi.snapshot(retention interval DEFAULT NULL)
+		RETURNS bigint LANGUAGE sql AS 'INSERT INTO public.who VALUES (current_user);
+		SELECT 1::bigint'"
 );
 more($node, 1, 'a replaced function');
 is($node->safe_psql('app', 'SELECT DISTINCT name FROM who'), 'tenant', 'runs as its owner');

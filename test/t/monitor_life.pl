@@ -48,8 +48,8 @@ sub delta
 		"SELECT d.calls, d.restarted, d.mean_ms >= 100 FROM cozi.statement_deltas('$since') d
 		WHERE cozi.query_text(d.dbid, d.userid, d.queryid) LIKE 'SELECT pg_sleep%FROM t'");
 }
-my $forget =
-  "SELECT pg_stat_statements_reset(userid, dbid, queryid) FROM pg_stat_statements WHERE query LIKE 'SELECT pg_sleep%FROM t'";
+my $forget = "SELECT pg_stat_statements_reset(userid, dbid, queryid) FROM pg_stat_statements
+      WHERE query LIKE 'SELECT pg_sleep%FROM t'";
 sql('SELECT pg_sleep(0.02), count(*) FROM t;' x 5);
 my $since = taken();
 sql('SELECT pg_sleep(0.1), count(*) FROM t;' x 2);
@@ -58,7 +58,8 @@ sql($forget);
 sql('SELECT pg_sleep(0.1), count(*) FROM t;' x 8);
 is(delta($since), '8|t|t',
 	'a statement that was forgotten and grew past its old counters is not subtracted');
-is( sql("SELECT cozi.histogram_count(cozi.latency_window(d.dbid, d.userid, d.queryid, '$since')) FROM cozi.statement_deltas('$since') d
+is( sql("SELECT cozi.histogram_count(cozi.latency_window(d.dbid, d.userid, d.queryid, '$since'))
+    FROM cozi.statement_deltas('$since') d
 	WHERE cozi.query_text(d.dbid, d.userid, d.queryid) LIKE 'SELECT pg_sleep%FROM t'"),
 	'10',
 	'its histogram has all executions of the window');
@@ -78,7 +79,8 @@ like(delta($again), qr/^(\|\||15\|t\|t)$/,
 sql('SELECT pg_sleep(0.2);' x 3);
 sql('SELECT pg_stat_statements_reset()');
 sql('SELECT pg_sleep(0.001)');
-is( sql("SELECT calls, measured_calls, measured_since < (SELECT stats_reset FROM pg_stat_statements_info), p50_ms >= 175
+is( sql("SELECT calls, measured_calls, measured_since < (SELECT stats_reset
+    FROM pg_stat_statements_info), p50_ms >= 175
 	FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep(\$1)'"),
 	'1|4|t|t',
 	'a row says of how many executions, and since when, its percentiles are');
@@ -111,13 +113,15 @@ $node->command_ok(
 	],
 	'a client floods the table');
 is( sql("SELECT calls, rolname FROM cozi.latency() JOIN pg_roles r ON r.oid = userid
-	WHERE queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'SELECT * FROM important%' AND toplevel)"
+	WHERE queryid = (SELECT queryid FROM pg_stat_statements
+		WHERE query LIKE 'SELECT * FROM important%' AND toplevel)"
 	),
 	'500|postgres',
 	'the statement of another role keeps its slot');
 is(sql("SELECT count(*) > 0 FROM cozi.latency() WHERE timeouts = 3 AND userid = 10"),
 	't', 'its timeouts are kept, too');
-is( sql("SELECT sum(calls) = 1500, count(*) FILTER (WHERE queryid IS NULL) FROM cozi.latency() WHERE coalesce(userid, 0) <> 10"
+is( sql("SELECT sum(calls) = 1500, count(*) FILTER (WHERE queryid IS NULL) FROM cozi.latency()
+    WHERE coalesce(userid, 0) <> 10"
 	),
 	't|1',
 	'all that the client executed is counted, of its statements or of the others of the database');
@@ -128,7 +132,8 @@ is( sql("SELECT state, fix FROM cozi.monitor_status WHERE capability = 'cozi.max
 	'monitor_status says so, and the fix doubles the room');
 as('client', 'SELECT 7 AS late');
 is( sql("SELECT count(*) FROM cozi.latency() l JOIN pg_roles r ON r.oid = l.userid
-	WHERE r.rolname = 'client' AND l.stats_since = (SELECT max(stats_since) FROM cozi.latency() WHERE userid = r.oid)"
+	WHERE r.rolname = 'client' AND l.stats_since = (SELECT max(stats_since) FROM cozi.latency()
+		WHERE userid = r.oid)"
 	),
 	'1',
 	'a new statement finds a slot in a full table');
@@ -140,24 +145,28 @@ sql("SELECT cozi.latency_reset()");
 # SQLSTATEs
 as('client', "SELECT fail('" . sprintf('%s%s%03d', chr(65 + $_ % 26), int($_ / 26), $_) . "')")
   for 1 .. 80;
-is( sql("SELECT count(*) <= 65, sum(count), bool_and(name = 'other') FROM cozi.error_rate WHERE origin = 'raised'"
+is( sql("SELECT count(*) <= 65, sum(count), bool_and(name = 'other') FROM cozi.error_rate
+    WHERE origin = 'raised'"
 	),
 	't|80|t',
 	'made-up SQLSTATEs count in their class, and take at most 64 slots of a role');
 as('client', "SELECT fail('22ZZZ')");
-is( sql("SELECT sqlstate, name, class FROM cozi.error_rate WHERE sqlstate IN ('22', 'other') AND count > 0 ORDER BY 1 LIMIT 1"
+is( sql("SELECT sqlstate, name, class FROM cozi.error_rate WHERE sqlstate IN ('22', 'other')
+    AND count > 0 ORDER BY 1 LIMIT 1"
 	),
 	'other|other|client',
 	'a role that has made up too many has one code for the rest');
 as('postgres',
 	"SELECT fail('22ZZZ'); SELECT fail('PGRST'); SELECT fail('53400'); SELECT fail('P0001')");
-is( sql("SELECT string_agg(sqlstate, ' ' ORDER BY sqlstate) FROM cozi.error_rate WHERE sqlstate IN ('22', 'PG', '53400', 'P0001') AND class = 'client'"
+is( sql("SELECT string_agg(sqlstate, ' ' ORDER BY sqlstate) FROM cozi.error_rate
+    WHERE sqlstate IN ('22', 'PG', '53400', 'P0001') AND class = 'client'"
 	),
 	'22 53400 P0001 PG',
 	'what an application raises on purpose is never the fault of the server');
 sql("SELECT cozi.rate_limit_reset('k')");
-as('postgres',
-	"SELECT cozi.enforce_rate_limit('k', 1, '1 hour'); SELECT cozi.enforce_rate_limit('k', 1, '1 hour')"
+as( 'postgres',
+	"SELECT cozi.enforce_rate_limit('k', 1, '1 hour');
+	SELECT cozi.enforce_rate_limit('k', 1, '1 hour')"
 );
 is(sql("SELECT sum(count) FROM cozi.error_rate WHERE sqlstate = '53400' AND class = 'client'"),
 	'2', 'a refusal of the limiter is not, either');
@@ -171,7 +180,8 @@ my @idle = map {
 	$s->query_safe('SELECT 1');
 	$s
 } 1 .. 5;
-sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle'
+    AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 );
 $node->poll_query_until('postgres',
 	"SELECT sum(count) = 5 FROM cozi.error_rate WHERE sqlstate = '57P01'")
@@ -184,7 +194,8 @@ eval { $_->quit } for @idle;
 sql('ALTER ROLE client CONNECTION LIMIT 1');
 my $only = $node->background_psql('postgres', extra_params => [ '-U', 'client' ]);
 as('client', 'SELECT 1') for 1 .. 3;
-is( sql("SELECT value > 0, detail ~ '3 of them connections refused' FROM cozi.health WHERE metric = 'error_rate'"
+is( sql("SELECT value > 0, detail ~ '3 of them connections refused' FROM cozi.health
+    WHERE metric = 'error_rate'"
 	),
 	't|t',
 	'refused connections are failures, and health says how many');
@@ -204,7 +215,8 @@ my $gone = sql("SELECT oid FROM pg_database WHERE datname = 'gone'");
 is(sql("SELECT count(*) > 0 FROM cozi.latency() WHERE dbid = $gone"),
 	't', 'a database has statements');
 my $before = sql(
-	'SELECT sum(calls) FROM cozi.latency() JOIN pg_database d ON d.oid = dbid WHERE datname = current_database()'
+	'SELECT sum(calls) FROM cozi.latency() JOIN pg_database d ON d.oid = dbid
+		WHERE datname = current_database()'
 );
 sql('DROP DATABASE gone; DROP ROLE gone');
 is(sql("SELECT count(*) FROM cozi.latency() WHERE dbid = $gone"),
@@ -216,9 +228,11 @@ is(sql("SELECT count(*) FROM cozi.errors() WHERE dbid = $gone"),
 is(sql("SELECT count(*) FROM cozi.latency() WHERE userid NOT IN (SELECT oid FROM pg_roles)"),
 	'0', 'a dropped role is forgotten');
 cmp_ok(
-	sql('SELECT sum(calls) FROM cozi.latency() JOIN pg_database d ON d.oid = dbid WHERE datname = current_database()'
+	sql('SELECT sum(calls) FROM cozi.latency() JOIN pg_database d ON d.oid = dbid
+		WHERE datname = current_database()'
 	),
-	'>', $before,
+	'>',
+	$before,
 	'what a dropped role executed stays in the total of its database');
 
 # a restart keeps the others
@@ -240,7 +254,8 @@ is(sql("SELECT count(*) > 1 FROM cozi.snapshots WHERE taken_at < now() - interva
 like($err, qr/permission denied/, 'a member of pg_monitor does not call drop_snapshots()');
 
 # thinned after a day: one in ten, and windows are right
-sql('DELETE FROM cozi.snapshots; TRUNCATE cozi.snapshot_statements, cozi.snapshot_latencies, cozi.snapshot_errors'
+sql('DELETE FROM cozi.snapshots; TRUNCATE cozi.snapshot_statements, cozi.snapshot_latencies,
+    cozi.snapshot_errors'
 );
 sql('SELECT pg_stat_statements_reset()');
 for my $i (1 .. 30)
@@ -249,22 +264,27 @@ for my $i (1 .. 30)
 	sql('SELECT cozi.snapshot()');
 }
 sql("UPDATE cozi.snapshots s SET taken_at = now() - interval '2 days' + n * interval '1 min'
-	FROM (SELECT snapshot, row_number() OVER (ORDER BY snapshot) AS n FROM cozi.snapshots) r WHERE r.snapshot = s.snapshot AND n <= 25"
+	FROM (SELECT snapshot, row_number() OVER (ORDER BY snapshot) AS n FROM cozi.snapshots) r
+	WHERE r.snapshot = s.snapshot AND n <= 25"
 );
 sql('SELECT cozi.snapshot()');
 cmp_ok(sql("SELECT count(*) FROM cozi.snapshots WHERE taken_at < now() - interval '1 day'"),
 	'<', 16, 'snapshots older than a day are thinned');
-is( sql("SELECT count(*) FROM cozi.snapshot_statements WHERE snapshot NOT IN (SELECT snapshot FROM cozi.snapshots)"
+is( sql("SELECT count(*) FROM cozi.snapshot_statements
+    WHERE snapshot NOT IN (SELECT snapshot FROM cozi.snapshots)"
 	),
 	'0',
 	'no row is of a snapshot that was dropped');
 is( sql("SELECT d.calls + b.calls = p.calls FROM cozi.statement_deltas('-infinity') d
 	JOIN pg_stat_statements p USING (dbid, userid, queryid)
-	JOIN LATERAL (SELECT calls FROM cozi.snapshot_statements s WHERE (s.dbid, s.userid, s.queryid) = (d.dbid, d.userid, d.queryid) ORDER BY snapshot LIMIT 1) b ON true
+	JOIN LATERAL (SELECT calls FROM cozi.snapshot_statements s
+		WHERE (s.dbid, s.userid, s.queryid) = (d.dbid, d.userid, d.queryid) ORDER BY snapshot
+		LIMIT 1) b ON true
 	WHERE p.query = 'SELECT count(*) FROM important' AND p.toplevel"),
 	't',
 	'a window over thinned snapshots is right');
-is( sql("SELECT count(*) = count(DISTINCT (dbid, userid, queryid)) FROM (SELECT * FROM cozi.snapshot_statements WHERE queryid NOT IN (
+is( sql("SELECT count(*) = count(DISTINCT (dbid, userid, queryid))
+    FROM (SELECT * FROM cozi.snapshot_statements WHERE queryid NOT IN (
 	SELECT queryid FROM cozi.snapshot_statements GROUP BY 1 HAVING count(*) > 1)) s"),
 	't',
 	'what did not change is written once');

@@ -112,9 +112,12 @@ sub try_order
 		'22012 2, 42P01 1, 42P07 1, 57014 1',
 		"$preload: each error once");
 	is( $q->(
-			"SELECT query || CASE WHEN timed_out THEN ' timed out' ELSE '' END FROM cozi.slow_plans WHERE query ~ '(FROM t|pg_sleep.60.)\$' AND (timed_out OR plan ~ '^Aggregate') ORDER BY number"
+			"SELECT query || CASE WHEN timed_out THEN ' timed out' ELSE '' END FROM cozi.slow_plans
+				WHERE query ~ '(FROM t|pg_sleep.60.)\$' AND (timed_out OR plan ~ '^Aggregate')
+				ORDER BY number"
 		),
-		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i) FROM t\nSELECT pg_sleep(60) timed out\nSELECT max(i) FROM t",
+		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i)
+			FROM t\nSELECT pg_sleep(60) timed out\nSELECT max(i) FROM t",
 		"$preload: plans of what ended, the text of what timed out");
 	like(
 		$q->("SELECT plan FROM cozi.plans() WHERE query = 'SELECT count(*) FROM big'"),
@@ -123,14 +126,18 @@ sub try_order
 	if ($statements)
 	{
 		is( $q->(
-				"SELECT s.query, s.calls, l.calls, l.failed FROM pg_stat_statements s FULL JOIN cozi.latency() l USING (dbid, userid, queryid)
-			WHERE coalesce(s.toplevel, true) AND coalesce(s.calls, 0) IS DISTINCT FROM l.calls - l.failed AND s.query !~ '_reset'"
+				"SELECT s.query, s.calls, l.calls, l.failed FROM pg_stat_statements s FULL
+					JOIN cozi.latency() l USING (dbid, userid, queryid)
+			WHERE coalesce(s.toplevel, true) AND coalesce(s.calls, 0) IS DISTINCT FROM l.calls
+				- l.failed AND s.query !~ '_reset'"
 			),
 			'',
 			"$preload: pg_stat_statements counts the same");
 		is( $q->(
-				"SELECT s.rows, s.shared_blks_hit + s.shared_blks_read > 40, abs(l.total_ms - s.total_exec_time) < 0.002
-			FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid) WHERE s.query = 'SELECT count(*) FROM t' AND s.toplevel"
+				"SELECT s.rows, s.shared_blks_hit + s.shared_blks_read > 40,
+				abs(l.total_ms - s.total_exec_time) < 0.002
+			FROM pg_stat_statements s JOIN cozi.latency() l USING (dbid, userid, queryid)
+			WHERE s.query = 'SELECT count(*) FROM t' AND s.toplevel"
 			),
 			'1|t|t',
 			"$preload: and keeps its figures");
@@ -139,13 +146,19 @@ sub try_order
 	{
 		my $utility = $preload =~ /pg_stat_monitor.*pg_stat_statements/ ? '' : '|CREATE|DO';
 		is( $q->(
-				"SELECT string_agg(query || ' ' || calls, ', ' ORDER BY query) FROM (SELECT trim(trailing ';' from query) AS query, sum(calls) AS calls FROM pg_stat_monitor
-			WHERE toplevel AND elevel = 0 AND query ~ '^(SELECT (count|nested|max)$utility)' GROUP BY 1) m"),
+				"SELECT string_agg(query || ' ' || calls, ', ' ORDER BY query)
+					FROM (SELECT trim(trailing ';' from query) AS query, sum(calls) AS calls
+					FROM pg_stat_monitor
+			WHERE toplevel AND elevel = 0 AND query ~ '^(SELECT (count|nested|max)$utility)'
+				GROUP BY 1) m"),
 			($utility && 'CREATE TABLE v () 1, DO $$BEGIN PERFORM count(*) FROM t; END$$ 1, ')
-			  . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1, SELECT nested($1) 1',
+			  . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1,
+			  SELECT nested($1) 1',
 			"$preload: pg_stat_monitor counts its calls");
 		is( $q->(
-				"SELECT string_agg(sqlcode || ' ' || calls, ', ' ORDER BY sqlcode) FROM (SELECT sqlcode, sum(calls) AS calls FROM pg_stat_monitor WHERE elevel > 0 GROUP BY 1) m"
+				"SELECT string_agg(sqlcode || ' ' || calls, ', ' ORDER BY sqlcode)
+					FROM (SELECT sqlcode, sum(calls) AS calls FROM pg_stat_monitor WHERE elevel > 0
+					GROUP BY 1) m"
 			),
 			'22012 2, 42P01 1, 42P07 1, 57014 1',
 			"$preload: and its errors");
@@ -162,7 +175,8 @@ sub try_order
 	unless ($statements)
 	{
 		$q->(
-			'SELECT cozi.latency_reset(); SET pg_stat_statements.track_utility = off; CREATE TABLE w (); DROP TABLE w'
+			'SELECT cozi.latency_reset(); SET pg_stat_statements.track_utility = off;
+			CREATE TABLE w (); DROP TABLE w'
 		);
 		is($q->('SELECT sum(calls) FROM cozi.latency()'),
 			'4', "$preload: what is no setting switches nothing off");

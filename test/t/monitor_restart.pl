@@ -30,9 +30,12 @@ my $file = "$dir/cozi.stat";
 sub figures
 {
 	return $q->(
-		"SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, s.stats_since, s.reset_reason, s.plans, p.plan,
-			(SELECT count FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT sum(calls) >= 44 FROM cozi.transaction_latency())
-		FROM cozi.latency() l, cozi.latency_stats() s, cozi.plans() p WHERE l.calls = 44 AND p.query LIKE '%kept%'"
+		"SELECT l.calls, l.p50_ms, l.max_ms, l.total_ms, l.stats_since, s.stats_since,
+		s.reset_reason, s.plans, p.plan,
+			(SELECT count FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT sum(calls) >= 44
+				FROM cozi.transaction_latency())
+		FROM cozi.latency() l, cozi.latency_stats() s, cozi.plans() p WHERE l.calls = 44
+			AND p.query LIKE '%kept%'"
 	);
 }
 
@@ -55,12 +58,14 @@ sub is_reset
 	my ($why, $what) = @_;
 	is(reason(), $why, $what);
 	is( $q->(
-			"SELECT (SELECT count(*) FROM cozi.latency() WHERE calls = 44), (SELECT count(*) FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT count(*) FROM cozi.plans())"
+			"SELECT (SELECT count(*) FROM cozi.latency() WHERE calls = 44), (SELECT count(*)
+				FROM cozi.errors() WHERE sqlstate = '22012'), (SELECT count(*) FROM cozi.plans())"
 		),
 		'0|0|0',
 		'... nothing of before is left');
 	is( $q->(
-			'SELECT stats_since >= pg_postmaster_start_time() - interval \'5 s\' FROM cozi.latency_stats()'
+			'SELECT stats_since >= pg_postmaster_start_time() - interval \'5 s\'
+				FROM cozi.latency_stats()'
 		),
 		't',
 		'... and it says since when');
@@ -156,7 +161,8 @@ $node->adjust_conf('postgresql.conf', 'cozi.max_statements', 100);
 $q->(join '', map { 'SELECT ' . join(', ', (1) x $_) . ';' } 1 .. 200);
 $node->restart;
 is( $q->(
-		'SELECT statements + statements_dropped >= 200, statements <= 100, reset_reason, (SELECT count(*) FROM cozi.plans()) FROM cozi.latency_stats()'
+		'SELECT statements + statements_dropped >= 200, statements <= 100, reset_reason,
+		(SELECT count(*) FROM cozi.plans()) FROM cozi.latency_stats()'
 	),
 	't|t|reset|1',
 	'what finds no room in a smaller one is counted as dropped');
@@ -198,7 +204,8 @@ for my $damage (sort keys %damage)
 	$node->start;
 	like(
 		log_since($offset),
-		qr/LOG:  ignoring file "pg_stat\/cozi\.stat": it is damaged, of an earlier shutdown or of another version/,
+		qr/LOG:\ \ ignoring\ file\ "pg_stat\/cozi\.stat":
+			\ it\ is\ damaged,\ of\ an\ earlier\ shutdown\ or\ of\ another\ version/x,
 		"a file $damage is not believed");
 	is_reset('version', '... and it says so');
 }

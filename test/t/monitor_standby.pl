@@ -28,7 +28,8 @@ sub standby { return $standby->safe_psql('postgres', $_[0]) }
 
 my @views = split /\n/, primary(
 	q{SELECT c.oid::regclass FROM pg_class c
-	WHERE c.relnamespace = 'cozi'::regnamespace AND c.relkind = 'v' AND has_table_privilege('pg_monitor', c.oid, 'SELECT') ORDER BY 1}
+	WHERE c.relnamespace = 'cozi'::regnamespace AND c.relkind = 'v'
+		AND has_table_privilege('pg_monitor', c.oid, 'SELECT') ORDER BY 1}
 );
 for my $node ($primary, $standby)
 {
@@ -71,13 +72,15 @@ cmp_ok($bytes, '>', 12 * 1024 * 1024, "paused: $bytes bytes are behind");
 # exactly: asked again where the server wrote WAL of its own between the two readings
 ok( $primary->poll_query_until(
 		'postgres', q{
-	SELECT l.replay_bytes = pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn) AND l.sent_bytes = 0 AND l.state = 'streaming'
+	SELECT l.replay_bytes = pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn) AND l.sent_bytes = 0
+		AND l.state = 'streaming'
 	FROM cozi.replication_lag l, pg_stat_replication r WHERE l.kind = 'standby'}),
 	'paused: the primary sees the bytes');
 my $got = standby("SELECT replay_bytes FROM cozi.replication_lag WHERE kind = 'this server'");
 cmp_ok(abs($got - $bytes), '<', 65536, "paused: so does the standby ($got)");
 is( standby(
-		"SELECT lag_s BETWEEN 1.9 AND 60, state FROM cozi.replication_lag WHERE kind = 'this server'"
+		"SELECT lag_s BETWEEN 1.9 AND 60, state FROM cozi.replication_lag
+			WHERE kind = 'this server'"
 	),
 	't|paused',
 	'paused: the standby knows for how long');
@@ -87,7 +90,8 @@ like(
 	qr/^1\d MB behind/,
 	'paused: health on the primary tells the bytes');
 is( primary(
-		"SELECT retained_bytes > 12 * 1024 * 1024, state FROM cozi.replication_lag WHERE kind = 'slot' AND name = 'kept'"
+		"SELECT retained_bytes > 12 * 1024 * 1024, state FROM cozi.replication_lag
+			WHERE kind = 'slot' AND name = 'kept'"
 	),
 	't|inactive',
 	'a slot tells what it retains');
@@ -125,7 +129,8 @@ is( standby("SELECT lag_s > 0, state FROM cozi.replication_lag"),
 $standby->promote;
 standby('SELECT cozi.snapshot()');
 is( standby(
-		"SELECT count(DISTINCT epoch), cozi.snapshot_at('-infinity') = max(snapshot) FROM cozi.snapshots"
+		"SELECT count(DISTINCT epoch), cozi.snapshot_at('-infinity') = max(snapshot)
+			FROM cozi.snapshots"
 	),
 	'2|t',
 	'promoted: only its own snapshots are compared');

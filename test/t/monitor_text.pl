@@ -51,7 +51,8 @@ in_database('latin', 'LATIN1', "SELECT 1 AS \"caf\xe9\"");
 foreach my $view (qw(slow_queries slow_queries_by_total slow_queries_by_p99))
 {
 	my ($rc, $out, $err) = watch(
-		"SELECT count(*) FILTER (WHERE query LIKE 'SELECT % AS plain'), count(*) FILTER (WHERE query IS NULL) FROM cozi.$view"
+		"SELECT count(*) FILTER (WHERE query LIKE 'SELECT % AS plain'), count(*)
+			FILTER (WHERE query IS NULL) FROM cozi.$view"
 	);
 	is("$rc $out", '0 1|1', "$view shows every text but the one that has no representation");
 	is( () =
@@ -62,7 +63,8 @@ foreach my $view (qw(slow_queries slow_queries_by_total slow_queries_by_p99))
 my ($rc, $out, $err) =
   watch("SELECT count(*) FROM cozi.statements(true) WHERE query IS NULL AND queryid IS NOT NULL");
 is("$rc $out", '0 1', 'statements(true) has no text for it');
-is( sql("SET client_min_messages = error; SELECT query FROM cozi.slow_queries WHERE datname = 'latin' AND query LIKE 'SELECT % AS%'"
+is( sql("SET client_min_messages = error; SELECT query FROM cozi.slow_queries
+    WHERE datname = 'latin' AND query LIKE 'SELECT % AS%'"
 	),
 	"SELECT \$1 AS \"caf\xc3\xa9\"",
 	'a text of another encoding is converted');
@@ -89,7 +91,8 @@ $session->quit;
 # what a member of pg_monitor sees of plans
 $node->psql(
 	'postgres',
-	q{SET statement_timeout = '100ms'; ALTER ROLE client PASSWORD 'pass-word'; SELECT pg_sleep(11), 'timed-const' /* note-1 */},
+	q{SET statement_timeout = '100ms'; ALTER ROLE client PASSWORD 'pass-word';
+	SELECT pg_sleep(11), 'timed-const' /* note-1 */},
 	on_error_stop => 0);
 sql("ALTER SYSTEM SET cozi.slow_plan_ms = 0; SELECT pg_reload_conf()");
 $node->psql(
@@ -105,8 +108,8 @@ my $role = "rolname = 'client'";
 unlike(
 	$out,
 	qr/hidden-const|4711|param-value|815|dollar-const|aped-const|timed-const|note-1|pass-word|= 99/,
-	'a member of pg_monitor sees no bound value, no constant of a policy or a query, no comment and no password'
-);
+	'a member of pg_monitor sees no bound value, no constant of a policy or a query, no comment '
+	  . 'and no password');
 like($out, qr/Filter: .*secret <> \?/, 'the plan is there, without its constants');
 like($out, qr/cost=\d+\.\d+/, 'the estimates of the plan are there');
 like($out, qr/"secret" FROM rl/, 'quoted names are there');
@@ -138,7 +141,8 @@ append_to_file(
 $node->command_ok(
 	[ 'psql', '-qAtX', '-o', '/dev/null', '-d', $node->connstr('postgres'), '-f', $large ],
 	'thirty large texts');
-is( sql("SELECT count(*), count(*) FILTER (WHERE s.query = p.query) FROM cozi.slow_queries s JOIN pg_stat_statements p USING (queryid) WHERE p.query LIKE 'SELECT \$1 AS c1%'"
+is( sql("SELECT count(*), count(*) FILTER (WHERE s.query = p.query) FROM cozi.slow_queries s
+    JOIN pg_stat_statements p USING (queryid) WHERE p.query LIKE 'SELECT \$1 AS c1%'"
 	),
 	'30|30',
 	'each text is the one of pg_stat_statements');

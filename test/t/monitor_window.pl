@@ -15,11 +15,13 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('window');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off\nmax_connections = 20\nrestart_after_crash = on"
-);
+		"shared_preload_libraries = 'pg_stat_statements,cozi'\nfsync = off\nautovacuum = off\n"
+	  . "max_connections = 20\nrestart_after_crash = on");
 $node->start;
-$node->safe_psql('postgres',
-	'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi; CREATE ROLE watcher LOGIN IN ROLE pg_monitor'
+$node->safe_psql(
+	'postgres',
+	'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi;
+	CREATE ROLE watcher LOGIN IN ROLE pg_monitor'
 );
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
@@ -55,7 +57,8 @@ sub window
 {
 	my ($columns, $arguments) = @_;
 	return sql(
-		"SELECT $columns FROM (SELECT cozi.latency_window(k.dbid, k.userid, k.queryid, $arguments) AS h FROM $key) w"
+		"SELECT $columns FROM (SELECT cozi.latency_window(k.dbid, k.userid, k.queryid,
+			$arguments) AS h FROM $key) w"
 	);
 }
 
@@ -83,7 +86,8 @@ is( sql("SELECT cozi.transaction_time(oid, 0.95) > 130 FROM pg_database WHERE da
 	),
 	't',
 	'the 95th percentile of all transactions is above 130 ms');
-sql("UPDATE cozi.targets SET period = '1 us', target = @{[ 2 * $longest ]}, warn = NULL WHERE metric = 'api_response'"
+sql("UPDATE cozi.targets SET period = '1 us', target = @{[ 2 * $longest ]}, warn = NULL
+    WHERE metric = 'api_response'"
 );
 is( sql(    'SELECT '
 		  . sleeps('value', 0.02, $longest)
@@ -91,7 +95,8 @@ is( sql(    'SELECT '
 	't|ok|snapshots|t',
 	'health judges the window where there is a snapshot');
 sql("UPDATE cozi.targets SET period = '1 h', target = 130 WHERE metric = 'api_response'");
-is( sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health WHERE metric = 'api_response'"
+is( sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health
+    WHERE metric = 'api_response'"
 	),
 	't|breach|transaction times since their reset|t',
 	'health judges all since the reset where there is no snapshot, and says so');
@@ -103,13 +108,15 @@ is(window("$count, " . sleeps($p95, 0.02, $longest), "'$first', '$second'"),
 is(window("$count, " . sleeps($p95, 0.1, $later), "'$second'"),
 	'5|t', 'the window since then has the later ones');
 is(window($count, "'$first'"), '105', 'the window over both has all of them');
-is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls FROM cozi.statement_deltas('$first') WHERE calls = 105"
+is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls
+    FROM cozi.statement_deltas('$first') WHERE calls = 105"
 	),
 	't',
 	'as pg_stat_statements counts them');
 is( $node->safe_psql(
 		'postgres',
-		"SELECT count(*) > 0 FROM cozi.statement_deltas('$first') WHERE cozi.latency_window(dbid, userid, queryid, '$first') IS NOT NULL",
+		"SELECT count(*) > 0 FROM cozi.statement_deltas('$first')
+			WHERE cozi.latency_window(dbid, userid, queryid, '$first') IS NOT NULL",
 		extra_params => [ '-U', 'watcher' ]),
 	't',
 	'a member of pg_monitor may ask');
@@ -121,7 +128,8 @@ is(sql("SELECT count(*) FROM cozi.snapshot_latencies JOIN $key USING (dbid, user
 	'3', 'a histogram is written where it changed');
 is(sql("SELECT count(*) > 5, max(pg_column_size(packed)) < 300 FROM cozi.snapshot_latencies"),
 	't|t', '... without its empty buckets');
-sql("UPDATE cozi.snapshots SET taken_at = taken_at - interval '2 h' WHERE snapshot < (SELECT max(snapshot) - 1 FROM cozi.snapshots)"
+sql("UPDATE cozi.snapshots SET taken_at = taken_at - interval '2 h'
+    WHERE snapshot < (SELECT max(snapshot) - 1 FROM cozi.snapshots)"
 );
 my $left = sql("SELECT cozi.snapshot('1 h')");
 is(sql("SELECT count(*) FROM cozi.snapshots"), '3', 'retention');
@@ -136,7 +144,9 @@ append_to_file($writers, "SELECT cozi.snapshot();\nSELECT pg_sleep(0.001);\n");
 $node->command_ok([ 'pgbench', '-n', '-c', 4, '-j', 2, '-t', 10, '-f', $writers, 'postgres' ],
 	'snapshots by four sessions at once');
 is( sql("SELECT count(*), count(*) FILTER (WHERE less) FROM
-	(SELECT cozi.histogram_count(cozi.histogram_unpack(packed)) < lag(cozi.histogram_count(cozi.histogram_unpack(packed))) OVER (PARTITION BY dbid, userid, queryid ORDER BY snapshot) AS less
+	(SELECT cozi.histogram_count(cozi.histogram_unpack(packed))
+		< lag(cozi.histogram_count(cozi.histogram_unpack(packed))) OVER (PARTITION BY dbid, userid,
+		queryid ORDER BY snapshot) AS less
 	FROM cozi.snapshot_latencies) l") =~ s/^[1-9][0-9]+/many/r,
 	'many|0',
 	'never less than before');
@@ -151,11 +161,13 @@ sql("SELECT 1;\n" x 500);
 is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
 	'0|snapshots', 'timeouts before the window are not in it');
 $node->psql('postgres', "SET statement_timeout = '5ms'; SELECT pg_sleep(1)");
-# completed in the window: the one that took the snapshot, 1 to read the snapshots, 500, the ratio, SET: 504; errors: 3
+# completed in the window: the one that took the snapshot, 1 to read the snapshots, 500, the ratio,
+# SET: 504; errors: 3
 is(sql("SELECT round(1 / value) FROM cozi.recent_error_ratio($now)"),
 	'507', 'one of 507 failed by the server');
 sql("UPDATE cozi.targets SET period = '1 us' WHERE metric = 'error_rate'");
-is( sql("SELECT value BETWEEN 0.19 AND 0.2, state, source FROM cozi.health WHERE metric = 'error_rate'"
+is( sql("SELECT value BETWEEN 0.19 AND 0.2, state, source FROM cozi.health
+    WHERE metric = 'error_rate'"
 	),
 	't|breach|snapshots',
 	'health says so in percent');
@@ -174,8 +186,8 @@ is(window("$count, " . sleeps($p95, 0.03, $longest), "'$before'"),
 	'7|t', 'counters reset within the window: all of them is within it');
 is( sql(    'SELECT '
 		  . sleeps('value', 0.03, $longest)
-		  . ", source, period < clock_timestamp() - '$before' FROM cozi.recent_transaction_time($now, 0.5)"
-	),
+		  . ", source, period < clock_timestamp() - '$before' FROM "
+		  . "cozi.recent_transaction_time($now, 0.5)"),
 	't|transaction times since their reset|t',
 	'transactions count since the reset, and the source says so');
 is( sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
@@ -201,13 +213,15 @@ House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latenc
 $longest = pause(20, 0.03);
 is( sql(    'SELECT '
 		  . sleeps('value', 0.03, $longest)
-		  . ", source, period < clock_timestamp() - '$after' FROM cozi.recent_transaction_time($now, 0.5)"
-	),
+		  . ", source, period < clock_timestamp() - '$after' FROM "
+		  . "cozi.recent_transaction_time($now, 0.5)"),
 	't|transaction times since their reset|t',
 	'a crash is a reset, and says so');
 is(window($count, "'$after'"), '', '... of pg_stat_statements, too: no snapshot to compare with');
 is(sql("SELECT cozi.snapshot('0')") ne '', 1, 'the last snapshot alone');
-is( sql("SELECT count(DISTINCT latency_since) FROM (SELECT latency_since FROM cozi.snapshot_latencies UNION ALL SELECT latency_since FROM cozi.snapshot_errors) l"
+is( sql("SELECT count(DISTINCT latency_since)
+    FROM (SELECT latency_since FROM cozi.snapshot_latencies UNION ALL SELECT latency_since
+    FROM cozi.snapshot_errors) l"
 	),
 	'1',
 	'leaves nothing of counters that are no more');
@@ -222,9 +236,11 @@ is(sql('SELECT count(*) FROM cozi.snapshot_latencies'), $rows, 'not preloaded, n
 is(sql('SELECT completed FROM cozi.snapshot_databases ORDER BY snapshot DESC LIMIT 1'),
 	'', '... and unknown is NULL');
 is(window($count, "'$unloaded'"), '', '... and a window');
-is( sql("SELECT metric, value, source, state FROM cozi.health WHERE metric IN ('api_response', 'error_rate') ORDER BY 1"
+is( sql("SELECT metric, value, source, state FROM cozi.health
+    WHERE metric IN ('api_response', 'error_rate') ORDER BY 1"
 	),
-	"api_response||transaction times since their reset|unknown\nerror_rate||error counters since their reset|unknown",
+	"api_response||transaction times since their reset|unknown\n"
+	  . "error_rate||error counters since their reset|unknown",
 	'... and health');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements,cozi'");
 $node->restart;
@@ -234,7 +250,8 @@ is(window($count, "'$unloaded'"),
 is(sql('SELECT reset_reason FROM cozi.latency_stats()'),
 	'version', '... as what was saved lacks what came after');
 my $unknown = snapshot();
-sql('UPDATE cozi.snapshots SET latency_since = NULL WHERE snapshot = (SELECT max(snapshot) FROM cozi.snapshots)'
+sql('UPDATE cozi.snapshots SET latency_since = NULL
+    WHERE snapshot = (SELECT max(snapshot) FROM cozi.snapshots)'
 );
 is(window($count, "'$unknown'"),
 	'', 'what counted before the window, unknown at its start, is not known');
