@@ -17,7 +17,8 @@ BEGIN ATOMIC
         SELECT 'server' AS scope, NULL::name AS name, (SELECT count(*) FROM client) AS used,
                (current_setting('max_connections')::int
                 - current_setting('superuser_reserved_connections')::int
-                - coalesce(current_setting('reserved_connections', true)::int, 0))::bigint AS available
+                - coalesce(current_setting('reserved_connections', true)::int, 0))::bigint
+                   AS available
         UNION ALL
         SELECT 'role', r.rolname, (SELECT count(*) FROM client c WHERE c.usesysid = r.oid),
                r.rolconnlimit
@@ -43,7 +44,8 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 3
 BEGIN ATOMIC
     SELECT 1, 'query_time', q.value, q.period, q.events, q.source,
            CASE WHEN q.value IS NULL AND cozi.statements_state() <> 'ok'
-                THEN 'pg_stat_statements is ' || cozi.statements_state() || ': see cozi.monitor_status'
+                THEN format('pg_stat_statements is %s: see cozi.monitor_status',
+                            cozi.statements_state())
                 WHEN q.value IS NULL THEN 'no statement was recorded in the period'
                 ELSE format('mean of %s statements of this database; see cozi.slow_queries, '
                             'cozi.regressions', q.events) END
@@ -52,14 +54,15 @@ BEGIN ATOMIC
     SELECT 2, 'api_response', t.value, t.period, t.events, t.source,
            CASE WHEN t.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
-                ELSE format('95th percentile of %s transactions: the database''s share of a response; '
-                            'see cozi.slow_queries_by_p99', t.events) END
+                ELSE format('95th percentile of %s transactions: the database''s share of a '
+                            'response; see cozi.slow_queries_by_p99', t.events) END
     FROM cozi.recent_transaction_time(cozi._target_period('api_response'), 0.95) t
     UNION ALL
     SELECT 4, 'error_rate', 100 * e.value, e.period, e.events, e.source,
            CASE WHEN e.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
-                ELSE format('%s of %s statements failed by the server''s fault%s; see cozi.error_rate',
+                ELSE format('%s of %s statements failed by the server''s fault%s; '
+                            'see cozi.error_rate',
                             coalesce(e.failed, 0), e.events,
                             CASE WHEN e.refused > 0
                                  THEN format(', %s of them connections refused', e.refused) END)
@@ -99,7 +102,8 @@ WITH measured AS (
            CASE WHEN m.value IS NULL OR t.target IS NULL THEN 'unknown'
                 WHEN t.op = '<' AND m.value >= t.target OR t.op = '>' AND m.value <= t.target
                 THEN 'breach'
-                WHEN t.op = '<' AND m.value >= t.warn OR t.op = '>' AND m.value <= t.warn THEN 'warn'
+                WHEN t.op = '<' AND m.value >= t.warn OR t.op = '>' AND m.value <= t.warn
+                THEN 'warn'
                 ELSE 'ok' END AS state,
            m.events < t.min_events AS few, t.min_events
     FROM cozi.targets t

@@ -10,7 +10,8 @@
 
 -- What is in shared memory.
 
-CREATE OR REPLACE FUNCTION latency_stats(OUT preloaded boolean, OUT stats_since timestamptz, OUT reset_reason text,
+CREATE OR REPLACE FUNCTION latency_stats(
+    OUT preloaded boolean, OUT stats_since timestamptz, OUT reset_reason text,
     OUT max_statements int, OUT statements bigint, OUT statements_dropped bigint,
     OUT transactions_dropped bigint, OUT errors_dropped bigint, OUT plans bigint,
     OUT snapshots bigint, OUT snapshot_failures bigint, OUT memory bigint)
@@ -37,7 +38,8 @@ AS 'MODULE_PATHNAME', 'cozi_latency';
 COMMENT ON FUNCTION latency(boolean, boolean) IS
 'Returns the latencies of every top-level statement, by database, role and query identifier';
 
-CREATE OR REPLACE FUNCTION transaction_latency(with_histogram boolean = false, missing_ok boolean = false,
+CREATE OR REPLACE FUNCTION transaction_latency(
+    with_histogram boolean = false, missing_ok boolean = false,
     OUT dbid oid, OUT userid oid,
     OUT calls bigint, OUT failed bigint, OUT timeouts bigint,
     OUT mean_ms float8, OUT p50_ms float8, OUT p95_ms float8, OUT p99_ms float8, OUT p999_ms float8,
@@ -78,7 +80,8 @@ COMMENT ON FUNCTION unfinished() IS
 
 -- One figure each, for the lists of other views: NULL where it is not measured.
 
-CREATE OR REPLACE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quantile float8) RETURNS float8
+CREATE OR REPLACE FUNCTION latency_of(dbid oid, userid oid, queryid bigint, quantile float8)
+RETURNS float8
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10
 AS 'MODULE_PATHNAME', 'cozi_latency_of';
 COMMENT ON FUNCTION latency_of(oid, oid, bigint, float8) IS
@@ -167,9 +170,11 @@ SELECT d.datname, e.blame AS class, e.sqlstate,
        coalesce(cozi.error_name(e.sqlstate),
                 CASE WHEN length(e.sqlstate) < 5 OR e.sqlstate = 'other' THEN 'other' END) AS name,
        e.count,
-       e.count / nullif(extract(epoch FROM clock_timestamp() - s.stats_since), 0)::float8 * 60 AS per_minute,
+       e.count / nullif(extract(epoch FROM clock_timestamp() - s.stats_since), 0)::float8 * 60
+           AS per_minute,
        CASE WHEN e.blame <> 'session'
-            THEN e.count / nullif(t.errors + cozi.statements_completed(e.dbid), 0)::float8 END AS rate,
+            THEN e.count / nullif(t.errors + cozi.statements_completed(e.dbid), 0)::float8
+            END AS rate,
        s.stats_since, cozi.latency_reason() AS reason, e.origin
 FROM cozi.latency_stats() s
 LEFT JOIN cozi.errors(true) e ON true
@@ -183,7 +188,8 @@ COMMENT ON VIEW error_rate IS
 'the statements; one row with the reason when they are not counted';
 
 CREATE OR REPLACE VIEW slow_plans AS
-SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out, p.query, p.plan,
+SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out,
+       p.query, p.plan,
        CASE WHEN NOT s.preloaded THEN cozi.latency_reason() END AS reason
 FROM cozi.latency_stats() s
 LEFT JOIN cozi.plans(true) p ON true

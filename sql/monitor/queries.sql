@@ -30,7 +30,8 @@ BEGIN
             ('slow_queries_by_total', 'total_exec_time DESC',
              'the statements by total time, costliest first; since each was first seen'),
             ('slow_queries_by_p99',
-             'cozi.latency_of(t.dbid, t.userid, t.queryid, 0.99) DESC NULLS LAST, total_exec_time DESC',
+             'cozi.latency_of(t.dbid, t.userid, t.queryid, 0.99) DESC NULLS LAST, '
+             'total_exec_time DESC',
              'the statements by their 99th percentile, slowest first; since each was first seen'))
         v(name, sort, comment)
     LOOP
@@ -45,7 +46,8 @@ CREATE OR REPLACE VIEW cozi.%1$I AS
                    cozi.latency_of(s.dbid, s.userid, s.queryid, 0.5) AS p50_ms,
                    cozi.latency_of(s.dbid, s.userid, s.queryid, 0.95) AS p95_ms,
                    cozi.latency_of(s.dbid, s.userid, s.queryid, 0.99) AS p99_ms,
-                   greatest(s.max_exec_time, cozi.latency_of(s.dbid, s.userid, s.queryid, 1)) AS max_ms,
+                   greatest(s.max_exec_time, cozi.latency_of(s.dbid, s.userid, s.queryid, 1))
+                       AS max_ms,
                    s.total_exec_time AS total_ms,
                    s.total_exec_time / nullif(cozi.database_time(s.dbid), 0) AS share,
                    cozi.latency_of(s.dbid, s.userid, s.queryid, 0.999) AS p999_ms,
@@ -58,7 +60,8 @@ CREATE OR REPLACE VIEW cozi.%1$I AS
                        AS temp_bytes,
                    s.wal_bytes,
                    cozi.timed_io(s.shared_blk_read_time + s.shared_blk_write_time
-                                 + coalesce(s.temp_blk_read_time + s.temp_blk_write_time, 0)) AS io_ms,
+                                 + coalesce(s.temp_blk_read_time + s.temp_blk_write_time, 0))
+                       AS io_ms,
                    s.jit_generation_time + s.jit_inlining_time
                        + s.jit_optimization_time + s.jit_emission_time AS jit_ms,
                    s.stats_since,

@@ -41,7 +41,8 @@ BEGIN ATOMIC
         SELECT c.total_ms - c.total0, c.calls - c.calls0, clock_timestamp() - c.start, 'snapshots'
         WHERE c.kind = 'window'
         UNION ALL
-        SELECT c.total_ms, c.calls, clock_timestamp() - c.began, 'statements since cozi began to count'
+        SELECT c.total_ms, c.calls, clock_timestamp() - c.began,
+               'statements since cozi began to count'
         WHERE c.kind = 'all'
         UNION ALL
         (SELECT sum(s.total_ms), sum(s.calls), clock_timestamp() - c.start, 'snapshots'
@@ -100,7 +101,8 @@ COMMENT ON FUNCTION recent_cache_hit(interval) IS
 
 -- The life of cozi's own counters is not that of pg_stat_statements: the
 -- snapshot that a window of them begins with is their own, too.
-CREATE OR REPLACE FUNCTION latency_start(span interval, OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
+CREATE OR REPLACE FUNCTION latency_start(span interval,
+    OUT snapshot bigint, OUT taken_at timestamptz, OUT latency_since timestamptz)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT b.snapshot, b.taken_at, l.stats_since
@@ -123,7 +125,8 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT cozi.histogram_quantile(h.histogram, recent_transaction_time.quantile),
            clock_timestamp() - coalesce(w.taken_at, w.latency_since),
-           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset' ELSE 'snapshots' END,
+           CASE WHEN w.snapshot IS NULL THEN 'transaction times since their reset'
+                ELSE 'snapshots' END,
            cozi.histogram_count(h.histogram)
     FROM cozi.latency_start(recent_transaction_time.span) w
     CROSS JOIN LATERAL (
@@ -146,7 +149,8 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT coalesce(e.servers, 0) / nullif(n.events, 0)::float8,
            clock_timestamp() - coalesce(w.taken_at, w.latency_since),
-           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset' ELSE 'snapshots' END,
+           CASE WHEN w.snapshot IS NULL THEN 'error counters since their reset'
+                ELSE 'snapshots' END,
            n.events::bigint, e.servers::bigint, e.refused::bigint
     FROM cozi.latency_start(recent_error_ratio.span) w
     JOIN pg_catalog.pg_database d ON d.datname = current_database()
@@ -169,7 +173,8 @@ BEGIN ATOMIC
     ) e(errors, servers, refused)
     CROSS JOIN LATERAL (
         SELECT coalesce(e.errors, 0)
-               + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)) n(events);
+               + greatest(cozi.statements_completed(d.oid) - coalesce(b.completed, 0), 0)
+        ) n(events);
 END;
 COMMENT ON FUNCTION recent_error_ratio(interval) IS
 'Returns the errors of the server''s making for each statement of this database since that long '

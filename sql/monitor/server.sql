@@ -24,12 +24,14 @@ BEGIN ATOMIC
                 ELSE 'no block was read in the period' END
     FROM cozi._recent_database(cozi._target_period('cache_hit')) c
     UNION ALL
-    SELECT 27, 'deadlocks', cozi._in_period(d.deadlocks, d.period, p.period), d.period, NULL, d.source,
+    SELECT 27, 'deadlocks', cozi._in_period(d.deadlocks, d.period, p.period), d.period, NULL,
+           d.source,
            format('%s deadlocks in %s, as so many in %s; see the server log',
                   d.deadlocks, justify_hours(date_trunc('second', d.period)), p.period)
     FROM (SELECT cozi._target_period('deadlocks') AS period) p, cozi._recent_database(p.period) d
     UNION ALL
-    SELECT 30, 'temp_files', cozi._in_period(d.temp_bytes / 1048576.0, d.period, p.period), d.period,
+    SELECT 30, 'temp_files', cozi._in_period(d.temp_bytes / 1048576.0, d.period, p.period),
+           d.period,
            NULL, d.source,
            format('%s written to temporary files in %s, as so much in %s; see '
                   'cozi.slow_queries.temp_bytes', pg_size_pretty(d.temp_bytes),
@@ -97,7 +99,8 @@ BEGIN ATOMIC
         SELECT c.timed - w.less * coalesce(s.checkpoints_timed, 0) AS timed,
                c.requested - w.less * coalesce(s.checkpoints_requested, 0) AS requested,
                CASE w.less WHEN 1 THEN clock_timestamp() - s.taken_at END AS period,
-               CASE w.less WHEN 1 THEN 'snapshots' ELSE 'the checkpointer since its reset' END AS source
+               CASE w.less WHEN 1 THEN 'snapshots'
+                    ELSE 'the checkpointer since its reset' END AS source
         FROM cozi.checkpoints() c
         LEFT JOIN cozi.snapshots s
                ON s.taken_at = cozi.window_start(cozi._target_period('checkpoints'))
@@ -118,7 +121,8 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 28, 'archiver',
            CASE WHEN a.failing
-                THEN greatest(extract(epoch FROM clock_timestamp() - a.since), 0) ELSE 0 END::float8,
+                THEN greatest(extract(epoch FROM clock_timestamp() - a.since), 0)
+                ELSE 0 END::float8,
            NULL, NULL, 'pg_stat_archiver',
            CASE WHEN current_setting('archive_mode') = 'off' THEN 'archive_mode is off'
                 WHEN a.failing THEN format('archiving %s fails, %s times since the reset; '
@@ -130,7 +134,8 @@ BEGIN ATOMIC
                               > coalesce(r.last_archived_time, '-infinity'), false) AS failing
           FROM pg_catalog.pg_stat_archiver r) a
     UNION ALL
-    SELECT 31, 'checkpoints', 100 * d.requested / nullif(d.timed + d.requested, 0)::float8, d.period,
+    SELECT 31, 'checkpoints', 100 * d.requested / nullif(d.timed + d.requested, 0)::float8,
+           d.period,
            d.timed + d.requested, d.source,
            CASE WHEN d.timed + d.requested > 0
                 THEN format('%s of %s checkpoints were requested before their time; '

@@ -2,7 +2,8 @@
 
 CREATE OR REPLACE VIEW connections AS
 WITH room AS (
-    SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    SELECT current_setting('max_connections')::int
+           - current_setting('superuser_reserved_connections')::int
            - coalesce(current_setting('reserved_connections', true)::int, 0) AS available
 )
 SELECT a.datname, a.usename AS rolname, a.application_name, count(*) AS total,
@@ -21,7 +22,8 @@ COMMENT ON VIEW connections IS
 'limit';
 
 CREATE OR REPLACE VIEW activity_now AS
-SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name, a.client_addr, a.backend_type, a.state,
+SELECT a.pid, a.leader_pid, a.datname, a.usename AS rolname, a.application_name, a.client_addr,
+       a.backend_type, a.state,
        a.wait_event_type, a.wait_event,
        CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END AS blocked_by,
        clock_timestamp() - a.xact_start AS transaction_age,
@@ -41,7 +43,8 @@ WITH RECURSIVE waiting AS MATERIALIZED (
     FROM pg_catalog.pg_stat_activity a WHERE a.wait_event_type = 'Lock'
 ), wanted AS MATERIALIZED (
     SELECT DISTINCT ON (l.pid) l.pid, l.locktype, l.mode, l.waitstart,
-           CASE WHEN l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+           CASE WHEN l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                   WHERE d.datname = current_database())
                 THEN l.relation END AS relation
     FROM pg_catalog.pg_locks l WHERE NOT l.granted ORDER BY l.pid, l.waitstart
 ), parent AS (
@@ -64,7 +67,8 @@ WITH RECURSIVE waiting AS MATERIALIZED (
     SELECT a.pid FROM above a
     WHERE a.ancestor = a.pid AND a.pid = (SELECT min(b.ancestor) FROM above b WHERE b.pid = a.pid)
 ), tree AS (
-    SELECT r.pid AS root_pid, r.pid, NULL::int AS parent_pid, 1 AS depth, ARRAY[r.pid] AS path FROM root r
+    SELECT r.pid AS root_pid, r.pid, NULL::int AS parent_pid, 1 AS depth, ARRAY[r.pid] AS path
+    FROM root r
     UNION ALL
     SELECT t.root_pid, p.pid, t.pid, t.depth + 1, t.path || p.pid
     FROM tree t JOIN parent p ON p.parent_pid = t.pid WHERE p.pid <> ALL (t.path)
@@ -91,32 +95,38 @@ COMMENT ON VIEW blocking_tree IS
 -- catalog_xmin, which bounds the catalogs alone (ComputeXidHorizons).
 CREATE OR REPLACE VIEW long_transactions AS
 WITH held AS (
-    SELECT 'session' AS source, a.pid, a.application_name AS name, a.datname, a.usename AS rolname, a.state AS activity,
+    SELECT 'session' AS source, a.pid, a.application_name AS name, a.datname, a.usename AS rolname,
+           a.state AS activity,
            a.xact_start AS started, a.state_change,
            greatest(age(a.backend_xid), age(a.backend_xmin)) AS xid_age,
            CASE WHEN coalesce(a.datname, current_database()) = current_database()
-                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid)
+                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v
+                                     WHERE v.pid = a.pid)
                 THEN greatest(age(a.backend_xid), age(a.backend_xmin)) END AS held,
            a.query_id AS queryid, cozi._readable(a.datid, a.query) AS query
     FROM pg_catalog.pg_stat_activity a
     WHERE (a.xact_start IS NOT NULL OR a.backend_xmin IS NOT NULL)
       AND a.pid <> pg_backend_pid() AND a.backend_type <> 'walsender' AND a.leader_pid IS NULL
     UNION ALL
-    SELECT 'prepared', NULL, x.gid, x.database, x.owner, 'prepared', x.prepared, x.prepared, age(x.transaction),
+    SELECT 'prepared', NULL, x.gid, x.database, x.owner, 'prepared', x.prepared, x.prepared,
+           age(x.transaction),
            CASE WHEN x.database = current_database() THEN age(x.transaction) END, NULL, NULL
     FROM pg_catalog.pg_prepared_xacts x
     UNION ALL
-    SELECT 'slot', s.active_pid, s.slot_name, s.database, NULL, CASE WHEN s.active THEN 'active' ELSE 'inactive' END, NULL, NULL,
+    SELECT 'slot', s.active_pid, s.slot_name, s.database, NULL,
+           CASE WHEN s.active THEN 'active' ELSE 'inactive' END, NULL, NULL,
            greatest(age(s.xmin), age(s.catalog_xmin)), age(s.xmin), NULL, NULL
     FROM pg_catalog.pg_replication_slots s WHERE s.xmin IS NOT NULL OR s.catalog_xmin IS NOT NULL
     UNION ALL
-    SELECT 'standby', r.pid, r.application_name, NULL, r.usename, r.state, NULL, NULL, age(r.backend_xmin),
+    SELECT 'standby', r.pid, r.application_name, NULL, r.usename, r.state, NULL, NULL,
+           age(r.backend_xmin),
            age(r.backend_xmin), NULL, NULL
     FROM pg_catalog.pg_stat_replication r WHERE r.backend_xmin IS NOT NULL
 ), target AS (
-    SELECT coalesce((SELECT t.target FROM cozi.targets t WHERE t.metric = 'oldest_transaction'), 300) AS oldest,
-           coalesce((SELECT t.warn FROM cozi.targets t WHERE t.metric = 'oldest_transaction'), 60) AS oldest_warn,
-           coalesce((SELECT t.target FROM cozi.targets t WHERE t.metric = 'idle_in_transaction'), 300) AS idle
+    SELECT coalesce(max(t.target) FILTER (WHERE t.metric = 'oldest_transaction'), 300) AS oldest,
+           coalesce(max(t.warn) FILTER (WHERE t.metric = 'oldest_transaction'), 60) AS oldest_warn,
+           coalesce(max(t.target) FILTER (WHERE t.metric = 'idle_in_transaction'), 300) AS idle
+    FROM cozi.targets t
 )
 SELECT h.source, h.pid, h.name, h.datname, h.rolname, h.activity, h.started, d.age, h.xid_age,
        coalesce(h.held > 0 AND h.held = max(h.held) OVER (), false) AS holds_horizon,

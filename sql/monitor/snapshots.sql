@@ -102,7 +102,8 @@ CREATE OR REPLACE FUNCTION stats_epoch() RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 RETURN CASE WHEN NOT pg_is_in_recovery()
             THEN left(pg_walfile_name(pg_current_wal_lsn()), 8)
-                 || coalesce((SELECT '/' || extract(epoch FROM i.stats_reset) FROM cozi.statements_info() i), '') END;
+                 || coalesce((SELECT '/' || extract(epoch FROM i.stats_reset)
+                              FROM cozi.statements_info() i), '') END;
 COMMENT ON FUNCTION stats_epoch() IS
 'Names the life of the server''s counters; NULL on a standby';
 
@@ -132,7 +133,8 @@ BEGIN ATOMIC
       AND (b.calls, b.total_exec_time) IS DISTINCT FROM (s.calls, s.total_exec_time);
     INSERT INTO cozi.snapshot_latencies
     SELECT this, _snapshot_changes.since, l.*
-    FROM (SELECT s.dbid, coalesce(s.userid, 0), CASE WHEN s.userid IS NULL THEN -1 ELSE s.queryid END,
+    FROM (SELECT s.dbid, coalesce(s.userid, 0),
+          CASE WHEN s.userid IS NULL THEN -1 ELSE s.queryid END,
                  cozi.histogram_pack(s.histogram) AS packed, s.stats_since
           FROM cozi.latency(true, true) s WHERE s.dbid IS NOT NULL
           UNION ALL
@@ -198,7 +200,8 @@ BEGIN
             UPDATE cozi.%1$I u SET snapshot = h.kept FROM holding h WHERE u.ctid = h.row
             $sql$, part.name, part.key,
             CASE WHEN part.has_life
-                 THEN 'NOT EXISTS (SELECT FROM cozi.snapshots s WHERE s.latency_since = l.latency_since)'
+                 THEN 'NOT EXISTS (SELECT FROM cozi.snapshots s '
+                      'WHERE s.latency_since = l.latency_since)'
                  ELSE 'false' END,
             'n.' || replace(part.key, ', ', ', n.'), 'l.' || replace(part.key, ', ', ', l.'))
         USING dropped;
@@ -274,7 +277,8 @@ BEGIN
        AND NOT has_function_privilege('cozi.drop_snapshots(bigint[])', 'EXECUTE') THEN
         RAISE EXCEPTION 'permission denied to drop snapshots'
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'Call cozi.snapshot() without an argument, or set cozi.snapshot_retention.';
+                  HINT = 'Call cozi.snapshot() without an argument, or set '
+                         'cozi.snapshot_retention.';
     END IF;
     this := cozi._take_snapshot();
     IF retention IS NOT NULL THEN

@@ -4,11 +4,13 @@
 -- PUBLIC.  The views run their functions as the role that reads them, so a role
 -- that a DBA grants more sees what pg_stat_statements and pg_stat_activity show it.
 
-CREATE OR REPLACE FUNCTION statements(showtext boolean = false, quiet boolean = false, timeouts boolean = false,
+CREATE OR REPLACE FUNCTION statements(
+    showtext boolean = false, quiet boolean = false, timeouts boolean = false,
     OUT userid oid, OUT dbid oid, OUT toplevel boolean, OUT queryid bigint, OUT query text,
     OUT plans bigint, OUT total_plan_time float8,
-    OUT calls bigint, OUT total_exec_time float8, OUT min_exec_time float8, OUT max_exec_time float8,
-    OUT mean_exec_time float8, OUT stddev_exec_time float8, OUT rows bigint,
+    OUT calls bigint, OUT total_exec_time float8, OUT min_exec_time float8,
+    OUT max_exec_time float8, OUT mean_exec_time float8, OUT stddev_exec_time float8,
+    OUT rows bigint,
     OUT shared_blks_hit bigint, OUT shared_blks_read bigint,
     OUT shared_blks_dirtied bigint, OUT shared_blks_written bigint,
     OUT temp_blks_read bigint, OUT temp_blks_written bigint,
@@ -32,7 +34,8 @@ AS 'MODULE_PATHNAME', 'cozi_query_text';
 COMMENT ON FUNCTION query_text(oid, oid, bigint) IS
 'Returns the text of a statement, masked as pg_stat_statements masks it';
 
-CREATE OR REPLACE FUNCTION statements_info(OUT dealloc bigint, OUT stats_reset timestamptz) RETURNS SETOF record
+CREATE OR REPLACE FUNCTION statements_info(OUT dealloc bigint, OUT stats_reset timestamptz)
+RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
 AS 'MODULE_PATHNAME', 'cozi_statements_info';
 COMMENT ON FUNCTION statements_info() IS

@@ -2,17 +2,21 @@
 
 CREATE OR REPLACE VIEW monitor_status AS
 WITH pgss AS (
-    SELECT cozi.statements_state() AS state, e.extversion AS version, n.nspname AS schema, a.default_version,
+    SELECT cozi.statements_state() AS state, e.extversion AS version, n.nspname AS schema,
+           a.default_version,
            i.dealloc, i.stats_reset,
            -- an eviction takes one in twenty: more than one a day is a table too small
-           coalesce(i.dealloc > extract(epoch FROM clock_timestamp() - i.stats_reset) / 86400, false)
+           coalesce(i.dealloc > extract(epoch FROM clock_timestamp() - i.stats_reset) / 86400,
+                    false)
                AS evicts,
            current_setting('pg_stat_statements.max', true)::bigint AS max,
-           coalesce(current_setting('pg_stat_statements.track_planning', true)::boolean, false) AS planning,
+           coalesce(current_setting('pg_stat_statements.track_planning', true)::boolean, false)
+               AS planning,
            l.statements_dropped AS cozi_dropped, l.stats_since AS cozi_since,
            l.max_statements::bigint AS cozi_max,
            coalesce(l.statements_dropped > l.max_statements / 20.0
-                    * greatest(extract(epoch FROM clock_timestamp() - l.stats_since) / 86400, 1), false)
+                    * greatest(extract(epoch FROM clock_timestamp() - l.stats_since) / 86400, 1),
+                    false)
                AS cozi_evicts
     FROM (SELECT) one
     CROSS JOIN cozi.latency_stats() l
@@ -29,7 +33,8 @@ FROM pgss, LATERAL (VALUES
     ('pg_stat_statements', pgss.state = 'ok', 'missing',
      CASE pgss.state
          WHEN 'absent' THEN 'the extension is not installed in this database: no slow queries'
-         WHEN 'not loaded' THEN 'its library is not loaded at the start of the server: no slow queries'
+         WHEN 'not loaded'
+         THEN 'its library is not loaded at the start of the server: no slow queries'
          ELSE 'the current role may not call it: no slow queries' END,
      cozi.statements_fix()),
     ('pg_stat_statements version', pgss.version IS NOT DISTINCT FROM pgss.default_version, 'warn',
@@ -41,7 +46,8 @@ FROM pgss, LATERAL (VALUES
      format('ALTER SYSTEM SET pg_stat_statements.max = %s; then restart the server.',
             2 * pgss.max)),
     ('cozi.max_statements', NOT pgss.cozi_evicts, 'warn',
-     format('%s statements had no room of their own since %s: cozi counts them together, by database',
+     format('%s statements had no room of their own since %s: cozi counts them together, by '
+            'database',
             pgss.cozi_dropped, pgss.cozi_since),
      format('ALTER SYSTEM SET cozi.max_statements = %s; then restart the server.',
             2 * pgss.cozi_max)),
@@ -72,8 +78,10 @@ FROM pgss, LATERAL (VALUES
     ('log_min_messages', current_setting('log_min_messages') !~ '(log|fatal|panic)', 'warn',
      'errors that are not logged are not counted',
      'ALTER SYSTEM SET log_min_messages = warning; SELECT pg_reload_conf();'),
-    ('snapshots', EXISTS (SELECT FROM cozi.snapshots s WHERE s.taken_at > now() - interval '1 day'), 'off',
-     'without cozi.snapshot() every minute or so, health is since the last reset and regressions is empty',
+    ('snapshots', EXISTS (SELECT FROM cozi.snapshots s WHERE s.taken_at > now() - interval '1 day'),
+     'off',
+     'without cozi.snapshot() every minute or so, health is since the last reset and '
+     'regressions is empty',
      'SELECT cozi.snapshot();'),
     ('cozi.jwt_issuer', coalesce(current_setting('cozi.jwt_issuer', true), '') <> '', 'warn',
      'a token of any issuer that shares a key is accepted',

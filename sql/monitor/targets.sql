@@ -46,7 +46,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION _targets_replace() IS
 'Lets a new row of targets replace the one of the same metric';
-CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets FOR EACH ROW EXECUTE FUNCTION _targets_replace();
+CREATE OR REPLACE TRIGGER replace BEFORE INSERT ON targets
+    FOR EACH ROW EXECUTE FUNCTION _targets_replace();
 COMMENT ON TRIGGER replace ON targets IS 'a new row replaces the one of the same metric';
 SELECT pg_extension_config_dump('targets', '');
 

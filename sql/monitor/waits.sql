@@ -55,7 +55,8 @@ BEGIN ATOMIC
     FROM wait w
     CROSS JOIN LATERAL (VALUES
         (20, 'waiting_sessions', w.locks::float8, 'pg_locks',
-         format('%s sessions have waited for a lock for more than 3 s; see cozi.blocking_tree', w.locks)),
+         format('%s sessions have waited for a lock for more than 3 s; see cozi.blocking_tree',
+                w.locks)),
         (21, 'commits_waiting', w.commits, 'pg_stat_activity',
          format('%s commits have waited for a synchronous standby for more than 3 s; '
                 'see cozi.replication_lag', w.commits)),
@@ -76,7 +77,8 @@ BEGIN ATOMIC
         SELECT format('pid %s of %s', a.pid, coalesce(a.usename, '?')) AS name,
                extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
                CASE WHEN a.state LIKE 'idle in transaction%'
-                    THEN extract(epoch FROM clock_timestamp() - a.state_change)::float8 END AS idle_s
+                    THEN extract(epoch FROM clock_timestamp() - a.state_change)::float8 END
+                        AS idle_s
         FROM pg_catalog.pg_stat_activity a
         WHERE a.xact_start IS NOT NULL AND a.leader_pid IS NULL AND a.pid <> pg_backend_pid()
           AND a.backend_type NOT IN ('autovacuum worker', 'walsender')
@@ -122,7 +124,8 @@ BEGIN ATOMIC
                count(*) FILTER (WHERE l.judged) AS standbys,
                count(*) FILTER (WHERE l.kind IN ('receiver', 'backup')) AS others,
                max(l.replay_bytes) FILTER (WHERE l.judged) AS bytes,
-               string_agg(l.state, ', ') FILTER (WHERE l.judged AND l.state <> 'streaming') AS states,
+               string_agg(l.state, ', ')
+                   FILTER (WHERE l.judged AND l.state <> 'streaming') AS states,
                count(*) FILTER (WHERE l.kind = 'slot' AND l.state = 'inactive') AS inactive,
                string_agg(l.name, ', ') FILTER (WHERE l.kind = 'slot' AND l.state = 'inactive')
                    AS inactive_names,
@@ -144,7 +147,8 @@ BEGIN ATOMIC
                  THEN format('; %s receivers or base backups are not judged', l.others)
                  ELSE '' END),
         (25, 'inactive_slots', l.inactive, 'pg_replication_slots',
-         coalesce(l.inactive_names || '; drop what no longer comes back with pg_drop_replication_slot()',
+         coalesce(l.inactive_names
+                  || '; drop what no longer comes back with pg_drop_replication_slot()',
                   'every slot is in use')),
         (26, 'retained_wal', l.retained / 1048576.0, 'pg_replication_slots',
          coalesce('most for slot ' || l.retained_by || '; see cozi.replication_lag',

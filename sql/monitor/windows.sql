@@ -3,8 +3,12 @@
 CREATE OR REPLACE FUNCTION snapshot_at(at timestamptz) RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
 BEGIN ATOMIC
-    WITH comparable AS (SELECT s.snapshot, s.taken_at FROM cozi.snapshots s WHERE s.epoch = (SELECT cozi.stats_epoch()))
-    SELECT coalesce((SELECT c.snapshot FROM comparable c WHERE c.taken_at <= at ORDER BY c.taken_at DESC LIMIT 1),
+    WITH comparable AS (
+        SELECT s.snapshot, s.taken_at FROM cozi.snapshots s
+        WHERE s.epoch = (SELECT cozi.stats_epoch())
+    )
+    SELECT coalesce((SELECT c.snapshot FROM comparable c
+                     WHERE c.taken_at <= at ORDER BY c.taken_at DESC LIMIT 1),
                     (SELECT c.snapshot FROM comparable c ORDER BY c.taken_at LIMIT 1));
 END;
 COMMENT ON FUNCTION snapshot_at(timestamptz) IS
@@ -43,7 +47,8 @@ COMMENT ON FUNCTION _statements_at(timestamptz, bigint, bigint) IS
 -- or a maximum that fell says so, too; and what cozi counted in between says how
 -- many executions are missing.  A restarted statement does not have the same
 -- minimum or maximum as before, to the last bit.  NULL: it is not known.
-CREATE OR REPLACE FUNCTION _was_restarted(old cozi.snapshot_statements, new cozi.snapshot_statements,
+CREATE OR REPLACE FUNCTION _was_restarted(old cozi.snapshot_statements,
+                                          new cozi.snapshot_statements,
     old_at timestamptz) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -61,7 +66,8 @@ RETURN CASE
     THEN 2 * ((new.completed - old.completed) - (new.calls - old.calls)) >= old.calls
     WHEN new.min_exec_time = old.min_exec_time OR new.max_exec_time = old.max_exec_time THEN false
 END;
-COMMENT ON FUNCTION _was_restarted(cozi.snapshot_statements, cozi.snapshot_statements, timestamptz) IS
+COMMENT ON FUNCTION _was_restarted(cozi.snapshot_statements, cozi.snapshot_statements,
+                                   timestamptz) IS
 'Returns whether pg_stat_statements forgot a statement between two readings of its counters; '
 'NULL when that is not known';
 
@@ -82,7 +88,8 @@ BEGIN ATOMIC
         LEFT JOIN cozi.snapshots e ON e.snapshot = cozi.snapshot_at(statement_deltas.until)
         WHERE b.snapshot = cozi.snapshot_at(statement_deltas.since)
     ), paired AS (
-        SELECT p, b, w.ended - w.taken_at AS period, cozi._was_restarted(b, p, w.taken_at) AS restarted
+        SELECT p, b, w.ended - w.taken_at AS period,
+               cozi._was_restarted(b, p, w.taken_at) AS restarted
         FROM bounds w
         CROSS JOIN cozi._statements_at(statement_deltas.until, w.base, w.last) p
         LEFT JOIN LATERAL (
@@ -92,7 +99,8 @@ BEGIN ATOMIC
             ORDER BY s.snapshot DESC LIMIT 1) b ON true
     ), delta AS (
         -- less is NULL, and with it every figure, where a restart is not known
-        SELECT q.*, CASE WHEN q.restarted THEN 0 WHEN NOT q.restarted THEN 1 END AS less FROM paired q
+        SELECT q.*, CASE WHEN q.restarted THEN 0 WHEN NOT q.restarted THEN 1 END AS less
+        FROM paired q
     )
     SELECT (d.p).dbid, (d.p).userid, (d.p).queryid, c.calls, c.total_ms, c.total_ms / c.calls,
            coalesce((d.p).rows, 0) - d.less * coalesce((d.b).rows, 0),
@@ -120,13 +128,16 @@ COMMENT ON FUNCTION statement_deltas(timestamptz, timestamptz) IS
 
 -- The same of a statement's histogram.  One key at a time, so that a list asks
 -- for the rows it shows.
-CREATE OR REPLACE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint)
+RETURNS bigint[]
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED COST 1000
 RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapshot_latencies l
-                         WHERE (l.dbid, l.userid, l.queryid) = (latency_at.dbid, latency_at.userid, latency_at.queryid)
+                         WHERE (l.dbid, l.userid, l.queryid)
+                              = (latency_at.dbid, latency_at.userid, latency_at.queryid)
                            AND l.snapshot <= s.snapshot AND l.latency_since = s.latency_since
                          ORDER BY l.snapshot DESC LIMIT 1), '{}')
-        FROM cozi.snapshots s WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
+        FROM cozi.snapshots s
+        WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
 COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS
 'Returns a statement''s histogram, or with queryid 0 that of a role''s transactions, at a '
 'snapshot; NULL if none was measured then';
@@ -141,13 +152,16 @@ BEGIN ATOMIC
     SELECT CASE WHEN p.slot_since > b.taken_at OR p.latency_since > b.taken_at THEN p.histogram
                 WHEN b.latency_since = p.latency_since
                 THEN cozi.histogram_minus(p.histogram, cozi.latency_at(
-                         b.snapshot, latency_window.dbid, latency_window.userid, latency_window.queryid))
+                         b.snapshot, latency_window.dbid, latency_window.userid,
+                         latency_window.queryid))
                 END
     FROM cozi.snapshots b
     CROSS JOIN LATERAL (
         SELECT l.stats_since,
-               cozi.latency_histogram(latency_window.dbid, latency_window.userid, latency_window.queryid),
-               cozi.latency_since(latency_window.dbid, latency_window.userid, latency_window.queryid)
+               cozi.latency_histogram(latency_window.dbid, latency_window.userid,
+                                      latency_window.queryid),
+               cozi.latency_since(latency_window.dbid, latency_window.userid,
+                                  latency_window.queryid)
         FROM cozi.latency_stats() l WHERE latency_window.until IS NULL
         UNION ALL
         SELECT e.latency_since,

@@ -199,17 +199,20 @@ is(window($third), '2|f', 'a new snapshot, a new window');
 
 # Health
 
-# 10 sleeps of 60 ms and 30 of nothing, weighted by calls: well below the plain mean of means
+# Few long statements and many short ones, weighted by calls: below the mean of the two means.
 sql('SELECT pg_stat_statements_reset()');
 sql('SELECT pg_sleep(0.06)') for 1 .. 5;
 sql('SELECT 1')              for 1 .. 20;
-my ($value, $mean) = split /\|/,
+my ($value, $mean, $unweighted) = split /\|/,
   sql(
-	q{SELECT (SELECT value FROM cozi.health WHERE metric = 'query_time'),
-	(SELECT sum(total_exec_time) / sum(calls) FROM pg_stat_statements WHERE toplevel)}
+	q{SELECT (SELECT value FROM cozi.health WHERE metric = 'query_time'), s.* FROM (
+	SELECT sum(total_exec_time) / sum(calls),
+	avg(mean_exec_time) FILTER (WHERE query IN ('SELECT pg_sleep($1)', 'SELECT $1'))
+	FROM pg_stat_statements WHERE toplevel) s}
   );
-cmp_ok(abs($value - $mean), '<', 3, "query_time: $value ms, by hand $mean ms");
-cmp_ok($value, '<', 20, '... weighted by calls');
+# by hand BEGIN and what reads the view are counted, which cozi leaves out
+cmp_ok(abs($value / $mean - 1), '<', 0.25, "query_time is $value ms, by hand $mean ms");
+cmp_ok($value, '<', $unweighted, "query_time is weighted by calls: not $unweighted ms");
 # a target of twice what is measured by hand is kept, at whatever speed of the machine
 sql("SET pg_stat_statements.track = none;
 	UPDATE cozi.targets SET warn = NULL,

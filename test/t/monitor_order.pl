@@ -17,8 +17,10 @@ sub permutations
 	} 0 .. $#rest;
 }
 
-my @orders =
-  ('cozi', map { join ',', @$_ } permutations([], qw(pg_stat_statements auto_explain cozi)));
+chomp(my $lib = `pg_config --pkglibdir`);
+my $explains = -e "$lib/auto_explain.so";
+my @libraries = ('pg_stat_statements', $explains ? 'auto_explain' : (), 'cozi');
+my @orders = ('cozi', map { join ',', @$_ } permutations([], @libraries));
 # of the two that hide a utility statement's query identifier the last one sees
 # it: pg_stat_monitor asks to be listed behind pg_stat_statements
 my @with_monitor = (
@@ -31,6 +33,7 @@ my @with_monitor = (
 	'cozi,pg_stat_statements,auto_explain,pg_stat_monitor',
 	'pg_stat_statements,auto_explain,pg_stat_monitor,cozi',
 	'pg_stat_monitor,cozi,pg_stat_statements');
+@with_monitor = grep { $explains || !/auto_explain/ } @with_monitor;
 
 my $node = PostgreSQL::Test::Cluster->new('order');
 $node->init;
@@ -116,8 +119,8 @@ sub try_order
 				WHERE query ~ '(FROM t|pg_sleep.60.)\$' AND (timed_out OR plan ~ '^Aggregate')
 				ORDER BY number"
 		),
-		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i)
-			FROM t\nSELECT pg_sleep(60) timed out\nSELECT max(i) FROM t",
+		"SELECT count(*) FROM t\nPREPARE p AS SELECT min(i) FROM t\n"
+		  . "SELECT pg_sleep(60) timed out\nSELECT max(i) FROM t",
 		"$preload: plans of what ended, the text of what timed out");
 	like(
 		$q->("SELECT plan FROM cozi.plans() WHERE query = 'SELECT count(*) FROM big'"),
@@ -152,8 +155,8 @@ sub try_order
 			WHERE toplevel AND elevel = 0 AND query ~ '^(SELECT (count|nested|max)$utility)'
 				GROUP BY 1) m"),
 			($utility && 'CREATE TABLE v () 1, DO $$BEGIN PERFORM count(*) FROM t; END$$ 1, ')
-			  . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1,
-			  SELECT nested($1) 1',
+			  . 'SELECT count(*) FROM big 1, SELECT count(*) FROM t 1, SELECT max(i) FROM t 1, '
+			  . 'SELECT nested($1) 1',
 			"$preload: pg_stat_monitor counts its calls");
 		is( $q->(
 				"SELECT string_agg(sqlcode || ' ' || calls, ', ' ORDER BY sqlcode)
@@ -191,7 +194,11 @@ sub try_order
 try_order($_) for @orders;
 SKIP:
 {
-	chomp(my $lib = `pg_config --pkglibdir`);
+	skip 'no auto_explain in this server', 1 unless $explains;
+	pass('auto_explain is among the libraries');
+}
+SKIP:
+{
 	skip 'no pg_stat_monitor', 1 unless -e "$lib/pg_stat_monitor.so";
 	$q->('CREATE EXTENSION pg_stat_monitor');
 	try_order($_) for @with_monitor;
