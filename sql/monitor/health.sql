@@ -36,6 +36,19 @@ COMMENT ON FUNCTION connection_limits() IS
 'Returns the connections in use against each limit that is in force, the nearest to it first: of '
 'the server, of roles and of databases';
 
+-- What found no room of its own is counted, and not told apart.
+CREATE OR REPLACE FUNCTION _no_room(kind text) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT format('; %s %s had no room of their own, see cozi.monitor_status', d.dropped, kind)
+    FROM cozi.latency_stats() l
+    CROSS JOIN LATERAL (SELECT CASE kind WHEN 'errors' THEN l.errors_dropped
+                                         ELSE l.statements_dropped END) d(dropped)
+    WHERE d.dropped > 0;
+END;
+COMMENT ON FUNCTION _no_room(text) IS
+'Returns the words for the statements, or errors, that had no room of their own; NULL if all had';
+
 CREATE OR REPLACE FUNCTION health_statements(
     OUT rank int, OUT metric text, OUT value float8, OUT period interval, OUT events bigint,
     OUT source text, OUT detail text)
@@ -48,7 +61,7 @@ BEGIN ATOMIC
                             cozi.statements_state())
                 WHEN q.value IS NULL THEN 'no statement was recorded in the period'
                 ELSE format('mean of %s statements of this database; see cozi.slow_queries, '
-                            'cozi.regressions', q.events) END
+                            'cozi.regressions%s', q.events, cozi._no_room('statements')) END
     FROM cozi.recent_query_time(cozi._target_period('query_time')) q
     UNION ALL
     SELECT 2, 'api_response', t.value, t.period, t.events, t.source,
@@ -62,10 +75,11 @@ BEGIN ATOMIC
            CASE WHEN e.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no statement was recorded in the period')
                 ELSE format('%s of %s statements failed by the server''s fault%s; '
-                            'see cozi.error_rate',
+                            'see cozi.error_rate%s',
                             coalesce(e.failed, 0), e.events,
                             CASE WHEN e.refused > 0
-                                 THEN format(', %s of them connections refused', e.refused) END)
+                                 THEN format(', %s of them connections refused', e.refused) END,
+                            cozi._no_room('errors'))
                 END
     FROM cozi.recent_error_ratio(cozi._target_period('error_rate')) e;
 END;
@@ -79,9 +93,12 @@ RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1
 BEGIN ATOMIC
     SELECT 5, 'connections', 100 * l.share, NULL::interval, NULL::bigint, 'pg_stat_activity',
-           format('%s of %s in use%s, a pooler''s queue not counted; see cozi.connections', l.used,
-                  l.available, CASE l.scope WHEN 'server' THEN ''
-                               ELSE format(', the limit of %s %I', l.scope, l.name) END)
+           format('%s of %s in use%s; see cozi.connections%s', l.used, l.available,
+                  CASE l.scope WHEN 'server' THEN ''
+                               ELSE format(', the limit of %s %I', l.scope, l.name) END,
+                  (SELECT format(', and for the clients that wait in front of the server SHOW POOLS '
+                                 'of %s', string_agg(DISTINCT p.name, ', ')) FROM cozi.poolers() p
+                   HAVING count(*) > 0))
     FROM cozi.connection_limits() l LIMIT 1;
 END;
 COMMENT ON FUNCTION health_connections() IS

@@ -62,7 +62,8 @@ COMMENT ON FUNCTION errors(boolean) IS
 
 CREATE OR REPLACE FUNCTION plans(missing_ok boolean = false,
     OUT number bigint, OUT ended_at timestamptz, OUT dbid oid, OUT userid oid, OUT queryid bigint,
-    OUT ms float8, OUT row_count bigint, OUT timed_out boolean, OUT query text, OUT plan text)
+    OUT ms float8, OUT row_count bigint, OUT timed_out boolean, OUT query text, OUT plan text,
+    OUT planid bigint)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 128
 AS 'MODULE_PATHNAME', 'cozi_plans';
@@ -190,7 +191,7 @@ COMMENT ON VIEW error_rate IS
 CREATE OR REPLACE VIEW slow_plans AS
 SELECT p.number, p.ended_at, d.datname, r.rolname, p.queryid, p.ms, p.row_count, p.timed_out,
        p.query, p.plan,
-       CASE WHEN NOT s.preloaded THEN cozi.latency_reason() END AS reason
+       CASE WHEN NOT s.preloaded THEN cozi.latency_reason() END AS reason, p.planid
 FROM cozi.latency_stats() s
 LEFT JOIN cozi.plans(true) p ON true
 LEFT JOIN pg_catalog.pg_database d ON d.oid = p.dbid

@@ -67,7 +67,13 @@ CREATE OR REPLACE VIEW cozi.%1$I AS
                    s.stats_since,
                    cozi.query_text(s.dbid, s.userid, s.queryid) AS query,
                    cozi.latency_calls(s.dbid, s.userid, s.queryid) AS measured_calls,
-                   cozi.latency_since(s.dbid, s.userid, s.queryid) AS measured_since
+                   cozi.latency_since(s.dbid, s.userid, s.queryid) AS measured_since,
+                   cozi.waits_of(s.dbid, s.userid, s.queryid) AS waits,
+                   cozi.errors_of(s.dbid, s.userid, s.queryid) AS errors,
+                   (cozi.slowest_of(s.dbid, s.userid, s.queryid)).ended_at AS max_at,
+                   (cozi.slowest_of(s.dbid, s.userid, s.queryid)).application_name
+                       AS max_application,
+                   (cozi.slowest_of(s.dbid, s.userid, s.queryid)).client AS max_client
             FROM (SELECT * FROM cozi.statements(timeouts => true) t
                   WHERE t.toplevel IS NOT FALSE ORDER BY %2$s) s
         $view$, view.name, view.sort);

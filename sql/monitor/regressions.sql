@@ -15,7 +15,8 @@ WITH bounds AS (
 SELECT r.queryid, d.datname, u.rolname, r.calls_before, r.calls, r.mean_before_ms, r.mean_ms,
        r.mean_ms / nullif(r.mean_before_ms, 0) AS ratio, r.total_ms,
        cozi.histogram_quantile(
-           cozi.latency_window(r.dbid, r.userid, r.queryid, r.began, r.split), 0.95) AS p95_before_ms,
+           cozi.latency_window(r.dbid, r.userid, r.queryid, r.began, r.split), 0.95)
+           AS p95_before_ms,
        cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.split), 0.5)
            AS p50_ms,
        cozi.histogram_quantile(cozi.latency_window(r.dbid, r.userid, r.queryid, r.split), 0.95)

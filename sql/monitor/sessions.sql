@@ -1,5 +1,29 @@
 -- Sessions, as pg_stat_activity shows them to the caller.
 
+-- Clients of a pooler wait in front of the server, which knows nothing of them.
+CREATE OR REPLACE FUNCTION _pooler_processes() RETURNS SETOF text
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'cozi_pooler_processes';
+COMMENT ON FUNCTION _pooler_processes() IS
+'Returns the names of the connection poolers that run on this machine, as /proc has them; no row '
+'on a system without it';
+
+CREATE OR REPLACE FUNCTION poolers(OUT name text, OUT source text) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1
+BEGIN ATOMIC
+    SELECT p.name, 'a process of this machine' FROM cozi._pooler_processes() p(name)
+    UNION ALL
+    SELECT DISTINCT lower(substring(a.application_name
+               FROM '(?i)pgbouncer|pgcat|odyssey|supavisor|pgdog|pgpool|pgagroal')),
+           'the application_name of a session'
+    FROM pg_catalog.pg_stat_activity a
+    WHERE a.backend_type = 'client backend'
+      AND a.application_name ~* 'pgbouncer|pgcat|odyssey|supavisor|pgdog|pgpool|pgagroal';
+END;
+COMMENT ON FUNCTION poolers() IS
+'Returns the connection poolers in front of this server that can be seen: by their processes on '
+'this machine, or by the names of their sessions';
+
 CREATE OR REPLACE VIEW connections AS
 WITH room AS (
     SELECT current_setting('max_connections')::int
@@ -12,7 +36,11 @@ SELECT a.datname, a.usename AS rolname, a.application_name, count(*) AS total,
        count(*) FILTER (WHERE a.state LIKE 'idle in transaction%') AS idle_in_transaction,
        count(*) FILTER (WHERE a.wait_event_type = 'Lock') AS waiting,
        max(clock_timestamp() - a.xact_start) AS oldest_transaction,
-       r.available, count(*) / nullif(r.available, 0)::float8 AS share
+       r.available, count(*) / nullif(r.available, 0)::float8 AS share,
+       CASE WHEN grouping(a.datname) = 1
+            THEN (SELECT format('%s: see SHOW POOLS there for the clients that wait',
+                                string_agg(DISTINCT p.name, ', ')) FROM cozi.poolers() p
+                  HAVING count(*) > 0) END AS pooler
 FROM pg_catalog.pg_stat_activity a, room r
 WHERE a.backend_type = 'client backend'
 GROUP BY GROUPING SETS ((r.available), (r.available, a.datname, a.usename, a.application_name))

@@ -210,11 +210,9 @@ END $$;
 COMMENT ON FUNCTION drop_snapshots(bigint[]) IS
 'Drops snapshots by their numbers, and keeps of them what still holds at later ones';
 
--- As its owner: a role that schedules it need not be allowed to write, nor to
--- see the statements of others.
-CREATE OR REPLACE FUNCTION _take_snapshot() RETURNS bigint
+CREATE OR REPLACE FUNCTION _take_snapshot(retention interval) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     this bigint;
     since timestamptz;
@@ -243,7 +241,8 @@ BEGIN
 
     -- The library is loaded by now: before, a client could have set the
     -- retention under its name.
-    keep := coalesce(nullif(current_setting('cozi.snapshot_retention', true), '')::interval,
+    keep := coalesce(retention,
+                     nullif(current_setting('cozi.snapshot_retention', true), '')::interval,
                      interval '7 days');
     PERFORM cozi.drop_snapshots(ARRAY(
         SELECT s.snapshot FROM cozi.snapshots s
@@ -260,34 +259,17 @@ BEGIN
                         AND n.taken_at < clock_timestamp() - interval '1 day')));
     RETURN this;
 END $$;
-COMMENT ON FUNCTION _take_snapshot() IS
-'Writes the counters down, drops what is older than cozi.snapshot_retention, thins what is older '
-'than a day to one snapshot in ten, and returns the number of the new one';
+COMMENT ON FUNCTION _take_snapshot(interval) IS
+'Writes the counters down, drops what is older than the retention, or if that is NULL, than '
+'cozi.snapshot_retention, thins what is older than a day to one snapshot in ten, and returns the '
+'number of the new one; called by snapshot() alone';
 
+-- As its owner: a role that schedules it need not be allowed to write, nor to
+-- see the statements of others.
 CREATE OR REPLACE FUNCTION snapshot(retention interval = NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    this bigint;
-BEGIN
-    IF retention < interval '0' THEN
-        RAISE EXCEPTION 'retention must not be negative' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF retention IS NOT NULL
-       AND NOT has_function_privilege('cozi.drop_snapshots(bigint[])', 'EXECUTE') THEN
-        RAISE EXCEPTION 'permission denied to drop snapshots'
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = 'Call cozi.snapshot() without an argument, or set '
-                         'cozi.snapshot_retention.';
-    END IF;
-    this := cozi._take_snapshot();
-    IF retention IS NOT NULL THEN
-        PERFORM cozi.drop_snapshots(ARRAY(
-            SELECT s.snapshot FROM cozi.snapshots s
-            WHERE s.taken_at < clock_timestamp() - retention AND s.snapshot <> this));
-    END IF;
-    RETURN this;
-END $$;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000
+AS 'MODULE_PATHNAME', 'cozi_snapshot';
 COMMENT ON FUNCTION snapshot(interval) IS
-'Writes the counters down and returns the number of the snapshot; with a retention, which only the '
-'extension''s owner may give, drops the older ones; NULL leaves that to cozi.snapshot_retention';
+'Writes the counters down and returns the number of the snapshot; with a retention, which only '
+'those give that may drop snapshots, drops the older ones; NULL leaves that to '
+'cozi.snapshot_retention';

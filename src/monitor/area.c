@@ -23,7 +23,7 @@ static void attach_monitor(CoziShmemHeader *area);
 
 static CoziShmem shmem = {
 	.name = "cozi monitor",
-	.layout = 2,
+	.layout = 3,
 	.size = monitor_size,
 	.init = make_monitor,
 	.attach = attach_monitor
@@ -49,6 +49,7 @@ monitor_size(void)
 {
 	Size		size = CACHELINEALIGN(sizeof(CoziMonitor));
 
+	size = add_size(size, mul_size(MaxBackends, COZI_RUNNING_SIZE));
 	size = add_size(size, mul_size(all_sets(cozi_max_statements), sizeof(CoziSet)));
 	return add_size(size, mul_size(COZI_OTHERS + COZI_TRANSACTIONS + cozi_max_statements,
 								   sizeof(CoziHistogram)));
@@ -71,7 +72,8 @@ static void
 find_tables(CoziMonitor *monitor)
 {
 	int			statements = monitor->max_statements;
-	CoziSet    *set = (CoziSet *) ((char *) monitor + CACHELINEALIGN(sizeof(CoziMonitor)));
+	CoziSet    *set = (CoziSet *) ((char *) monitor + CACHELINEALIGN(sizeof(CoziMonitor)) +
+								   MaxBackends * COZI_RUNNING_SIZE);
 	CoziHistogram *slots = (CoziHistogram *) (set + all_sets(statements));
 
 	cozi_monitor = monitor;
@@ -84,6 +86,14 @@ find_tables(CoziMonitor *monitor)
 	cozi_transaction_table.other_queryid = COZI_OTHER_TRANSACTIONS;
 	cozi_statement_table.dropped = &monitor->statements_dropped;
 	cozi_statement_table.other_queryid = COZI_OTHER_STATEMENTS;
+}
+
+/* What the backend of a number runs. */
+CoziRunning *
+cozi_running_of(int backend)
+{
+	return (CoziRunning *) ((char *) cozi_monitor + CACHELINEALIGN(sizeof(CoziMonitor)) +
+							backend * COZI_RUNNING_SIZE);
 }
 
 void
@@ -142,6 +152,7 @@ make_monitor(CoziShmemHeader *area)
 			   offsetof(CoziMonitor, plans) - offsetof(CoziMonitor, since));
 	make_words(cozi_monitor->error,
 			   offsetof(CoziMonitor, plan) - offsetof(CoziMonitor, error));
+	cozi_clear_running();
 	make_table(&cozi_other_table, tranche);
 	make_table(&cozi_transaction_table, tranche);
 	make_table(&cozi_statement_table, tranche);

@@ -23,7 +23,7 @@
 #include "monitor/monitor.h"
 
 #define SAVED_FILE	PGSTAT_STAT_PERMANENT_DIRECTORY "/cozi.stat"
-#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303033) /* cozi-003 */
+#define SAVED_MAGIC	UINT64CONST(0x636f7a692d303034) /* cozi-004 */
 
 static uint64 started_from;		/* checkpoint */
 
@@ -89,11 +89,12 @@ load_table(SavedFile *file, CoziTable *table, uint64 n)
 
 		if (!get(file, &saved, sizeof(saved)) || saved.queryid == 0)
 			return false;
-		slot = cozi_claim_slot(table, saved.queryid, saved.owner);
+		slot = cozi_claim_slot(table, saved.queryid, saved.owner, LW_SHARED);
 		pg_atomic_write_u64(&slot->since, saved.since);
 		pg_atomic_fetch_or_u64(&slot->used, saved.used & COZI_TRANSACTION_CONTROL);
 		pg_atomic_fetch_add_u64(&slot->total, saved.total);
 		cozi_raise_u64(&slot->max, saved.max);
+		cozi_load_details(slot, &saved);
 		pg_atomic_fetch_add_u64(&slot->failed, saved.failed);
 		pg_atomic_fetch_add_u64(&slot->timeouts, saved.timeouts);
 		for (int b = 0; b < COZI_BUCKETS; b++)

@@ -79,57 +79,11 @@ at_top(QueryDesc *queryDesc)
 	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
 }
 
-static void
-record(CoziHistogram *histogram, uint64 ns)
+/* Of its plan, while plans are kept. */
+static inline uint64
+shape_of(QueryDesc *queryDesc)
 {
-	pg_atomic_fetch_add_u64(&histogram->count[cozi_bucket(ns / COZI_NS_PER_TICK)], 1);
-	pg_atomic_fetch_add_u64(&histogram->total, ns);
-	cozi_raise_u64(&histogram->max, ns);
-}
-
-static uint64
-nanoseconds(double seconds)
-{
-	return seconds > 0 ? (uint64) (seconds * 1e9) : 0;
-}
-
-static void
-record_statement(uint64 queryid, Oid role, double seconds, bool transaction_control)
-{
-	CoziHistogram *histogram;
-
-	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
-	record(histogram, nanoseconds(seconds));
-	if (transaction_control &&
-		(pg_atomic_read_u64(&histogram->used) & COZI_TRANSACTION_CONTROL) == 0)
-		pg_atomic_fetch_or_u64(&histogram->used, COZI_TRANSACTION_CONTROL);
-	cozi_release_slot(&cozi_statement_table, histogram);
-}
-
-/*
- * Inside an error's PG_CATCH: nothing may be allocated or raised, and who has
- * the set's lock waits for nothing but the lock of another set.  A lock
- * that was waited for longer than lock_timeout is a timeout; one that NOWAIT
- * did not find free is not.
- */
-static void
-record_failure(uint64 queryid, Oid role, double seconds,
-			   const char *source, int location, int len)
-{
-	CoziHistogram *histogram;
-	int			code = geterrcode();
-	bool		timeout;
-
-	timeout = code == ERRCODE_QUERY_CANCELED ||
-		(code == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0 && seconds * 1000 >= LockTimeout);
-	histogram = cozi_claim_slot(&cozi_statement_table, queryid, COZI_OWNER(MyDatabaseId, role));
-	record(histogram, nanoseconds(seconds));
-	pg_atomic_fetch_add_u64(&histogram->failed, 1);
-	if (timeout)
-		pg_atomic_fetch_add_u64(&histogram->timeouts, 1);
-	cozi_release_slot(&cozi_statement_table, histogram);
-	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)
-		cozi_capture_timeout(queryid, role, seconds * 1000, source, location, len);
+	return cozi_track_plans ? cozi_plan_shape(queryDesc->plannedstmt) : 0;
 }
 
 static void
@@ -148,8 +102,9 @@ query_failed(QueryDesc *queryDesc, Oid role)
 		INSTR_TIME_SUBTRACT(now, COZI_CLOCK_STARTED(queryDesc));
 		seconds += INSTR_TIME_GET_DOUBLE(now);
 	}
-	record_failure(queryDesc->plannedstmt->queryId, role, seconds, queryDesc->sourceText,
-				   queryDesc->plannedstmt->stmt_location, queryDesc->plannedstmt->stmt_len);
+	cozi_record_failure(queryDesc->plannedstmt->queryId, role, seconds, shape_of(queryDesc),
+						queryDesc->sourceText, queryDesc->plannedstmt->stmt_location,
+						queryDesc->plannedstmt->stmt_len);
 }
 
 /* What functions do while a statement is planned is not a statement. */
@@ -157,7 +112,10 @@ static PlannedStmt *
 latency_planner(COZI_PLANNER_ARGS)
 {
 	PlannedStmt *result;
+	bool		counts = parse->queryId != 0 && client_asks();
 
+	if (counts)
+		cozi_start_running(parse->queryId, GetUserId());
 	nesting_level++;
 	PG_TRY();
 	{
@@ -169,6 +127,8 @@ latency_planner(COZI_PLANNER_ARGS)
 	PG_FINALLY();
 	{
 		nesting_level--;
+		if (counts)
+			cozi_stop_running();
 	}
 	PG_END_TRY();
 	return result;
@@ -211,7 +171,10 @@ static void
 latency_ExecutorRun(COZI_RUN_ARGS)
 {
 	Oid			role = GetUserId();
+	bool		counts = at_top(queryDesc);
 
+	if (counts)
+		cozi_start_running(queryDesc->plannedstmt->queryId, role);
 	nesting_level++;
 	PG_TRY();
 	{
@@ -223,11 +186,15 @@ latency_ExecutorRun(COZI_RUN_ARGS)
 	PG_CATCH();
 	{
 		nesting_level--;
+		if (counts)
+			cozi_stop_running();
 		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	nesting_level--;
+	if (counts)
+		cozi_stop_running();
 }
 
 /* AFTER triggers run, and fail, here. */
@@ -235,7 +202,10 @@ static void
 latency_ExecutorFinish(QueryDesc *queryDesc)
 {
 	Oid			role = GetUserId();
+	bool		counts = at_top(queryDesc);
 
+	if (counts)
+		cozi_start_running(queryDesc->plannedstmt->queryId, role);
 	nesting_level++;
 	PG_TRY();
 	{
@@ -247,11 +217,15 @@ latency_ExecutorFinish(QueryDesc *queryDesc)
 	PG_CATCH();
 	{
 		nesting_level--;
+		if (counts)
+			cozi_stop_running();
 		query_failed(queryDesc, role);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	nesting_level--;
+	if (counts)
+		cozi_stop_running();
 }
 
 static void
@@ -264,7 +238,7 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
 
 		if (cozi_track_latency)
-			record_statement(queryid, GetUserId(), seconds, false);
+			cozi_record_statement(queryid, GetUserId(), seconds, shape_of(queryDesc), false);
 		if (cozi_track_plans && cozi_slow_plan_ms >= 0 && seconds * 1000 >= cozi_slow_plan_ms)
 			cozi_capture_plan(queryDesc, seconds * 1000);
 	}
@@ -303,7 +277,10 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	transaction_used = true;
 	INSTR_TIME_SET_ZERO(start);
 	if (counts)
+	{
+		cozi_start_running(queryid, role);
 		INSTR_TIME_SET_CURRENT(start);
+	}
 
 	nesting_level += nests;
 	PG_TRY();
@@ -322,7 +299,9 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		{
 			INSTR_TIME_SET_CURRENT(end);
 			INSTR_TIME_SUBTRACT(end, start);
-			record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end), queryString, location, len);
+			cozi_stop_running();
+			cozi_record_failure(queryid, role, INSTR_TIME_GET_DOUBLE(end), 0, queryString,
+								location, len);
 		}
 		PG_RE_THROW();
 	}
@@ -333,7 +312,8 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	{
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
-		record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end), control);
+		cozi_stop_running();
+		cozi_record_statement(queryid, GetUserId(), INSTR_TIME_GET_DOUBLE(end), 0, control);
 	}
 }
 
@@ -348,11 +328,11 @@ latency_transaction(XactEvent event, void *arg)
 	bool		used = transaction_used;
 	bool		failed = event == XACT_EVENT_ABORT;
 	TimestampTz now;
-	CoziHistogram *histogram;
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	transaction_used = false;
+	cozi_end_running();
 
 	/*
 	 * The server itself begins transactions in a session that logs in or
@@ -365,12 +345,7 @@ latency_transaction(XactEvent event, void *arg)
 		now = GetCurrentTimestamp();
 	else
 		now = GetCurrentTransactionStopTimestamp();
-	histogram = cozi_claim_slot(&cozi_transaction_table, COZI_TRANSACTION,
-								COZI_OWNER(MyDatabaseId, GetSessionUserId()));
-	record(histogram, Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000);
-	if (failed)
-		pg_atomic_fetch_add_u64(&histogram->failed, 1);
-	cozi_release_slot(&cozi_transaction_table, histogram);
+	cozi_record_transaction(Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000, failed);
 }
 
 /* Once, when every preloaded library has installed its own. */

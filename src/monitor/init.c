@@ -23,6 +23,7 @@ int			cozi_slow_plan_ms = 1000;
 bool		cozi_show_constants = false;
 int			cozi_max_statements = 5000;
 int			cozi_snapshot_interval = 60;
+int			cozi_wait_interval = 50;
 char	   *cozi_snapshot_database = "";
 
 static int	snapshot_retention = 7 * 24 * 60;	/* cozi.snapshot() reads it */
@@ -57,10 +58,15 @@ define_collecting(void)
 							"-1 keeps none, 0 keeps the plan of every statement.",
 							&cozi_slow_plan_ms, 1000, -1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("cozi.wait_interval",
+							"Sets the time between two looks at what each session waits for.",
+							"0 looks at none; 10 to 100 ms are useful.",
+							&cozi_wait_interval, 50, 0, 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("cozi.max_statements",
 							"Sets for how many statements latencies are kept.",
 							"A statement is a database, a role and a query identifier. "
-							"Each takes 2,192 bytes of shared memory.",
+							"Each takes 2,704 bytes of shared memory.",
 							&cozi_max_statements, 5000, 100, 1000000,
 							process_shared_preload_libraries_in_progress ?
 							PGC_POSTMASTER : PGC_SIGHUP,
@@ -77,9 +83,10 @@ define_snapshots(void)
 							&cozi_snapshot_interval, 60, 0, 24 * 60 * 60,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("cozi.snapshot_database",
-							   "Sets the database whose cozi.snapshot() the server calls by "
+							   "Sets the databases whose cozi.snapshot() the server calls by "
 							   "itself.",
-							   "While it is empty, none is called.",
+							   "A list of names, or * for each that has the extension. While "
+							   "it is empty, none is called.",
 							   &cozi_snapshot_database, "",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("cozi.snapshot_retention",
@@ -99,5 +106,6 @@ cozi_monitor_init(void)
 	cozi_request_monitor();
 	cozi_count_errors_of_log();
 	cozi_register_snapshot_launcher();
+	cozi_register_sampler();
 	EnableQueryId();
 }

@@ -37,10 +37,37 @@
 #define COZI_PLAN_SIZE		8192	/* bytes of a plan's text, a final 0
 									 * included */
 #define COZI_QUERY_SIZE		1024	/* the same of a query's */
+#define COZI_SLOT_WAITS		12	/* wait events of a statement; the last is any
+								 * other */
+#define COZI_SLOT_ERRORS	12	/* SQLSTATEs of a statement; the same */
+#define COZI_SLOT_PLANS		5	/* the plans of a statement that were seen
+								 * last */
+#define COZI_CLIENT_SIZE	48	/* bytes of a client's address, a final 0
+								 * included */
+
+/* A plan of a statement: detail.c. */
+typedef struct CoziSeenPlan
+{
+	pg_atomic_uint64 shape;		/* of shape.c; 0: free */
+	pg_atomic_uint64 first;		/* TimestampTz */
+	pg_atomic_uint64 last;
+	pg_atomic_uint64 calls;
+	pg_atomic_uint64 total;		/* ns */
+}			CoziSeenPlan;
+
+/* The client of the slowest execution. */
+typedef struct CoziClient
+{
+	TimestampTz ended_at;		/* 0: not known */
+	char		application[NAMEDATALEN];
+	char		address[COZI_CLIENT_SIZE];
+}			CoziClient;
+
+#define COZI_CLIENT_WORDS	((int) (sizeof(CoziClient) / sizeof(uint64)))
 
 /*
  * A slot: a key and what is counted for it.  What each statement touches is
- * two cache lines of it, the first and one of the buckets.
+ * three cache lines of it, the first, one of the buckets and its plan's.
  */
 typedef struct CoziHistogram
 {
@@ -54,6 +81,11 @@ typedef struct CoziHistogram
 	pg_atomic_uint64 used;		/* the set's turn when it was last used, and
 								 * COZI_TRANSACTION_CONTROL */
 	pg_atomic_uint64 count[COZI_BUCKETS];
+	pg_atomic_uint64 wait[COZI_SLOT_WAITS]; /* event << 40 | ms */
+	pg_atomic_uint64 error[COZI_SLOT_ERRORS];	/* SQLSTATE << 34 | count */
+	CoziSeenPlan plan[COZI_SLOT_PLANS]; /* claimed under the lock alone */
+	pg_atomic_uint64 client[COZI_CLIENT_WORDS]; /* written under the lock
+												 * alone */
 } CoziHistogram;
 
 /* It is BEGIN, COMMIT or the like: no work of a client's. */
@@ -73,7 +105,46 @@ typedef struct CoziFigures
 	uint64		timeouts;
 	uint64		used;
 	uint64		count[COZI_BUCKETS];
+	uint64		wait[COZI_SLOT_WAITS];
+	uint64		error[COZI_SLOT_ERRORS];
+	struct
+	{
+		uint64		shape;
+		uint64		first;
+		uint64		last;
+		uint64		calls;
+		uint64		total;
+	}			plan[COZI_SLOT_PLANS];
+	CoziClient	client;
 } CoziFigures;
+
+/*
+ * What a backend executes, for the sampler: running.c.  The backend of a number
+ * writes the first three, the sampler the waits, in cache lines of their own.
+ */
+typedef struct CoziRunning
+{
+	pg_atomic_uint64 queryid;	/* 0: none yet */
+	pg_atomic_uint32 pid;		/* of the backend that wrote it */
+	pg_atomic_uint32 running;	/* the statement has not ended */
+	pg_atomic_uint32 sampled;	/* is there a wait to collect? */
+	pg_atomic_uint64 wait[COZI_SLOT_WAITS];
+}			CoziRunning;
+
+#define COZI_RUNNING_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(CoziRunning))
+
+/* A wait is its event, class << 16 | number, and the time it was seen for. */
+#define COZI_WAIT_MS(word)		((word) & UINT64CONST(0xFFFFFFFFFF))
+#define COZI_WAIT_EVENT(word)	((uint32) ((word) >> 40))
+#define COZI_WAIT_NONE			0xFFFFFE	/* it runs, and waits for nothing */
+#define COZI_WAIT_OTHER			0xFFFFFF	/* there are more than
+											 * COZI_SLOT_WAITS */
+#define COZI_WAIT_WORD(event, ms)	(((uint64) (event) << 40) | (ms))
+
+/* The same of an error. */
+#define COZI_ERROR_COUNT(word)	((word) & UINT64CONST(0x3FFFFFFFF))
+#define COZI_ERROR_CODE(word)	((uint32) ((word) >> 34))
+#define COZI_ERROR_OTHER		0x3FFFFFFF
 
 /* What is first looked at for a key, and its lock; at the start of a line. */
 typedef struct CoziSet
@@ -128,6 +199,7 @@ typedef struct CoziPlan
 	uint64		queryid;
 	double		ms;
 	uint64		rows;
+	uint64		shape;			/* of shape.c; 0: it timed out */
 	int			encoding;
 	char		query[COZI_QUERY_SIZE];
 	char		explained[COZI_PLAN_SIZE];	/* empty: it timed out */
@@ -156,10 +228,11 @@ typedef struct CoziMonitor
 	pg_atomic_uint64 errors_dropped;
 	pg_atomic_uint64 snapshots; /* ticks of the worker that succeeded */
 	pg_atomic_uint64 snapshot_failures;
+	pg_atomic_uint64 snapshot_ticks;	/* processes that came to a good end */
 	uint64		plans;			/* ever captured */
 	CoziError	error[COZI_ERRORS];
 	CoziPlan	plan[COZI_PLANS];
-	/* then the sets of the three tables, then their slots */
+	/* then what each backend runs, the sets of the three tables, their slots */
 } CoziMonitor;
 
 #define COZI_OWNER(database, role)	(((uint64) (database) << 32) | (role))
@@ -173,6 +246,7 @@ extern int	cozi_slow_plan_ms;
 extern bool cozi_show_constants;
 extern int	cozi_max_statements;
 extern int	cozi_snapshot_interval;
+extern int	cozi_wait_interval;
 extern char *cozi_snapshot_database;
 extern void cozi_monitor_init(void);
 
@@ -187,7 +261,9 @@ extern bool cozi_sees_all_stats(void);
 extern CoziTable cozi_statement_table;
 extern CoziTable cozi_transaction_table;
 extern CoziTable cozi_other_table;
-extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner,
+									  LWLockMode mode);
+extern CoziHistogram *cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner);
 extern void cozi_release_slot(CoziTable *table, CoziHistogram *slot);
 extern bool cozi_copy_slot(CoziTable *table, int i, CoziFigures *copy);
 extern bool cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziFigures *copy);
@@ -201,6 +277,42 @@ extern void cozi_save_at_exit(int code, Datum arg);
 
 /* monitor/hooks.c */
 extern void cozi_install_hooks(void);
+
+/* monitor/record.c */
+extern void cozi_record_statement(uint64 queryid, Oid role, double seconds, uint64 shape,
+								  bool transaction_control);
+extern void cozi_record_failure(uint64 queryid, Oid role, double seconds, uint64 shape,
+								const char *source, int location, int len);
+extern void cozi_record_transaction(uint64 ns, bool failed);
+
+/* monitor/detail.c */
+extern void cozi_add_words(pg_atomic_uint64 *word, int words, uint64 add, int shift);
+extern void cozi_merge_details(CoziHistogram *to, CoziHistogram *from);
+extern bool cozi_knows_plan(CoziHistogram *slot, uint64 shape);
+extern void cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns);
+extern void cozi_claim_plan(CoziHistogram *slot, uint64 shape);
+extern void cozi_this_client(CoziClient * client);
+extern void cozi_note_client(CoziHistogram *slot, const CoziClient * client);
+extern void cozi_note_error(CoziHistogram *slot, int code);
+extern void cozi_load_details(CoziHistogram *slot, const CoziFigures *saved);
+
+/* monitor/detail_read.c */
+struct FunctionCallInfoBaseData;
+extern bool cozi_visible_slot(struct FunctionCallInfoBaseData *fcinfo, CoziFigures *slot);
+
+/* monitor/shape.c */
+extern uint64 cozi_plan_shape(PlannedStmt *stmt);
+
+/* monitor/running.c */
+extern CoziRunning * cozi_running_of(int backend);
+extern void cozi_clear_running(void);
+extern void cozi_start_running(uint64 queryid, Oid role);
+extern void cozi_stop_running(void);
+extern void cozi_collect_waits(CoziHistogram *slot);
+extern void cozi_end_running(void);
+
+/* monitor/sampler.c */
+extern void cozi_register_sampler(void);
 
 /* monitor/histogram.c */
 extern ArrayType *cozi_histogram_array(const uint64 *count);

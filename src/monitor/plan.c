@@ -59,6 +59,7 @@ next_slot(TimestampTz now, uint64 queryid, Oid role, double ms,
 	plan->queryid = queryid;
 	plan->ms = ms;
 	plan->rows = 0;
+	plan->shape = 0;
 	plan->encoding = GetDatabaseEncoding();
 	memcpy(plan->query, source, len);
 	plan->query[len] = '\0';
@@ -74,6 +75,7 @@ cozi_capture_plan(QueryDesc *queryDesc, double ms)
 	ExplainState *es = NewExplainState();
 	PlannedStmt *stmt = queryDesc->plannedstmt;
 	TimestampTz now = GetCurrentTimestamp();
+	uint64		shape = cozi_plan_shape(stmt);
 	CoziPlan   *plan;
 	int			len;
 
@@ -90,6 +92,7 @@ cozi_capture_plan(QueryDesc *queryDesc, double ms)
 	plan = next_slot(now, stmt->queryId, GetUserId(), ms,
 					 queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len);
 	plan->rows = COZI_ROWS(queryDesc);
+	plan->shape = shape;
 	memcpy(plan->explained, es->str->data, len);
 	plan->explained[len] = '\0';
 	LWLockRelease(&cozi_monitor->lock);
@@ -162,7 +165,7 @@ copy_ring(void)
  * plans(missing_ok boolean = false)
  *		-> table(number bigint, ended_at timestamptz, dbid oid, userid oid,
  *				 queryid bigint, ms float8, row_count bigint,
- *				 timed_out boolean, query text, plan text)
+ *				 timed_out boolean, query text, plan text, planid bigint)
  *
  * Of other roles' executions, callers outside pg_read_all_stats see neither
  * query identifier nor text nor plan.
@@ -180,6 +183,7 @@ enum
 	PLAN_TIMED_OUT,
 	PLAN_QUERY,
 	PLAN_EXPLAINED,
+	PLAN_SHAPE,
 	PLAN_COLUMNS
 };
 
@@ -212,6 +216,8 @@ cozi_plans(PG_FUNCTION_ARGS)
 		value[PLAN_ROWS] = Int64GetDatum((int64) plan->rows);
 		null[PLAN_ROWS] = timed_out;
 		value[PLAN_TIMED_OUT] = BoolGetDatum(timed_out);
+		value[PLAN_SHAPE] = Int64GetDatum((int64) plan->shape);
+		null[PLAN_SHAPE] = plan->shape == 0;
 		if (sees_all || plan->role == GetUserId())
 		{
 			bool		raw = cozi_sees_constants(plan->role);
@@ -225,7 +231,7 @@ cozi_plans(PG_FUNCTION_ARGS)
 		}
 		else
 		{
-			null[PLAN_QUERYID] = null[PLAN_EXPLAINED] = true;
+			null[PLAN_QUERYID] = null[PLAN_EXPLAINED] = null[PLAN_SHAPE] = true;
 			value[PLAN_QUERY] = CStringGetTextDatum("<insufficient privilege>");
 		}
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);

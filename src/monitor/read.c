@@ -162,17 +162,6 @@ cozi_transaction_latency(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The slot a caller may see; false if there is none, or not for the caller. */
-static bool
-visible_slot(FunctionCallInfo fcinfo, CoziFigures *slot)
-{
-	if (cozi_monitor == NULL || PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
-		(PG_GETARG_OID(1) != GetUserId() && !cozi_sees_all_stats()))
-		return false;
-	return cozi_find_slot(&cozi_statement_table, (uint64) PG_GETARG_INT64(2),
-						  COZI_OWNER(PG_GETARG_OID(0), PG_GETARG_OID(1)), slot);
-}
-
 static double
 check_fraction(double fraction)
 {
@@ -197,7 +186,7 @@ cozi_latency_of(PG_FUNCTION_ARGS)
 	CoziFigures slot;
 	uint64		n;
 
-	if (PG_ARGISNULL(3) || !visible_slot(fcinfo, &slot))
+	if (PG_ARGISNULL(3) || !cozi_visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
 	n = cozi_histogram_count(slot.count);
 	if (n == 0)
@@ -218,7 +207,7 @@ cozi_latency_histogram(PG_FUNCTION_ARGS)
 {
 	CoziFigures slot;
 
-	if (!visible_slot(fcinfo, &slot))
+	if (!cozi_visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
 	PG_RETURN_ARRAYTYPE_P(cozi_histogram_array(slot.count));
 }
@@ -235,7 +224,7 @@ cozi_latency_calls(PG_FUNCTION_ARGS)
 {
 	CoziFigures slot;
 
-	if (!visible_slot(fcinfo, &slot))
+	if (!cozi_visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
 	PG_RETURN_INT64((int64) cozi_histogram_count(slot.count));
 }
@@ -252,7 +241,7 @@ cozi_latency_since(PG_FUNCTION_ARGS)
 {
 	CoziFigures slot;
 
-	if (!visible_slot(fcinfo, &slot))
+	if (!cozi_visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ((TimestampTz) slot.since);
 }
@@ -269,7 +258,7 @@ cozi_timeouts_of(PG_FUNCTION_ARGS)
 {
 	CoziFigures slot;
 
-	if (!visible_slot(fcinfo, &slot))
+	if (!cozi_visible_slot(fcinfo, &slot))
 		PG_RETURN_NULL();
 	PG_RETURN_INT64((int64) slot.timeouts);
 }

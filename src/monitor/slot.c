@@ -106,6 +106,7 @@ add_slot(CoziHistogram *to, CoziHistogram *from)
 	pg_atomic_fetch_add_u64(&to->failed, pg_atomic_read_u64(&from->failed));
 	pg_atomic_fetch_add_u64(&to->timeouts, pg_atomic_read_u64(&from->timeouts));
 	cozi_raise_u64(&to->max, max);
+	cozi_merge_details(to, from);
 	for (int b = 0; b < COZI_BUCKETS; b++)
 	{
 		uint64		n = pg_atomic_read_u64(&from->count[b]);
@@ -166,7 +167,7 @@ evict(CoziTable *table, CoziSet *set, int way)
 	CoziHistogram *slot = set_slot(table, set, way);
 	Oid			database = (Oid) (pg_atomic_read_u64(&slot->owner) >> 32);
 	CoziHistogram *other = cozi_claim_slot(&cozi_other_table, table->other_queryid,
-										   COZI_OWNER(database, InvalidOid));
+										   COZI_OWNER(database, InvalidOid), LW_SHARED);
 
 	add_slot(other, slot);
 	cozi_release_slot(&cozi_other_table, other);
@@ -211,9 +212,12 @@ give_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 ow
 	return slot;
 }
 
-/* The slot of a key, claimed if it is new, to be released after recording. */
+/*
+ * The slot of a key, claimed if it is new, to be released after recording.  The
+ * lock is held in that mode, or in the exclusive one.
+ */
 CoziHistogram *
-cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
+cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner, LWLockMode mode)
 {
 	uint64		hash = key_hash(queryid, owner);
 	CoziSet    *set = key_set(table, hash);
@@ -221,20 +225,35 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner)
 	uint64		turn;
 	uint64		used;
 
-	LWLockAcquire(&set->lock, LW_SHARED);
+	LWLockAcquire(&set->lock, mode);
 	slot = find_in_set(table, set, hash, queryid, owner);
-	if (slot == NULL)
+	if (slot == NULL && mode == LW_SHARED)
 	{
 		LWLockRelease(&set->lock);
 		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
 		slot = find_in_set(table, set, hash, queryid, owner);
-		if (slot == NULL)
-			slot = give_slot(table, set, hash, queryid, owner);
 	}
+	if (slot == NULL)
+		slot = give_slot(table, set, hash, queryid, owner);
 	turn = pg_atomic_read_u64(&set->turn);
 	used = pg_atomic_read_u64(&slot->used);
 	if ((used & ~COZI_TRANSACTION_CONTROL) != turn)
 		pg_atomic_write_u64(&slot->used, turn | (used & COZI_TRANSACTION_CONTROL));
+	return slot;
+}
+
+/* The slot of a key, to be released after recording; NULL if it has none. */
+CoziHistogram *
+cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner)
+{
+	uint64		hash = key_hash(queryid, owner);
+	CoziSet    *set = key_set(table, hash);
+	CoziHistogram *slot;
+
+	LWLockAcquire(&set->lock, LW_SHARED);
+	slot = find_in_set(table, set, hash, queryid, owner);
+	if (slot == NULL)
+		LWLockRelease(&set->lock);
 	return slot;
 }
 

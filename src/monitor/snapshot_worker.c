@@ -4,12 +4,16 @@
  *
  * Two processes.  The launcher lives as long as the server and has no
  * connection to any database, so that CREATE DATABASE ... TEMPLATE and DROP
- * DATABASE find nobody.  At each tick it starts a second one that connects to
- * cozi.snapshot_database, calls cozi.snapshot() and exits.  Whatever goes
- * wrong there (no such database, no extension in it, a full disk) ends that
- * process only; the launcher then waits twice as long, up to 16 intervals or
- * five minutes, until a snapshot succeeds or the settings are reloaded.  Not
- * longer: the minutes after a full disk are the ones that are looked at.
+ * DATABASE find nobody.  At each tick it starts a second one for each database
+ * of cozi.snapshot_database in turn, which connects to it, calls
+ * cozi.snapshot() and exits.  Whatever goes wrong there (no such database, no
+ * extension in it, a full disk) ends that process only; the launcher then waits
+ * twice as long, up to 16 intervals or five minutes, until all snapshots succeed
+ * or the settings are reloaded.  Not longer: the minutes after a full disk are
+ * the ones that are looked at.
+ *
+ * Where the setting is "*", a third process, connected to no database, lists
+ * those that there are; one without the extension is passed over.
  *
  * The launcher starts when the server accepts writes: on a standby that is
  * its promotion.  snapshot() runs as its owner, restricted as a maintenance
@@ -17,7 +21,11 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -38,6 +46,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
+#include "utils/varlena.h"
 #include "utils/wait_event.h"
 
 #include "monitor/monitor.h"
@@ -47,6 +56,9 @@
 
 PGDLLEXPORT void cozi_snapshot_launcher(Datum arg);
 PGDLLEXPORT void cozi_snapshot_tick(Datum arg);
+PGDLLEXPORT void cozi_snapshot_all(Datum arg);
+
+#define ALL_DATABASES	"*"
 
 /* The owner of cozi.snapshot(), InvalidOid where there is none. */
 static Oid
@@ -69,8 +81,9 @@ snapshot_owner(void)
 	return owner;
 }
 
-static void
-take_snapshot(void)
+/* In the database that this process is connected to; false: without the extension. */
+static bool
+take_snapshot(const char *database)
 {
 	Oid			owner;
 	CoziSavedUser caller;
@@ -79,11 +92,12 @@ take_snapshot(void)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	owner = snapshot_owner();
+	if (!OidIsValid(owner) && strcmp(cozi_snapshot_database, ALL_DATABASES) == 0)
+		return false;
 	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("there is no extension \"cozi\" in database \"%s\"",
-						cozi_snapshot_database),
+				 errmsg("there is no extension \"cozi\" in database \"%s\"", database),
 				 errhint("Run CREATE EXTENSION cozi there, or change cozi.snapshot_database.")));
 	cozi_switch_user(owner, SECURITY_RESTRICTED_OPERATION, &caller);
 	pgstat_report_activity(STATE_RUNNING, "SELECT cozi.snapshot()");
@@ -94,32 +108,38 @@ take_snapshot(void)
 	cozi_restore_user(&caller);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	return true;
 }
 
+/* The process of one snapshot: of the database that is its argument. */
 void
 cozi_snapshot_tick(Datum arg)
 {
+	const char *database = MyBgworkerEntry->bgw_extra;
+
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(cozi_snapshot_database, NULL, 0);
+	BackgroundWorkerInitializeConnection(database, NULL, 0);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", "10s", PGC_USERSET, PGC_S_SESSION);
-	take_snapshot();
-	pg_atomic_fetch_add_u64(&cozi_monitor->snapshots, 1);
+	if (take_snapshot(database))
+		pg_atomic_fetch_add_u64(&cozi_monitor->snapshots, 1);
+	pg_atomic_fetch_add_u64(&cozi_monitor->snapshot_ticks, 1);
 }
 
-/* Did a snapshot come about?  Waits for the process that takes it. */
+/* Did a process come to its good end?  Waits for it. */
 static bool
-run_tick(void)
+run_process(const char *function, const char *database)
 {
-	uint64		before = pg_atomic_read_u64(&cozi_monitor->snapshots);
+	uint64		before = pg_atomic_read_u64(&cozi_monitor->snapshot_ticks);
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
 
 	strlcpy(worker.bgw_name, "cozi snapshot", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "cozi snapshot", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cozi_snapshot_tick", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_extra, database, BGW_EXTRALEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -146,7 +166,92 @@ run_tick(void)
 		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
 	}
 	pfree(handle);
-	return pg_atomic_read_u64(&cozi_monitor->snapshots) != before;
+	return pg_atomic_read_u64(&cozi_monitor->snapshot_ticks) != before;
+}
+
+static bool
+snapshot_each(List *databases)
+{
+	bool		good = true;
+	ListCell   *cell;
+
+	foreach(cell, databases)
+		good &= run_process("cozi_snapshot_tick", lfirst(cell));
+	return good;
+}
+
+/* The names of the databases that can be connected to, but for the templates. */
+static List *
+all_databases(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *names = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext local;
+
+		if (!database->datallowconn || database->datistemplate || database->datconnlimit < -1)
+			continue;
+		local = MemoryContextSwitchTo(caller);
+		names = lappend(names, pstrdup(NameStr(database->datname)));
+		MemoryContextSwitchTo(local);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return names;
+}
+
+/*
+ * The process that goes through all databases.  What those of the databases add
+ * to the ticks is taken back, so that one that failed is seen.
+ */
+void
+cozi_snapshot_all(Datum arg)
+{
+	List	   *databases;
+	bool		good;
+	uint64		before;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	databases = all_databases();
+	before = pg_atomic_read_u64(&cozi_monitor->snapshot_ticks);
+	good = snapshot_each(databases);
+	pg_atomic_write_u64(&cozi_monitor->snapshot_ticks, before + (good ? 1 : 0));
+}
+
+/* One round of snapshots: did all of them come about? */
+static bool
+run_round(void)
+{
+	char	   *setting = pstrdup(cozi_snapshot_database);
+	List	   *databases = NIL;
+	bool		good;
+
+	if (strcmp(setting, ALL_DATABASES) == 0)
+		good = run_process("cozi_snapshot_all", "");
+	else
+	{
+		/* what is no list is a name */
+		if (!SplitGUCList(setting, ',', &databases))
+			databases = list_make1(strcpy(setting, cozi_snapshot_database));
+		good = snapshot_each(databases);
+	}
+	list_free(databases);
+	pfree(setting);
+	return good;
 }
 
 /* How long to wait before tick n of a row of failures; -1: not at all. */
@@ -192,7 +297,7 @@ cozi_snapshot_launcher(Datum arg)
 		if (left == 0)
 		{
 			last = GetCurrentTimestamp();
-			if (run_tick())
+			if (run_round())
 				failures = 0;
 			else
 			{

@@ -94,7 +94,7 @@ FROM relations r JOIN pg_class c ON c.oid = r.oid,
 
 SELECT volatility_is('cozi', 'statements', ARRAY['boolean', 'boolean', 'boolean'], 'volatile');
 SELECT volatility_is('cozi', 'query_text', ARRAY['oid', 'oid', 'bigint'], 'stable');
-SELECT is_definer('cozi', '_take_snapshot', ARRAY[]::name[]);
+SELECT isnt_definer('cozi', '_take_snapshot', ARRAY['interval']);
 SELECT isnt_definer('cozi', 'statements', ARRAY['boolean', 'boolean', 'boolean']);
 
 -- Granted everything by a DBA, a plain role still sees no text or query id of another.

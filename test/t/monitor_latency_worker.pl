@@ -70,6 +70,28 @@ setting($node, 'cozi.snapshot_database', 'app');
 more($node, 2, 'a snapshot each second');
 is($node->safe_psql('app', 'SELECT count(*) >= 2 FROM cozi.snapshots'),
 	't', 'they are in the tables');
+
+# several databases, and all that have the extension
+sub snapshots_of { return $node->safe_psql($_[0], 'SELECT count(*) FROM cozi.snapshots'); }
+setting($node, 'cozi.snapshot_database', 'app, "postgres"');
+ok($node->poll_query_until('postgres', 'SELECT count(*) > 1 FROM cozi.snapshots'),
+	'a list of databases has each of them snapshot');
+my $of_app = snapshots_of('app');
+ok($node->poll_query_until('app', "SELECT count(*) > $of_app FROM cozi.snapshots"),
+	'the first database of the list goes on');
+my ($failures) = $q->('SELECT snapshot_failures FROM cozi.latency_stats()');
+$q->('CREATE DATABASE without_cozi');
+setting($node, 'cozi.snapshot_database', '*');
+my ($in_app, $in_postgres) = (snapshots_of('app'), snapshots_of('postgres'));
+ok( $node->poll_query_until($_->[0], "SELECT count(*) > $_->[1] + 1 FROM cozi.snapshots"),
+	"with * database $_->[0] is snapshot, too")
+  for [ 'app', $in_app ], [ 'postgres', $in_postgres ];
+is($q->('SELECT snapshot_failures FROM cozi.latency_stats()'),
+	$failures, 'a database without the extension is passed over');
+$q->('DROP DATABASE without_cozi');
+setting($node, 'cozi.snapshot_database', 'app');
+$q->('DELETE FROM cozi.snapshots');
+
 for my $i (1 .. 5)
 {
 	$q->("CREATE DATABASE copy$i TEMPLATE app; DROP DATABASE copy$i");

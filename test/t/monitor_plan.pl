@@ -25,8 +25,8 @@ $q->(
 
 $q->('SELECT cozi.latency_reset()');
 $q->(
-	"SET cozi.slow_plan_ms = 30; SET enable_seqscan = off; SELECT count(*), pg_sleep(0.05) FROM t
-		WHERE id = 77; SELECT 1"
+	"SET cozi.slow_plan_ms = 30; SET enable_seqscan = off;
+	SELECT count(*), pg_sleep(0.05) FROM t WHERE id = 77; SELECT 1"
 );
 my $plan = $q->(
 	q{SELECT ms >= 30, row_count, queryid = (SELECT queryid FROM pg_stat_statements
