@@ -123,7 +123,7 @@ cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns)
 
 /* This session's client; its address is empty on a socket of the machine. */
 void
-cozi_this_client(CoziClient * client)
+cozi_this_client(CoziClient *client)
 {
 	memset(client, 0, sizeof(CoziClient));
 	client->ended_at = GetCurrentTimestamp();
@@ -138,7 +138,7 @@ cozi_this_client(CoziClient * client)
 
 /* Its execution is the slowest so far. */
 void
-cozi_note_client(CoziHistogram *slot, const CoziClient * client)
+cozi_note_client(CoziHistogram *slot, const CoziClient *client)
 {
 	uint64		word[COZI_CLIENT_WORDS];
 

@@ -53,7 +53,7 @@ typedef struct CoziSeenPlan
 	pg_atomic_uint64 last;
 	pg_atomic_uint64 calls;
 	pg_atomic_uint64 total;		/* ns */
-}			CoziSeenPlan;
+} CoziSeenPlan;
 
 /* The client of the slowest execution. */
 typedef struct CoziClient
@@ -61,7 +61,7 @@ typedef struct CoziClient
 	TimestampTz ended_at;		/* 0: not known */
 	char		application[NAMEDATALEN];
 	char		address[COZI_CLIENT_SIZE];
-}			CoziClient;
+} CoziClient;
 
 #define COZI_CLIENT_WORDS	((int) (sizeof(CoziClient) / sizeof(uint64)))
 
@@ -129,7 +129,7 @@ typedef struct CoziRunning
 	pg_atomic_uint32 running;	/* the statement has not ended */
 	pg_atomic_uint32 sampled;	/* is there a wait to collect? */
 	pg_atomic_uint64 wait[COZI_SLOT_WAITS];
-}			CoziRunning;
+} CoziRunning;
 
 #define COZI_RUNNING_SIZE	TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(CoziRunning))
 
@@ -291,8 +291,8 @@ extern void cozi_merge_details(CoziHistogram *to, CoziHistogram *from);
 extern bool cozi_knows_plan(CoziHistogram *slot, uint64 shape);
 extern void cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns);
 extern void cozi_claim_plan(CoziHistogram *slot, uint64 shape);
-extern void cozi_this_client(CoziClient * client);
-extern void cozi_note_client(CoziHistogram *slot, const CoziClient * client);
+extern void cozi_this_client(CoziClient *client);
+extern void cozi_note_client(CoziHistogram *slot, const CoziClient *client);
 extern void cozi_note_error(CoziHistogram *slot, int code);
 extern void cozi_load_details(CoziHistogram *slot, const CoziFigures *saved);
 
@@ -304,7 +304,7 @@ extern bool cozi_visible_slot(struct FunctionCallInfoBaseData *fcinfo, CoziFigur
 extern uint64 cozi_plan_shape(PlannedStmt *stmt);
 
 /* monitor/running.c */
-extern CoziRunning * cozi_running_of(int backend);
+extern CoziRunning *cozi_running_of(int backend);
 extern void cozi_clear_running(void);
 extern void cozi_start_running(uint64 queryid, Oid role);
 extern void cozi_stop_running(void);

@@ -18,7 +18,7 @@
 
 #include "monitor/monitor.h"
 
-static CoziRunning * mine = NULL;	/* NULL: this backend has none yet */
+static CoziRunning *mine = NULL;	/* NULL: this backend has none yet */
 static uint64 my_owner;			/* of the statement that is in it */
 
 void
