@@ -96,8 +96,8 @@ BEGIN ATOMIC
            format('%s of %s in use%s; see cozi.connections%s', l.used, l.available,
                   CASE l.scope WHEN 'server' THEN ''
                                ELSE format(', the limit of %s %I', l.scope, l.name) END,
-                  (SELECT format(', and for the clients that wait in front of the server SHOW POOLS '
-                                 'of %s', string_agg(DISTINCT p.name, ', ')) FROM cozi.poolers() p
+                  (SELECT format(', and for the clients that wait in front of the server '
+                                 'SHOW POOLS of %s', string_agg(DISTINCT p.name, ', ')) FROM cozi.poolers() p
                    HAVING count(*) > 0))
     FROM cozi.connection_limits() l LIMIT 1;
 END;

@@ -77,7 +77,7 @@ cozi_note_error(CoziHistogram *slot, int code)
 
 /* NULL: that plan is not among those that were seen last. */
 static CoziSeenPlan *
-find_plan(CoziHistogram *slot, uint64 shape)
+seen_plan(CoziHistogram *slot, uint64 shape)
 {
 	for (int i = 0; i < COZI_SLOT_PLANS; i++)
 		if (pg_atomic_read_u64(&slot->plan[i].shape) == shape)
@@ -88,7 +88,7 @@ find_plan(CoziHistogram *slot, uint64 shape)
 bool
 cozi_knows_plan(CoziHistogram *slot, uint64 shape)
 {
-	return shape == 0 || find_plan(slot, shape) != NULL;
+	return shape == 0 || seen_plan(slot, shape) != NULL;
 }
 
 /* Take a free place for a plan that is new, or that of the one seen longest ago. */
@@ -112,7 +112,7 @@ cozi_claim_plan(CoziHistogram *slot, uint64 shape)
 void
 cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns)
 {
-	CoziSeenPlan *plan = shape == 0 ? NULL : find_plan(slot, shape);
+	CoziSeenPlan *plan = shape == 0 ? NULL : seen_plan(slot, shape);
 
 	if (plan == NULL)
 		return;
@@ -155,10 +155,11 @@ static uint64
 wait_of_last_start(uint64 word)
 {
 	uint32		event = COZI_WAIT_EVENT(word);
+	uint32		class = event >> 16 << 24;
 
-	if (event >> 16 == PG_WAIT_EXTENSION >> 24)
+	if (class == PG_WAIT_EXTENSION)
 		event &= 0xFF0000;
-	else if (event >> 16 == PG_WAIT_LWLOCK >> 24 && (event & 0xFFFF) >= LWTRANCHE_FIRST_USER_DEFINED)
+	else if (class == PG_WAIT_LWLOCK && (event & 0xFFFF) >= LWTRANCHE_FIRST_USER_DEFINED)
 		event = COZI_WAIT_OTHER;
 	return COZI_WAIT_WORD(event, COZI_WAIT_MS(word));
 }

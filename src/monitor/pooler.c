@@ -23,7 +23,7 @@ static const char *const pooler[] =
 
 /* The name of a process; false if it has gone. */
 static bool
-read_name(const char *pid, char *name)
+process_name(const char *pid, char *name)
 {
 	char		path[MAXPGPATH];
 	FILE	   *file;
@@ -61,7 +61,7 @@ cozi_pooler_processes(PG_FUNCTION_ARGS)
 		char		name[NAME_SIZE + 1];
 
 		CHECK_FOR_INTERRUPTS();
-		if (!isdigit((unsigned char) entry->d_name[0]) || !read_name(entry->d_name, name))
+		if (!isdigit((unsigned char) entry->d_name[0]) || !process_name(entry->d_name, name))
 			continue;
 		for (int i = 0; i < lengthof(pooler); i++)
 			found[i] |= strcmp(name, pooler[i]) == 0;

@@ -1,6 +1,6 @@
 /*
  * monitor/running.c
- *		Which statement a backend runs, for who samples what it waits for.
+ *		Which statement a backend runs, as the sampler of waits reads it.
  *
  * Each backend has an entry, by its number among the processes.  It says there
  * which statement of the client's it plans or executes, and after the end which

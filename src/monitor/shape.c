@@ -20,13 +20,13 @@
 #define MAX_DEPTH	64
 #define MAX_NODES	4096
 
-typedef struct Walk
+typedef struct ShapeWalk
 {
 	bool		partitions;		/* are there tables with children? */
 	int			nodes;			/* looked at so far */
-} Walk;
+} ShapeWalk;
 
-static uint64 node_shape(Walk *walk, Plan * plan, int depth);
+static uint64 node_shape(ShapeWalk *walk, Plan * plan, int depth);
 
 static inline uint64
 mix(uint64 shape, uint64 value)
@@ -37,7 +37,7 @@ mix(uint64 shape, uint64 value)
 
 /* Of several plans that stand side by side: those that repeat count once. */
 static uint64
-list_shape(Walk *walk, List *plans, int depth)
+list_shape(ShapeWalk *walk, List *plans, int depth)
 {
 	uint64		shape = 0;
 	uint64		last = 0;
@@ -56,7 +56,7 @@ list_shape(Walk *walk, List *plans, int depth)
 
 /* What a node scans, and by which index. */
 static uint64
-scan_shape(Walk *walk, Plan * plan)
+scan_shape(ShapeWalk *walk, Plan * plan)
 {
 	Oid			index = InvalidOid;
 
@@ -108,7 +108,7 @@ kind_of_node(Plan * plan)
 }
 
 static uint64
-node_shape(Walk *walk, Plan * plan, int depth)
+node_shape(ShapeWalk *walk, Plan * plan, int depth)
 {
 	uint64		shape;
 
@@ -148,7 +148,7 @@ node_shape(Walk *walk, Plan * plan, int depth)
 uint64
 cozi_plan_shape(PlannedStmt *stmt)
 {
-	Walk		walk = {.partitions = stmt->appendRelations != NIL};
+	ShapeWalk	walk = {.partitions = stmt->appendRelations != NIL};
 	uint64		shape = node_shape(&walk, stmt->planTree, 0);
 
 	if (stmt->subplans != NIL)

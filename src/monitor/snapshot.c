@@ -45,7 +45,7 @@ check_retention(Interval *retention)
 
 /* The owner of the function that is called. */
 static Oid
-function_owner(FunctionCallInfo fcinfo)
+own_owner(FunctionCallInfo fcinfo)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
 	Oid			owner;
@@ -74,7 +74,7 @@ cozi_snapshot(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(0))
 		check_retention(PG_GETARG_INTERVAL_P(0));
-	cozi_switch_user(function_owner(fcinfo), SECURITY_RESTRICTED_OPERATION, &caller);
+	cozi_switch_user(own_owner(fcinfo), SECURITY_RESTRICTED_OPERATION, &caller);
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT cozi._take_snapshot($1)", 1, argtypes, &value, &null,
 							  false, 1) != SPI_OK_SELECT || SPI_processed != 1)

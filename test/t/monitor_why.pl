@@ -222,7 +222,8 @@ $node->stop;
 
 my $bare = server('bare', '');
 is( $bare->safe_psql(
-		'postgres', 'SELECT (SELECT count(*) FROM cozi.waits), (SELECT count(*) FROM cozi.plan_changes)'
+		'postgres',
+		'SELECT (SELECT count(*) FROM cozi.waits), (SELECT count(*) FROM cozi.plan_changes)'
 	),
 	'0|0',
 	'without preloading the views have no row');
