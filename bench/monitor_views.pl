@@ -98,7 +98,7 @@ Bench::pair(
 	old => [ 'recent_query_time()', all(q{SELECT * FROM cozi.recent_query_time('15 min')}) ]);
 $dbh->do('SELECT cozi.snapshot()');
 $dbh->do(q{UPDATE cozi.snapshots SET taken_at = taken_at - interval '20 min'});
-$dbh->do('ANALYZE cozi.snapshot_statements');
+$dbh->do('ANALYZE cozi.statement_blocks');
 Bench::pair(
 	'query_time over a window',
 	runs => 21,

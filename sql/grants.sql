@@ -89,6 +89,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', 'histogram_pack histogram_unpack histogram_count'),
     ('pg_monitor', 'EXECUTE', 'histogram_quantile histogram_buckets _other_samples'),
     ('pg_monitor', 'EXECUTE', 'statement_waits statement_errors statement_plans'),
+    ('pg_monitor', 'SELECT',  'statement_blocks latency_blocks'),
+    ('pg_monitor', 'EXECUTE', '_statements_held _latencies_held'),
     ('pg_monitor', 'EXECUTE', 'waits_of errors_of slowest_of _no_room poolers _pooler_processes'),
     ('pg_monitor', 'SELECT',  'waits plan_changes'),
     ('pg_monitor', 'SELECT',  'policy_advisor index_usage duplicate_indexes missing_fk_indexes'),

@@ -91,12 +91,11 @@ BEGIN ATOMIC
         SELECT p, b, w.ended - w.taken_at AS period,
                cozi._was_restarted(b, p, w.taken_at) AS restarted
         FROM bounds w
-        CROSS JOIN cozi._statements_at(statement_deltas.until, w.base, w.last) p
-        LEFT JOIN LATERAL (
-            SELECT s.* FROM cozi.snapshot_statements s
-            WHERE (s.dbid, s.userid, s.queryid) = (p.dbid, p.userid, p.queryid)
-              AND s.snapshot BETWEEN w.first AND w.base
-            ORDER BY s.snapshot DESC LIMIT 1) b ON true
+        CROSS JOIN cozi._statements_at(statement_deltas.until, (SELECT o.base FROM bounds o),
+                                       (SELECT o.last FROM bounds o)) p
+        LEFT JOIN cozi._statements_held((SELECT o.first FROM bounds o),
+                                        (SELECT o.base FROM bounds o)) b
+               ON (b.dbid, b.userid, b.queryid) = (p.dbid, p.userid, p.queryid)
     ), delta AS (
         -- less is NULL, and with it every figure, where a restart is not known
         SELECT q.*, CASE WHEN q.restarted THEN 0 WHEN NOT q.restarted THEN 1 END AS less
@@ -131,11 +130,10 @@ COMMENT ON FUNCTION statement_deltas(timestamptz, timestamptz) IS
 CREATE OR REPLACE FUNCTION latency_at(snapshot bigint, dbid oid, userid oid, queryid bigint)
 RETURNS bigint[]
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED COST 1000
-RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed) FROM cozi.snapshot_latencies l
+RETURN (SELECT coalesce((SELECT cozi.histogram_unpack(l.packed)
+                         FROM cozi._latencies_held(s.latency_since, s.snapshot) l
                          WHERE (l.dbid, l.userid, l.queryid)
-                              = (latency_at.dbid, latency_at.userid, latency_at.queryid)
-                           AND l.snapshot <= s.snapshot AND l.latency_since = s.latency_since
-                         ORDER BY l.snapshot DESC LIMIT 1), '{}')
+                               = (latency_at.dbid, latency_at.userid, latency_at.queryid)), '{}')
         FROM cozi.snapshots s
         WHERE s.snapshot = latency_at.snapshot AND s.latency_since IS NOT NULL);
 COMMENT ON FUNCTION latency_at(bigint, oid, oid, bigint) IS
@@ -167,11 +165,9 @@ BEGIN ATOMIC
         SELECT e.latency_since,
                cozi.latency_at(e.snapshot, latency_window.dbid, latency_window.userid,
                                latency_window.queryid),
-               (SELECT r.since FROM cozi.snapshot_latencies r
+               (SELECT r.since FROM cozi._latencies_held(e.latency_since, e.snapshot) r
                 WHERE (r.dbid, r.userid, r.queryid)
-                      = (latency_window.dbid, latency_window.userid, latency_window.queryid)
-                  AND r.snapshot <= e.snapshot AND r.latency_since = e.latency_since
-                ORDER BY r.snapshot DESC LIMIT 1)
+                      = (latency_window.dbid, latency_window.userid, latency_window.queryid))
         FROM cozi.snapshots e WHERE e.snapshot = cozi.snapshot_at(latency_window.until)
     ) p(latency_since, histogram, slot_since)
     WHERE b.snapshot = cozi.snapshot_at(latency_window.since);

@@ -128,6 +128,7 @@ typedef struct CoziRunning
 	pg_atomic_uint32 pid;		/* of the backend that wrote it */
 	pg_atomic_uint32 running;	/* the statement has not ended */
 	pg_atomic_uint32 sampled;	/* is there a wait to collect? */
+	pg_atomic_uint32 seen;		/* the process whose waits they are */
 	pg_atomic_uint64 wait[COZI_SLOT_WAITS];
 } CoziRunning;
 

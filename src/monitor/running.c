@@ -7,6 +7,8 @@
  * was the last one: what its commit waits for is that statement's.  The sampler
  * (sampler.c) leaves in the entry what it saw, and the backend takes it into the
  * slot of the statement at its end, and once more at the end of the transaction.
+ * What is seen after that is the next statement's: it is parsed, and waits for
+ * the locks of its tables, before anybody knows which one it is.
  *
  * Nothing is locked.  A sample that is taken in the moment when one statement
  * follows another may count for the wrong one of the two.
@@ -32,6 +34,7 @@ cozi_clear_running(void)
 		pg_atomic_init_u32(&entry->pid, 0);
 		pg_atomic_init_u32(&entry->running, 0);
 		pg_atomic_init_u32(&entry->sampled, 0);
+		pg_atomic_init_u32(&entry->seen, 0);
 		for (int w = 0; w < COZI_SLOT_WAITS; w++)
 			pg_atomic_init_u64(&entry->wait[w], 0);
 	}
@@ -56,7 +59,8 @@ find_mine(void)
 	mine = cozi_running_of((int) number);
 	pg_atomic_write_u64(&mine->queryid, 0);
 	pg_atomic_write_u32(&mine->running, 0);
-	drop_samples();
+	if (pg_atomic_read_u32(&mine->seen) != (uint32) MyProcPid)
+		drop_samples();
 	pg_atomic_write_u32(&mine->pid, MyProcPid);
 	return true;
 }
@@ -81,18 +85,14 @@ collect_last(void)
 
 /*
  * A statement of the client's begins to be planned or executed, or goes on.
- * Planning and executing are one, so what was sampled in between stays.
+ * What was sampled before, while it was parsed or planned, is its own.
  */
 void
 cozi_start_running(uint64 queryid, Oid role)
 {
 	if (cozi_wait_interval == 0 || (mine == NULL && !find_mine()))
 		return;
-	if (pg_atomic_read_u64(&mine->queryid) != queryid)
-	{
-		collect_last();
-		pg_atomic_write_u64(&mine->queryid, queryid);
-	}
+	pg_atomic_write_u64(&mine->queryid, queryid);
 	my_owner = COZI_OWNER(MyDatabaseId, role);
 	pg_atomic_write_u32(&mine->running, 1);
 }
@@ -127,8 +127,7 @@ cozi_collect_waits(CoziHistogram *slot)
 void
 cozi_end_running(void)
 {
-	if (mine == NULL || pg_atomic_read_u64(&mine->queryid) == 0 ||
-		pg_atomic_read_u32(&mine->running) != 0)
+	if (mine == NULL || pg_atomic_read_u32(&mine->running) != 0)
 		return;
 	collect_last();
 	pg_atomic_write_u64(&mine->queryid, 0);

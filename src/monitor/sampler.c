@@ -8,8 +8,8 @@
  * before, so that the times do not depend on how often it looks.
  *
  * A statement that runs and waits for nothing is on a processor, or wants to be.
- * After its end a backend is still looked at while it commits; what it waits for
- * from its client then is nobody's.
+ * Before it runs a backend is looked at while it parses, and after its end while
+ * it commits; what it waits for from its client then is nobody's.
  */
 #include "postgres.h"
 
@@ -37,6 +37,14 @@ short_event(uint32 wait_event_info)
 		(wait_event_info >> 24) << 16 | (wait_event_info & 0xFFFF);
 }
 
+/* Between two statements: on a processor, or waiting for the client. */
+static bool
+is_idle(uint32 wait)
+{
+	return wait == 0 || (wait & 0xFF000000) == PG_WAIT_CLIENT ||
+		(wait & 0xFF000000) == PG_WAIT_ACTIVITY;
+}
+
 static void
 sample(int backend, uint64 ms)
 {
@@ -45,15 +53,21 @@ sample(int backend, uint64 ms)
 	uint32		wait = ((volatile PGPROC *) proc)->wait_event_info;
 	ptrdiff_t	number = leader == NULL ? backend : leader - ProcGlobal->allProcs;
 	CoziRunning *entry;
+	uint32		pid;
+	bool		running;
 
 	if (number < 0 || number >= MaxBackends)
 		return;
 	entry = cozi_running_of((int) number);
-	if (pg_atomic_read_u64(&entry->queryid) == 0 ||
-		pg_atomic_read_u32(&entry->pid) != (uint32) ProcGlobal->allProcs[number].pid)
-		return;
-	if (pg_atomic_read_u32(&entry->running) == 0 &&
-		(wait == 0 || (wait & 0xFF000000) == PG_WAIT_CLIENT))
+	pid = (uint32) ProcGlobal->allProcs[number].pid;
+	if (pg_atomic_read_u32(&entry->seen) != pid)
+	{
+		for (int w = 0; w < COZI_SLOT_WAITS; w++)
+			pg_atomic_write_u64(&entry->wait[w], 0);
+		pg_atomic_write_u32(&entry->seen, pid);
+	}
+	running = pg_atomic_read_u32(&entry->pid) == pid && pg_atomic_read_u32(&entry->running) != 0;
+	if (!running && is_idle(wait))
 		return;
 	cozi_add_words(entry->wait, COZI_SLOT_WAITS, COZI_WAIT_WORD(short_event(wait), ms), 40);
 	pg_atomic_write_u32(&entry->sampled, 1);

@@ -24,8 +24,8 @@ WHERE c.relnamespace = 'cozi'::regnamespace
           'vacuum_health', 'health', 'regressions',
       'monitor_status', 'targets', 'snapshots', 'snapshot_databases', 'snapshot_statements',
           'snapshot_latencies',
-      'snapshot_errors');
-SELECT is(count(*), 20::bigint, 'every view and table is there') FROM relations;
+      'snapshot_errors', 'statement_blocks', 'latency_blocks', 'waits', 'plan_changes');
+SELECT is(count(*), 24::bigint, 'every view and table is there') FROM relations;
 CREATE TEMP TABLE roles AS SELECT * FROM (VALUES ('t_super', true), ('t_monitor', true),
     ('t_owner', false), ('t_plain', false), ('anon_t', false)) r(role, reads);
 

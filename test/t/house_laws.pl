@@ -20,10 +20,8 @@ use Test::More;
 
 # sentence of the law => { room => how many violations are left }
 my %left = (
-	'a file has at most 500 lines' => {
-		monitor => 1 },
 	'a line of C, SQL or a test has at most 100 columns' => {
-		monitor => 272, trending => 20 },
+		trending => 20 },
 	'no file has rulers' => {
 		trending => 4 },
 	'the name of a test is a sentence of its own' => { });

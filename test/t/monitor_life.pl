@@ -254,7 +254,7 @@ is(sql("SELECT count(*) > 1 FROM cozi.snapshots WHERE taken_at < now() - interva
 like($err, qr/permission denied/, 'a member of pg_monitor does not call drop_snapshots()');
 
 # thinned after a day: one in ten, and windows are right
-sql('DELETE FROM cozi.snapshots; TRUNCATE cozi.snapshot_statements, cozi.snapshot_latencies,
+sql('DELETE FROM cozi.snapshots; TRUNCATE cozi.statement_blocks, cozi.latency_blocks,
     cozi.snapshot_errors'
 );
 sql('SELECT pg_stat_statements_reset()');
@@ -283,11 +283,18 @@ is( sql("SELECT d.calls + b.calls = p.calls FROM cozi.statement_deltas('-infinit
 	WHERE p.query = 'SELECT count(*) FROM important' AND p.toplevel"),
 	't',
 	'a window over thinned snapshots is right');
-is( sql("SELECT count(*) = count(DISTINCT (dbid, userid, queryid))
-    FROM (SELECT * FROM cozi.snapshot_statements WHERE queryid NOT IN (
-	SELECT queryid FROM cozi.snapshot_statements GROUP BY 1 HAVING count(*) > 1)) s"),
-	't',
-	'what did not change is written once');
+is( sql("SELECT count(*), count(*) FILTER (WHERE NOT whole AND (calls, total) = (calls0, total0))
+	FROM (SELECT b.whole, s.calls, s.total_exec_time AS total, lag(s.calls) OVER w AS calls0,
+		lag(s.total_exec_time) OVER w AS total0
+		FROM cozi.snapshot_statements s JOIN cozi.statement_blocks b USING (snapshot)
+		WINDOW w AS (PARTITION BY s.dbid, s.userid, s.queryid ORDER BY s.snapshot)) r")
+	  =~ s/^[1-9][0-9]+/many/r,
+	'many|0',
+	'a block that is not whole has only what changed');
+is( sql("SELECT count(*) FILTER (WHERE whole) BETWEEN 1 AND 3, count(*) > 6
+	FROM cozi.statement_blocks"),
+	't|t',
+	'one block of some is whole, those that were merged included');
 
 # a publication of all tables stands in the way of nothing
 sql('CREATE PUBLICATION everything FOR ALL TABLES');

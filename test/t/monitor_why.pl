@@ -12,7 +12,8 @@ use lib $FindBin::Bin;
 use Monitor;
 
 my $interval = 10;
-my $node = server('why', 'pg_stat_statements,cozi', "cozi.wait_interval = $interval");
+my $node = server('why', 'pg_stat_statements,cozi', "cozi.wait_interval = $interval",
+	'wal_level = replica', 'max_wal_senders = 2');
 my $q = sub { return $node->safe_psql('postgres', $_[0]); };
 my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
 
