@@ -97,8 +97,8 @@ BEGIN ATOMIC
                   CASE l.scope WHEN 'server' THEN ''
                                ELSE format(', the limit of %s %I', l.scope, l.name) END,
                   (SELECT format(', and for the clients that wait in front of the server '
-                                 'SHOW POOLS of %s', string_agg(DISTINCT p.name, ', ')) FROM cozi.poolers() p
-                   HAVING count(*) > 0))
+                                 'SHOW POOLS of %s', string_agg(DISTINCT p.name, ', '))
+                   FROM cozi.poolers() p HAVING count(*) > 0))
     FROM cozi.connection_limits() l LIMIT 1;
 END;
 COMMENT ON FUNCTION health_connections() IS
