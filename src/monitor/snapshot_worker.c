@@ -155,7 +155,9 @@ run_process(const char *function, const char *database)
 
 	/*
 	 * Look whether it has gone: a worker without a database hears no signal
-	 * of the postmaster's.
+	 * of the postmaster's.  One that lists the databases takes part in the
+	 * barriers of DROP DATABASE, for which the process of the snapshot may be
+	 * waiting.
 	 */
 	for (;;)
 	{
@@ -163,8 +165,12 @@ run_process(const char *function, const char *database)
 
 		if (GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
 			break;
-		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 	}
+	SetLatch(MyLatch);			/* for what came meanwhile */
 	pfree(handle);
 	return pg_atomic_read_u64(&cozi_monitor->snapshot_ticks) != before;
 }
