@@ -218,23 +218,36 @@ all_databases(void)
 	return names;
 }
 
+static bool
+still_exists(const char *database)
+{
+	ListCell   *cell;
+
+	foreach(cell, all_databases())
+		if (strcmp(lfirst(cell), database) == 0)
+		return true;
+	return false;
+}
+
 /*
- * The process that goes through all databases.  What those of the databases add
- * to the ticks is taken back, so that one that failed is seen.
+ * The process that goes through all databases, but for those that are dropped
+ * meanwhile.  What each adds to the ticks is taken back, so that one that failed
+ * is seen.
  */
 void
 cozi_snapshot_all(Datum arg)
 {
-	List	   *databases;
-	bool		good;
+	ListCell   *cell;
+	bool		good = true;
 	uint64		before;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	databases = all_databases();
 	before = pg_atomic_read_u64(&cozi_monitor->snapshot_ticks);
-	good = snapshot_each(databases);
+	foreach(cell, all_databases())
+		if (!run_process("cozi_snapshot_tick", lfirst(cell)) && still_exists(lfirst(cell)))
+		good = false;
 	pg_atomic_write_u64(&cozi_monitor->snapshot_ticks, before + (good ? 1 : 0));
 }
 
