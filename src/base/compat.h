@@ -55,13 +55,6 @@ get_named_struct_compat(const char *name, Size size,
 }
 #endif
 
-/* 17: a stronger lock may count */
-#if PG_VERSION_NUM >= 170000
-#define LockHeldByMe_compat(tag, mode) LockHeldByMe(tag, mode, false)
-#else
-#define LockHeldByMe_compat(tag, mode) LockHeldByMe(tag, mode)
-#endif
-
 /* 18: a function that does not return says so in front */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

@@ -176,11 +176,15 @@ flush(Batch *batch)
 	KeptGroup **groups = cozi_kept_list(batch->sums, &n);
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(batch->sums));
 
+	cozi_kept_write_directly(batch->kept, batch->sums, groups, n);
 	for (int i = 0; i < n; i++)
 	{
-		bytea	   *sum = batch->kept->kind->store(groups[i]->sum);
+		bytea	   *sum;
 
 		CHECK_FOR_INTERRUPTS();
+		if (groups[i] == NULL)
+			continue;
+		sum = batch->kept->kind->store(groups[i]->sum);
 		/* what a statement gave and took back changes nothing */
 		if (VARSIZE_ANY_EXHDR(sum) == 0)
 			continue;

@@ -36,9 +36,6 @@
 
 #include "kept/kept.h"
 
-/* SQL's advisory locks have 1 or 2 in the fourth field. */
-#define FOLD_LOCK_CLASS 3
-
 /* After the limit: cancel once a second, for code that catches the first. */
 #define CANCEL_EVERY	1000
 #define CANCELS			5
@@ -56,22 +53,12 @@ cozi_kept_lock(int32 id, bool wait)
 	LOCKTAG		tag;
 	int			level = GetCurrentTransactionNestLevel();
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) id, FOLD_LOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) id, KEPT_LOCK_CLASS);
 	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	if (lock_level == 0 || level < lock_level)
 		lock_level = level;
 	return true;
-}
-
-/* Has this transaction the fold lock already? */
-bool
-cozi_kept_holds_lock(int32 id)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) id, FOLD_LOCK_CLASS);
-	return LockHeldByMe_compat(&tag, ExclusiveLock);
 }
 
 /*
@@ -111,18 +98,42 @@ refuse_misfit(const Kept *kept)
 				 errhint("Undo that, then call cozi.fold().")));
 }
 
+/*
+ * Take the slots of the keys; what is of another's slot goes back into the delta.
+ * Returns how many keys are left.
+ */
+static int
+keep_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int n, TimestampTz now)
+{
+	int			kept_groups = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (groups[i]->key.due != 0 || cozi_kept_take_slot(kept, &groups[i]->key))
+			groups[kept_groups++] = groups[i];
+		else
+			cozi_kept_append(store, groups[i], kept->kind->store(groups[i]->sum), DT_NOBEGIN,
+							 now);
+	}
+	return kept_groups;
+}
+
 /* Add what was taken to the state; returns the rows to be written. */
 static KeptPublicRow *
-fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot,
-		   TimestampTz now, int *nrows)
+fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, int *nrows)
 {
 	int			n;
 	KeptGroup **groups = cozi_kept_list(sums, &n);
 	KeptPublicRow *rows = palloc_extended(Max(n, 1) * sizeof(KeptPublicRow),
 										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	Snapshot	snapshot;
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 
 	*nrows = 0;
+	if (kept->kind->eager)
+		n = keep_slots(kept, store, groups, n, now);
+	/* taken after the slots: it sees what their last holders have committed */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < n; i++)
 	{
 		KeptGroup  *group = groups[i];
@@ -143,6 +154,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot
 												  rows[*nrows].nulls);
 		(*nrows)++;
 	}
+	UnregisterSnapshot(snapshot);
 	MemoryContextSwitchTo(caller);
 	return rows;
 }
@@ -183,7 +195,7 @@ cozi_kept_fold(Kept *kept, int64 max_rows)
 	{
 		char	   *example;
 
-		rows = fold_state(kept, store, sums, snapshot, now, &nrows);
+		rows = fold_state(kept, store, sums, now, &nrows);
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetLatestSnapshot());
 		if (cozi_kept_asides(kept, &example) > 0)

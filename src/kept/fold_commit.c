@@ -6,8 +6,7 @@
  * every FOLD_INTERVAL for all writers together: in the last moment before the
  * commit, never before a PREPARE, so that no open transaction holds the lock; in
  * a subtransaction, so that no error of a fold reaches the write; and only if
- * every lock is free at once.  A transaction that holds the fold lock anyway, such
- * as one that has created the kept table, folds an eager kind after each statement.
+ * every lock is free at once.
  *
  * The law: nothing of a user's may run here, for the server has closed portals
  * and deferred triggers by now.  So only a public table whose indexes and types
@@ -118,15 +117,7 @@ cozi_kept_fold_at_commit(const Kept *kept, int64 appended)
 	MemoryContext caller;
 	ListCell   *lc;
 	Touched    *each;
-	char	   *failure;
 
-	if (kept->kind->eager && XactIsoLevel == XACT_READ_COMMITTED && !cozi_kept_restoring() &&
-		cozi_kept_holds_lock(kept->id))
-	{
-		CommandCounterIncrement();
-		(void) cozi_kept_fold_safely(kept->id, 0, 0, FOLD_AT_COMMIT, 0, &failure);
-		return;
-	}
 	foreach(lc, touched)
 	{
 		each = lfirst(lc);

@@ -127,8 +127,7 @@ typedef struct KeptKind
 	Oid			types[KEPT_MAX_COLUMNS];	/* invalid: value_type() */
 	bool		nullable[KEPT_MAX_COLUMNS];
 	const char *order;			/* the column that readers rank by, or NULL */
-	bool		eager;			/* right after a statement, where that is
-								 * cheap */
+	bool		eager;			/* written by statements: kept/direct.c */
 	bool		any_value;		/* rows of value 0 or NULL count too; numeric
 								 * may be */
 
@@ -343,7 +342,16 @@ typedef enum KeptFoldMode
 } KeptFoldMode;
 
 extern bool cozi_kept_lock(int32 id, bool wait);
-extern bool cozi_kept_holds_lock(int32 id);
+
+/* The class of our advisory locks: SQL's have 1 or 2 in the fourth field. */
+#define KEPT_LOCK_CLASS 3
+
+/* kept/direct.c */
+extern bool cozi_kept_take_slot(const Kept *kept, const KeptKey *key);
+extern void cozi_kept_exclude_writers(const Kept *kept);
+extern void cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups,
+									 int n);
+
 extern void cozi_kept_accept(Kept *kept);
 extern int64 cozi_kept_fold(Kept *kept, int64 max_rows);
 extern int64 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval,

@@ -356,6 +356,7 @@ cozi_kept_rebuild(Oid relation, const char *wanted)
 
 	cozi_kept_get_own(relation, wanted, &kept);
 	(void) cozi_kept_lock(kept.id, true);
+	cozi_kept_exclude_writers(&kept);
 	/* it may have been dropped, or changed, while we waited */
 	cozi_kept_get_own(relation, wanted, &kept);
 	cozi_kept_lock_source(kept.source, AccessShareLock);
