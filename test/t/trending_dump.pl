@@ -149,7 +149,7 @@ $node->safe_psql('postgres', q{ALTER TABLE "My App".votes RENAME COLUMN gone TO 
 	CREATE TABLE many (post int, created_at timestamptz DEFAULT now());
 	INSERT INTO many SELECT g % 10 FROM generate_series(1, 2000000) g;
 	SELECT cozi.create_board('big', 'many', 'post');});
-like($err, qr/NOTICE:  board "big": 2000000 votes counted/, 'a fill shows how far it is');
+like($err, qr/NOTICE:  board "big": 2000000 rows counted/, 'a fill shows how far it is');
 ($rc, $out, $err) = $node->psql('postgres',
 	q{SET statement_timeout = '200ms'; SELECT cozi.create_board('big2', 'many', 'post');});
 like($err, qr/canceling statement due to statement timeout/, 'a fill can be cancelled');
