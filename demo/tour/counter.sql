@@ -18,8 +18,10 @@ FROM answer_counts a LEFT JOIN comment_counts c USING (key) ORDER BY a.n DESC, a
 SELECT key AS busiest FROM answer_counts ORDER BY n DESC, key LIMIT 1 \gset
 \echo 'Somebody comments, edits, deletes; the counts of the screen follow each statement:'
 \set ECHO queries
-INSERT INTO comments VALUES (100000001, :busiest, NULL, now(), 3), (100000002, :busiest, NULL, now(), 0);
-SELECT counter, key, n, sum FROM cozi.item_counts('{answer_counts,comment_counts}', ARRAY[:busiest]);
+INSERT INTO comments
+VALUES (100000001, :busiest, NULL, now(), 3), (100000002, :busiest, NULL, now(), 0);
+SELECT counter, key, n, sum
+FROM cozi.item_counts('{answer_counts,comment_counts}', ARRAY[:busiest]);
 UPDATE comments SET score = score + 10 WHERE id = 100000001;
 DELETE FROM comments WHERE id = 100000002;
 SELECT n, sum FROM comment_counts WHERE key = :busiest;

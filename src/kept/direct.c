@@ -75,7 +75,7 @@ forget_shape(Datum arg, Oid relid)
 
 /* Heap, and no index but plain ones: CatalogTupleInsert() knows no others. */
 static bool
-is_plain(const Kept *kept, Relation rel)
+has_plain_indexes(const Kept *kept, Relation rel)
 {
 	ListCell   *lc;
 	bool		plain = rel->rd_rel->relam == HEAP_TABLE_AM_OID;
@@ -112,7 +112,7 @@ find_shape(const Kept *kept, Relation rel)
 	/* an invalidation that comes while we look must not be lost */
 	shape->known = true;
 	shape->source = kept->source;
-	shape->plain = is_plain(kept, rel);
+	shape->plain = has_plain_indexes(kept, rel);
 	shape->index = rel->rd_pkindex;
 	return shape;
 }
@@ -127,11 +127,31 @@ lock(int32 id, uint32 which, LOCKMODE mode, bool wait)
 }
 
 /* Take the slot of a key, to the end of the transaction, if it is free. */
-bool
-cozi_kept_take_slot(const Kept *kept, const KeptKey *key)
+static bool
+take_slot(const Kept *kept, const KeptKey *key)
 {
-	return !kept->kind->eager ||
-		lock(kept->id, 1 + (uint32) ((uint64) key->hash % SLOTS), ExclusiveLock, false);
+	return lock(kept->id, 1 + (uint32) ((uint64) key->hash % SLOTS), ExclusiveLock, false);
+}
+
+/*
+ * Take the slots of the keys that a fold has; what is of another's slot goes back into the delta.
+ * Returns how many keys are left.
+ */
+int
+cozi_kept_take_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int n,
+					 TimestampTz now)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (groups[i]->key.due != 0 || take_slot(kept, &groups[i]->key))
+			groups[left++] = groups[i];
+		else
+			cozi_kept_append(store, groups[i], kept->kind->store(groups[i]->sum), DT_NOBEGIN,
+							 now);
+	}
+	return left;
 }
 
 /* Wait until nobody writes directly, and keep them out. */
@@ -235,7 +255,7 @@ write_group(Direct * direct, KeptGroup *group)
 	HeapTuple	old;
 	bytea	   *stored;
 
-	if (strlen(group->key.item) > MAX_KEY_BYTES || !cozi_kept_take_slot(kept, &group->key))
+	if (strlen(group->key.item) > MAX_KEY_BYTES || !take_slot(kept, &group->key))
 		return false;
 	/* taken after the slot: it sees what the last holder has committed */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

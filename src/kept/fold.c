@@ -98,26 +98,6 @@ refuse_misfit(const Kept *kept)
 				 errhint("Undo that, then call cozi.fold().")));
 }
 
-/*
- * Take the slots of the keys; what is of another's slot goes back into the delta.
- * Returns how many keys are left.
- */
-static int
-keep_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int n, TimestampTz now)
-{
-	int			kept_groups = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (groups[i]->key.due != 0 || cozi_kept_take_slot(kept, &groups[i]->key))
-			groups[kept_groups++] = groups[i];
-		else
-			cozi_kept_append(store, groups[i], kept->kind->store(groups[i]->sum), DT_NOBEGIN,
-							 now);
-	}
-	return kept_groups;
-}
-
 /* Add what was taken to the state; returns the rows to be written. */
 static KeptPublicRow *
 fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, int *nrows)
@@ -131,7 +111,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 
 	*nrows = 0;
 	if (kept->kind->eager)
-		n = keep_slots(kept, store, groups, n, now);
+		n = cozi_kept_take_slots(kept, store, groups, n, now);
 	/* taken after the slots: it sees what their last holders have committed */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < n; i++)

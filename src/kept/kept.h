@@ -347,7 +347,8 @@ extern bool cozi_kept_lock(int32 id, bool wait);
 #define KEPT_LOCK_CLASS 3
 
 /* kept/direct.c */
-extern bool cozi_kept_take_slot(const Kept *kept, const KeptKey *key);
+extern int	cozi_kept_take_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int n,
+								 TimestampTz now);
 extern void cozi_kept_exclude_writers(const Kept *kept);
 extern void cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups,
 									 int n);

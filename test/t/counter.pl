@@ -57,8 +57,8 @@ sub pgbench
 {
 	my ($clients, $for) = @_;
 	return (
-		'pgbench', '-n', '-c', $clients, '-j', '2', '-T', $for, '-f', $write, '-h', $node->host, '-p',
-		$node->port, 'postgres');
+		'pgbench', '-n', '-c', $clients, '-j', '2', '-T', $for, '-f', $write,
+		'-h', $node->host, '-p', $node->port, 'postgres');
 }
 
 # What differs: by verify_counter(), and by a recount of the folded tables.
@@ -149,7 +149,8 @@ $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('restored'), $dump 
 	'a database with counters is restored without an error');
 is($node->safe_psql('restored', $differ), '0|0|0', 'restored counters equal a recount');
 $node->safe_psql('restored',
-	'DELETE FROM likes WHERE id % 3 = 0; INSERT INTO likes VALUES (1, 1, 1, true); SELECT cozi.fold()');
+	q{DELETE FROM likes WHERE id % 3 = 0; INSERT INTO likes VALUES (1, 1, 1, true);
+	SELECT cozi.fold()});
 is($node->safe_psql('restored', $recount), '0|0', 'restored counters go on counting');
 
 # Code that the owner puts on a counter runs in folds, as the owner, never in a write.
@@ -194,7 +195,7 @@ $node->safe_psql(
 	SELECT cozi.fold();});
 is( $node->safe_psql(
 		'restored',
-		q{SELECT count(*), max(n) FROM app.url_counts WHERE url_counts.key IN ('a', repeat('x', 9000))}),
+		q{SELECT count(*), max(n) FROM app.url_counts WHERE length(url_counts.key) IN (1, 9000)}),
 	'2|1', 'a key too long for an index is set aside alone');
 
 done_testing();
