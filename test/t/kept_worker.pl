@@ -1,0 +1,104 @@
+# Folding without anybody's help: a worker that cannot start leaves folding to the
+# voters, one that runs reports its statistics, and a voter's commit runs no code of
+# an owner's.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('worker');
+$node->init;
+$node->append_conf('postgresql.conf', "max_prepared_transactions = 5\n");
+$node->start;
+$node->safe_psql(
+	'postgres', q{
+	CREATE EXTENSION cozi;
+	CREATE TABLE votes (post int, voter int, created_at timestamptz DEFAULT clock_timestamp());
+	SELECT cozi.create_board('hot', 'votes', 'post');
+	CREATE SEQUENCE calls;
+	CREATE FUNCTION counted(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN PERFORM nextval('public.calls'); RETURN $1; END $$;
+	CREATE INDEX counted ON hot (counted(ups));});
+
+# Nothing preloaded: voters fold, but not where an owner's function would run.
+$node->safe_psql('postgres', "INSERT INTO votes VALUES (1, $_)") for 1 .. 5;
+is($node->safe_psql('postgres', q{SELECT is_called FROM calls}),
+	'f', 'the commit of a vote calls no function of an index');
+cmp_ok($node->safe_psql('postgres', q{SELECT pending FROM cozi.boards}),
+	'<', 3, 'the pending votes that no commit folds are merged, but for the last');
+$node->safe_psql('postgres', 'SELECT cozi.fold()');
+is($node->safe_psql('postgres', q{SELECT is_called FROM calls}),
+	't', 'fold() calls the function of an index');
+$node->safe_psql('postgres', 'DROP INDEX counted');
+
+# Above READ COMMITTED votes are merged, too.
+$node->safe_psql('postgres',
+	"BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO votes VALUES (2, $_); COMMIT")
+  for 1 .. 3;
+cmp_ok($node->safe_psql('postgres', q{SELECT pending FROM cozi.boards}),
+	'<', 3, 'the pending votes of serializable voters are merged');
+is($node->safe_psql('postgres', q{SELECT ups FROM hot_live WHERE item = 2}),
+	3, 'merged votes count as before');
+
+# A fold lock that a savepoint has given back is in the way of no PREPARE.
+my ($rc, $out, $err) = $node->psql(
+	'postgres', q{BEGIN; SAVEPOINT s; SELECT cozi.fold('hot'); ROLLBACK TO s;
+	INSERT INTO votes VALUES (3, 1); PREPARE TRANSACTION 'after'});
+is($rc, 0, 'a transaction whose fold was rolled back to a savepoint is prepared');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'after'});
+($rc, $out, $err) = $node->psql(
+	'postgres', q{BEGIN; SAVEPOINT s; SELECT cozi.fold('hot'); RELEASE s;
+	PREPARE TRANSACTION 'after'});
+like($err, qr/cannot PREPARE/, 'a transaction whose fold was released is not prepared');
+
+# Preloaded: a worker.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'\n");
+$node->restart;
+my $voter = $node->background_psql('postgres');
+my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
+$postmaster =~ s/\n[\s\S]*//;
+
+# What ends a worker before it begins: the server may start no process for a moment.
+SKIP:
+{
+	skip 'no prlimit here', 2
+	  if system("prlimit --pid $postmaster --nproc=1: >/dev/null 2>&1") != 0;
+	$voter->query_safe('INSERT INTO votes VALUES (4, 1)');
+	my $told = 0;
+	foreach (1 .. 100)
+	{
+		last if $told = slurp_file($node->logfile) =~ /could not fork/;
+		$voter->query_safe('SELECT pg_sleep(0.1)');
+	}
+	my ($hard) = `prlimit --pid $postmaster --nproc --output HARD --noheadings` =~ /(\w+)/;
+	system("prlimit --pid $postmaster --nproc=$hard:");
+	ok($told, 'the server could not start a worker');
+	my $folded = 0;
+	foreach (1 .. 600)
+	{
+		$voter->query_safe('INSERT INTO votes VALUES (4, 2)');
+		last if $folded = $voter->query_safe('SELECT count(*) FROM hot WHERE item = 4');
+		$voter->query_safe('SELECT pg_sleep(0.1)');
+	}
+	ok($folded, 'votes are folded after a worker that could not start');
+}
+
+# A worker that folds reports what it does to the statistics, while it runs.
+my $reported = 0;
+foreach (1 .. 600)
+{
+	$voter->query_safe('INSERT INTO votes VALUES (5, 1)');
+	last
+	  if $reported = $voter->query_safe(
+		q{SELECT count(*) FROM pg_stat_user_tables, pg_stat_activity
+		WHERE relname = 'hot' AND n_tup_upd > 2 AND backend_type = 'cozi fold worker'});
+	$voter->query_safe('SELECT pg_sleep(0.1)');
+}
+ok($reported, 'a worker that runs reports its writes, so that autovacuum sees them');
+$voter->quit;
+$node->safe_psql('postgres', 'SELECT cozi.fold()');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}),
+	0, 'the board equals a recount');
+$node->stop;
+done_testing();
