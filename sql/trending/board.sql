@@ -19,7 +19,8 @@ CREATE OR REPLACE FUNCTION create_board(
     RETURNS regclass
     AS 'MODULE_PATHNAME', 'cozi_create_board'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION create_board(text, regclass, name, name, name, name, interval, float8, regclass) IS
+COMMENT ON FUNCTION
+    create_board(text, regclass, name, name, name, name, interval, float8, regclass) IS
 'Creates a ranking of the items that a table of votes is about, a table in its schema, fills it, '
 'and keeps it from then on; takes over and recounts one that a dump has brought; locks the votes '
 'against writes until the end of the transaction; item_table also makes the computed '

@@ -12,28 +12,35 @@ COMMENT ON FUNCTION hot(bigint, bigint, timestamptz) IS
 'Returns Reddit''s hot, unrounded: log10 of the net score plus the age in units of 12.5 hours; '
 'its order never changes, so it can be indexed';
 
-CREATE OR REPLACE FUNCTION gravity(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
+CREATE OR REPLACE FUNCTION gravity(
+        points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_gravity'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION gravity(bigint, timestamptz, timestamptz, float8) IS
 'Returns the formula commonly given for Hacker News: (points - 1) / (hours of age + 2) ^ gravity; '
 'the published one is hacker_news(); for the top k of a large table see top_ranked()';
 
-CREATE OR REPLACE FUNCTION hacker_news(points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8) RETURNS float8
+CREATE OR REPLACE FUNCTION hacker_news(
+        points bigint, created_at timestamptz, as_of timestamptz, gravity float8 = 1.8)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_hacker_news'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION hacker_news(bigint, timestamptz, timestamptz, float8) IS
 'Returns Hacker News'' rank as published, without its penalties: (points - 1) ^ 0.8 / (hours of '
 'age + 2) ^ gravity, where points - 1 up to 0 has no exponent';
 
-CREATE OR REPLACE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION hot_rank(score bigint, created_at timestamptz, as_of timestamptz)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_hot_rank'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION hot_rank(bigint, timestamptz, timestamptz) IS
 'Returns Lemmy''s hot_rank: log10(max(2, score + 2)) / (hours of age + 2) ^ 1.8; '
 '0 from an age of 7 days on, and before created_at';
 
-CREATE OR REPLACE FUNCTION scaled_rank(score bigint, created_at timestamptz, interactions bigint, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION scaled_rank(
+        score bigint, created_at timestamptz, interactions bigint, as_of timestamptz)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_scaled_rank'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION scaled_rank(bigint, timestamptz, bigint, timestamptz) IS
@@ -61,7 +68,9 @@ COMMENT ON FUNCTION wilson_upper(bigint, bigint, float8) IS
 'Returns the upper bound of the Wilson score interval of the share of up-votes, '
 'at z standard deviations (1.96: 95 %); 0 without votes';
 
-CREATE OR REPLACE FUNCTION bayesian_average(sum float8, n bigint, prior_mean float8, prior_weight float8) RETURNS float8
+CREATE OR REPLACE FUNCTION bayesian_average(
+        sum float8, n bigint, prior_mean float8, prior_weight float8)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_bayesian_average'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION bayesian_average(float8, bigint, float8, float8) IS
@@ -81,7 +90,8 @@ COMMENT ON FUNCTION heat(float8, timestamptz, interval) IS
 'Returns the heat of one event of that weight: rank by it in descending order, '
 'and add further events with heat_add()';
 
-CREATE OR REPLACE FUNCTION heat_add(heat float8, weight float8, at timestamptz, half_life interval) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_add(heat float8, weight float8, at timestamptz, half_life interval)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_add'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 4;
 COMMENT ON FUNCTION heat_add(float8, float8, timestamptz, interval) IS
@@ -95,7 +105,8 @@ COMMENT ON FUNCTION heat_merge(float8, float8) IS
 'Returns the heat of the events of two heats of one half-life, '
 'such as those of two shards or of two windows of votes';
 
-CREATE OR REPLACE FUNCTION heat_value(heat float8, half_life interval, as_of timestamptz) RETURNS float8
+CREATE OR REPLACE FUNCTION heat_value(heat float8, half_life interval, as_of timestamptz)
+    RETURNS float8
     AS 'MODULE_PATHNAME', 'cozi_heat_value'
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION heat_value(float8, interval, timestamptz) IS
