@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
@@ -176,10 +177,29 @@ reserve(CoziLimiter *limiter, const char *name, bool gcra, uint32 blocks,
 	return true;
 }
 
+/*
+ * Is no transaction changing the limits of this database?  The row of one that
+ * is created is not seen before the commit, and its memory is no orphan.
+ */
+static bool
+limits_are_settled(void)
+{
+	Oid			relid = cozi_table("rate_limit_config");
+
+	if (RecoveryInProgress())
+		return true;
+	if (!ConditionalLockRelationOid(relid, ShareLock))
+		return false;
+	UnlockRelationOid(relid, ShareLock);
+	return true;
+}
+
 /* Entries whose database or row is gone give their memory back. */
 static void
 reclaim_orphans(CoziLimiter *limiter)
 {
+	bool		settled;
+
 	struct
 	{
 		Oid			database;
@@ -193,12 +213,14 @@ reclaim_orphans(CoziLimiter *limiter)
 		strlcpy(seen[i].name, limiter->named[i].name, COZI_NAME_BYTES);
 	}
 	LWLockRelease(&limiter->names_lock.lock);
+	settled = limits_are_settled();
 
 	for (int i = 0; i < COZI_MAX_NAMED; i++)
 	{
 		CoziNamed  *named = &limiter->named[i];
 		bool		orphan = OidIsValid(seen[i].database) &&
-		(seen[i].database == MyDatabaseId ? cozi_limit_find(seen[i].name) == NULL :
+		(seen[i].database == MyDatabaseId ?
+		 settled && cozi_limit_find(seen[i].name) == NULL :
 		 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(seen[i].database)));
 
 		if (!orphan)
