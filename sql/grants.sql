@@ -112,6 +112,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', '_report_boards _report_limits _report_found _report_advice'),
     ('pg_monitor', 'EXECUTE', '_report_status _report_parts _report_page _report_server'),
     ('pg_monitor', 'EXECUTE', '_report_changed _report_since _report_totals _report_compared'),
+    ('pg_monitor', 'EXECUTE', '_report_waits'),
     ('owner', 'SELECT',  'advice policy_advisor'),
     ('owner', 'EXECUTE', '_findings_of advice_gate')
 )

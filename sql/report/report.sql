@@ -133,10 +133,10 @@ BEGIN
                              coalesce(cozi._instant(until), 'now')) END;
     RETURN cozi._report_page('cozi: ' || current_database(), cozi._report_server() || '. ' || note
         || '.',
-        '{found,health,changed,statements,load,errors,locks,tables,replication,boards,limits,'
+        '{found,health,changed,statements,waits,load,errors,locks,tables,replication,boards,limits,'
         'indexes,advice,status}',
-        cozi._report_parts('{health,changed,queries,load,errors,locks,tables,replication,boards,'
-                           'limits,advice,status}', began, until));
+        cozi._report_parts('{health,changed,queries,waits,load,errors,locks,tables,replication,'
+                           'boards,limits,advice,status}', began, until));
 END $$;
 COMMENT ON FUNCTION report_html(timestamptz, timestamptz) IS
 'Returns a page about this server between two instants, as HTML: health, changes, statements, '

@@ -176,6 +176,19 @@ RETURN cozi._html_section('locks', 'Locks and sessions', 'At the instant of the 
 COMMENT ON FUNCTION _report_locks(timestamptz, timestamptz) IS
 'Returns the section of the page about locks, transactions and connections';
 
+CREATE OR REPLACE FUNCTION _report_waits(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+RETURN cozi._html_section('waits', 'Waits', coalesce(cozi.latency_reason(),
+           'What statements waited for, sampled since counting began; CPU waited for nothing.'),
+           cozi._html_table('{statement,"database, role",kind,event,#time,#share}',
+               (SELECT string_agg(cozi._html_row('qtttnb', w.query,
+                                      concat_ws(', ', w.datname, w.rolname), w.event_type, w.event,
+                                      cozi._ms(w.ms), w.share::text), '' ORDER BY w.ms DESC)
+                FROM (SELECT * FROM cozi.waits v ORDER BY v.ms DESC LIMIT 12) w),
+               'No wait was sampled.'));
+COMMENT ON FUNCTION _report_waits(timestamptz, timestamptz) IS
+'Returns the section of the page about what statements waited for';
+
 -- How many rows came and stayed, by the day; the statistics know since when.
 CREATE OR REPLACE FUNCTION _report_growth(OUT root oid, OUT rows_a_day float8)
 RETURNS SETOF record
