@@ -10,7 +10,8 @@ my $dbh = Bench::connect();
 my ($items, $scopes) = (1_000_000, 2_000);
 $dbh->do('CREATE EXTENSION cozi');
 $dbh->do(
-	"CREATE TABLE votes AS SELECT i AS post, 1 + (i * 7919 % $scopes)::int AS community,
+	"CREATE TABLE votes AS SELECT i::bigint AS post,
+	1 + (i::bigint * 7919 % $scopes)::int AS community,
 	timestamptz '2024-06-01' - i * interval '11 s' AS created_at FROM generate_series(1, $items) i"
 );
 $dbh->do("SELECT cozi.create_board('hot', 'votes', 'post', scope => 'community')");

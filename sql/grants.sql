@@ -48,7 +48,7 @@ WITH list (grantee, privilege, names) AS (VALUES
 
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
-    ('owner', 'EXECUTE', 'set_down_weight fold'),
+    ('owner', 'EXECUTE', 'set_down_weight hide_item show_item hidden_items fold'),
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),

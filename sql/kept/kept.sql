@@ -121,6 +121,19 @@ COMMENT ON TABLE kept_aside IS
 COMMENT ON INDEX kept_aside_kept IS 'What is set aside of one kept table';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_aside', '');
 
+CREATE TABLE kept_hidden (
+    kept  int         NOT NULL,
+    hash  bigint      NOT NULL,
+    item  text COLLATE "C" NOT NULL,
+    since timestamptz NOT NULL
+);
+CREATE INDEX kept_hidden_hash ON kept_hidden (kept, hash);
+ALTER TABLE kept_hidden REPLICA IDENTITY FULL;
+COMMENT ON TABLE kept_hidden IS
+'One row per item that hide_item() has taken off a board: it is counted, and has no row there';
+COMMENT ON INDEX kept_hidden_hash IS 'Is this item hidden?';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_hidden', '');
+
 CREATE OR REPLACE FUNCTION _kept_status(
         id int, OUT relation regclass, OUT source regclass, OUT live regclass, OUT pending bigint,
         OUT oldest_pending timestamptz, OUT future bigint, OUT last_fold timestamptz,

@@ -61,6 +61,27 @@ COMMENT ON FUNCTION verify_board(regclass) IS
 'Returns the items whose counts or heat, pending votes included, differ from a recount of the '
 'votes; no row means that the board is right';
 
+CREATE OR REPLACE FUNCTION hide_item(board regclass, item text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_hide_item'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION hide_item(regclass, text) IS
+'Takes an item off a board, in all scopes, until show_item(): its votes are still counted, and '
+'its rows are kept aside; false if it was hidden already; folds wait until the end of the '
+'transaction';
+
+CREATE OR REPLACE FUNCTION show_item(board regclass, item text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cozi_show_item'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION show_item(regclass, text) IS
+'Puts a hidden item back with the votes that it has now; reads the sums of the whole board; false '
+'if it was not hidden; folds wait until the end of the transaction';
+
+CREATE OR REPLACE FUNCTION hidden_items(board regclass) RETURNS SETOF text
+    AS 'MODULE_PATHNAME', 'cozi_hidden_items'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 100;
+COMMENT ON FUNCTION hidden_items(regclass) IS
+'Returns the items that hide_item() has taken off a board; the board must be the caller''s';
+
 -- For readers
 
 CREATE OR REPLACE FUNCTION top(

@@ -109,6 +109,8 @@ index_of(const char *table)
 
 	if (strcmp(table, "kept_aside") == 0)
 		return cozi_table("kept_aside_kept");
+	if (strcmp(table, "kept_hidden") == 0)
+		return cozi_table("kept_hidden_hash");
 	return cozi_table(psprintf("%s_%s", table, state ? "pkey" : "ready"));
 }
 

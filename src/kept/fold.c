@@ -107,6 +107,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 	KeptPublicRow *rows = palloc_extended(Max(n, 1) * sizeof(KeptPublicRow),
 										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	Snapshot	snapshot;
+	KeptHidden *hidden;
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 
 	*nrows = 0;
@@ -114,6 +115,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 		n = cozi_kept_take_slots(kept, store, groups, n, now);
 	/* taken after the slots: it sees what their last holders have committed */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	hidden = cozi_kept_open_hidden(kept, sums, snapshot);
 	for (int i = 0; i < n; i++)
 	{
 		KeptGroup  *group = groups[i];
@@ -131,9 +133,11 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 		cozi_kept_save(store, snapshot, &group->key, kept->kind->store(group->sum));
 		rows[*nrows].key = group->key;
 		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values,
-												  rows[*nrows].nulls);
+												  rows[*nrows].nulls) &&
+			!cozi_kept_is_hidden(hidden, &group->key);
 		(*nrows)++;
 	}
+	cozi_kept_close_hidden(hidden);
 	UnregisterSnapshot(snapshot);
 	MemoryContextSwitchTo(caller);
 	return rows;

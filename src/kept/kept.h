@@ -269,6 +269,8 @@ extern void cozi_kept_save(KeptStore *store, struct SnapshotData *snapshot,
 extern void cozi_kept_insert_state(KeptStore *store, KeptSums *sums,
 								   struct SnapshotData *snapshot, const KeptKey *key,
 								   const bytea *sum);
+extern void cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums,
+									 struct SnapshotData *snapshot, const char *item);
 extern void cozi_kept_empty(KeptStore *store, struct SnapshotData *snapshot);
 extern void cozi_kept_move(const Kept *kept, bool to_unlogged);
 
@@ -292,6 +294,15 @@ extern void cozi_kept_not_aside(const Kept *kept, KeptSums *sums);
 extern int64 cozi_kept_asides(const Kept *kept, char **example);
 extern void cozi_kept_delete_rows(const char *table, int32 id);
 
+/* kept/hidden.c */
+typedef struct KeptHidden KeptHidden;
+
+extern KeptHidden *cozi_kept_open_hidden(const Kept *kept, KeptSums *sums,
+										 struct SnapshotData *snapshot);
+extern void cozi_kept_close_hidden(KeptHidden *hidden);
+extern bool cozi_kept_is_hidden(KeptHidden *hidden, const KeptKey *key);
+extern Datum cozi_kept_hidden_items(const Kept *kept, struct SnapshotData *snapshot);
+
 /* kept/misfit.c, kept/public.c: the public table */
 typedef struct KeptPublicRow
 {
@@ -308,6 +319,7 @@ extern char *cozi_kept_foreign_code(Oid relid);
 extern char *cozi_kept_handed_over(const Kept *kept);
 extern char *cozi_kept_column_type(Oid relid, const char *column);
 extern void cozi_kept_publish(const Kept *kept, KeptPublicRow *rows, int n, bool was_empty);
+extern char *cozi_kept_all_scopes(const Kept *kept);
 extern char *cozi_kept_column_list(const Kept *kept, const char *prefix);
 extern void cozi_kept_arrays(const Kept *kept, const KeptPublicRow *rows, int n, Datum *arrays);
 extern Datum cozi_kept_exists_array(const KeptPublicRow *rows, int n);

@@ -32,6 +32,7 @@ KeptPublicRow *
 cozi_kept_pending_rows(const Kept *kept, int *n, Snapshot snapshot, TimestampTz now)
 {
 	KeptSums   *sums = cozi_kept_sums(kept, CurrentMemoryContext);
+	KeptHidden *hidden;
 	KeptStore  *store;
 	KeptGroup **groups;
 	KeptPublicRow *rows;
@@ -41,6 +42,7 @@ cozi_kept_pending_rows(const Kept *kept, int *n, Snapshot snapshot, TimestampTz 
 		return NULL;
 	groups = cozi_kept_list(sums, n);
 	rows = palloc_extended(*n * sizeof(KeptPublicRow), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	hidden = cozi_kept_open_hidden(kept, sums, snapshot);
 	store = cozi_kept_open(kept, false);
 	for (int i = 0; i < *n; i++)
 	{
@@ -50,9 +52,11 @@ cozi_kept_pending_rows(const Kept *kept, int *n, Snapshot snapshot, TimestampTz 
 		if (stored != NULL)
 			kept->kind->add_stored(groups[i]->sum, stored);
 		rows[i].key = groups[i]->key;
-		rows[i].exists = kept->kind->columns(groups[i]->sum, kept, rows[i].values, rows[i].nulls);
+		rows[i].exists = kept->kind->columns(groups[i]->sum, kept, rows[i].values, rows[i].nulls) &&
+			!cozi_kept_is_hidden(hidden, &rows[i].key);
 	}
 	cozi_kept_close(store);
+	cozi_kept_close_hidden(hidden);
 	return rows;
 }
 

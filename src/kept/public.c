@@ -106,6 +106,20 @@ cozi_kept_arrays_as_rows(const Kept *kept)
 	return from.data;
 }
 
+/* A query of all scopes, by stepping over the index: it is entered once a scope. */
+char	   *
+cozi_kept_all_scopes(const Kept *kept)
+{
+	return cozi_statement("SELECT w.scope FROM (WITH RECURSIVE walk AS ("
+						  "(SELECT b.scope FROM {table} b ORDER BY b.scope LIMIT 1)"
+						  " UNION ALL SELECT (SELECT b.scope FROM {table} b"
+						  "  WHERE b.scope OPERATOR(pg_catalog.>) w.scope"
+						  "  ORDER BY b.scope LIMIT 1)"
+						  " FROM walk w WHERE w.scope IS NOT NULL) SELECT scope FROM walk) w"
+						  " WHERE w.scope IS NOT NULL",
+						  "table", cozi_qualified_name(kept->relation), NULL);
+}
+
 static Datum
 text_array(const KeptPublicRow *rows, int n, bool scope)
 {

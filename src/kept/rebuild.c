@@ -158,6 +158,7 @@ write_batch(Filling *fill)
 	int			n;
 	int			nrows = 0;
 	KeptGroup **groups = cozi_kept_list(fill->sums, &n);
+	KeptHidden *hidden = cozi_kept_open_hidden(kept, fill->sums, fill->snapshot);
 	KeptPublicRow *rows = palloc0(Max(n, 1) * sizeof(KeptPublicRow));
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(fill->sums));
 
@@ -176,7 +177,8 @@ write_batch(Filling *fill)
 		cozi_kept_insert_state(fill->store, fill->sums, fill->snapshot, &group->key, sum);
 		rows[nrows].key = group->key;
 		rows[nrows].exists = kept->kind->columns(group->sum, kept, rows[nrows].values,
-												 rows[nrows].nulls);
+												 rows[nrows].nulls) &&
+			!cozi_kept_is_hidden(hidden, &group->key);
 		if (rows[nrows].exists)
 			nrows++;
 	}
@@ -184,6 +186,7 @@ write_batch(Filling *fill)
 	PushActiveSnapshot(GetLatestSnapshot());
 	cozi_kept_publish(kept, rows, nrows, true);
 	PopActiveSnapshot();
+	cozi_kept_close_hidden(hidden);
 	MemoryContextSwitchTo(caller);
 	pfree(groups);
 	pfree(rows);

@@ -299,3 +299,41 @@ cozi_kept_move(const Kept *kept, bool to_unlogged)
 	cozi_kept_close(to);
 	CommandCounterIncrement();
 }
+
+/* The sums of an item in all of its scopes, from the state: all of it is read. */
+void
+cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums, Snapshot snapshot,
+						 const char *item)
+{
+	KeptKey		wanted = {.item = item};
+	TupleDesc	desc = RelationGetDescr(store->state);
+	SysScanDesc scan = cozi_kept_scan(store->state, store->state_index, store->id, snapshot);
+	HeapTuple	tuple;
+
+	cozi_kept_hash_key(sums, &wanted);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		KeptKey		key = {0};
+		KeptKey		bare = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		key.item = bare.item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
+		cozi_kept_hash_key(sums, &bare);
+		if (cozi_kept_same_key(sums, &bare, &wanted))
+		{
+			KeptGroup  *group;
+			MemoryContext caller;
+			bool		isnull;
+
+			key.scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
+			cozi_kept_hash_key(sums, &key);
+			group = cozi_kept_group(sums, &key, true);
+			caller = MemoryContextSwitchTo(cozi_kept_context(sums));
+			kept->kind->add_stored(group->sum, DatumGetByteaPP(heap_getattr(tuple, STATE_SUM, desc,
+																			&isnull)));
+			MemoryContextSwitchTo(caller);
+		}
+		pfree(unconstify(char *, bare.item));
+	}
+	systable_endscan(scan);
+}

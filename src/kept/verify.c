@@ -24,7 +24,7 @@
 
 /*
  * $1 and $2: scope and item of what is pending; then its columns, whether the row
- * exists, the clock and the half-life.
+ * exists, the clock, the half-life and the hidden items.
  */
 static char *
 live_rows(const Kept *kept)
@@ -79,7 +79,12 @@ static SPIPlanPtr
 prepare(const Kept *kept, KeptRecount recount, int nargs, Oid *types)
 {
 	int			n = kept->kind->ncolumns + 4;
-	char	   *source = cozi_kept_source_query(kept, psprintf("AND at <= $%d", n));
+	char	   *shown = psprintf("AND at <= $%d AND {key} OPERATOR(pg_catalog.<>)"
+								 " ALL ($%d::{type}[])", n, n + 2);
+	char	   *source = cozi_kept_source_query(kept, cozi_statement(shown, "key", kept->kind->item,
+																	 "type", cozi_kept_column_type(kept->relation,
+																								   kept->kind->item),
+																	 NULL));
 	char	   *sql = psprintf("WITH %s, %s", live_rows(kept),
 							   recount(kept, source, psprintf("$%d", n + 1)));
 	CoziSavedUser saved;
@@ -99,8 +104,8 @@ void
 cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recount)
 {
 	Kept		kept;
-	Oid			types[KEPT_MAX_COLUMNS + 5];
-	Datum		values[KEPT_MAX_COLUMNS + 5];
+	Oid			types[KEPT_MAX_COLUMNS + 6];
+	Datum		values[KEPT_MAX_COLUMNS + 6];
 	KeptPublicRow *rows;
 	int			nrows;
 	int			n;
@@ -126,6 +131,8 @@ cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recoun
 	values[n++] = TimestampTzGetDatum(now);
 	types[n] = INTERVALOID;
 	values[n++] = IntervalPGetDatum(&kept.half_life);
+	types[n] = TEXTARRAYOID;
+	values[n++] = cozi_kept_hidden_items(&kept, snapshot);
 
 	plan = prepare(&kept, recount, n, types);
 	cozi_switch_to_owner(kept.relation, &saved);

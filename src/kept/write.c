@@ -156,7 +156,7 @@ void
 cozi_kept_forget(const Kept *kept)
 {
 	static const char *const tables[] = {"kept_state", "kept_state_unlogged", "kept_delta",
-	"kept_delta_unlogged", "kept_aside"};
+	"kept_delta_unlogged", "kept_aside", "kept_hidden"};
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(kept->id)};
 

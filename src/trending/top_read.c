@@ -26,21 +26,9 @@
 #include "kept/kept.h"
 #include "trending/trending.h"
 
-/*
- * The scopes to read.  All of them are found by stepping over the index: it is
- * entered once a scope.
- */
 static const char *const given_scopes =
 "SELECT DISTINCT s.scope FROM pg_catalog.unnest($7::{scope}[]) s (scope)"
 " WHERE s.scope IS NOT NULL";
-
-static const char *const all_scopes =
-"SELECT w.scope FROM (WITH RECURSIVE walk AS ("
-"(SELECT b.scope FROM {table} b ORDER BY b.scope LIMIT 1)"
-" UNION ALL SELECT (SELECT b.scope FROM {table} b"
-"  WHERE b.scope OPERATOR(pg_catalog.>) w.scope ORDER BY b.scope LIMIT 1)"
-" FROM walk w WHERE w.scope IS NOT NULL) SELECT scope FROM walk) w"
-" WHERE w.scope IS NOT NULL";
 
 /*
  * An item that is not among the first k of its scope is not among the first k of
@@ -54,7 +42,8 @@ static const char *const scoped_top =
 "WITH scopes AS MATERIALIZED ({scopes}),"
 " pending AS MATERIALIZED (SELECT g.scope::{scope}, g.item::{item}, g.heat, g.\"exists\""
 "  FROM {rows} {visible}),"
-" floor AS (SELECT pg_catalog.min(f.heat) AS heat FROM (SELECT t.item, pg_catalog.max(t.heat) AS heat"
+" floor AS (SELECT pg_catalog.min(f.heat) AS heat"
+"  FROM (SELECT t.item, pg_catalog.max(t.heat) AS heat"
 "  FROM scopes s CROSS JOIN LATERAL (SELECT b.item, b.heat FROM {table} b"
 "   WHERE b.scope OPERATOR(pg_catalog.=) s.scope ORDER BY b.heat DESC, b.item DESC LIMIT 1) t"
 "  WHERE {first_page} AND NOT EXISTS (SELECT FROM pending p"
@@ -152,7 +141,7 @@ top_statement(const TopRequest *top)
 	return cozi_statement(scoped_top, "item", item, "rows", rows, "table", table,
 						  "scope", scope, "wanted_p", wanted_p,
 						  "scopes", top->scopes == (Datum) 0 ?
-						  cozi_statement(all_scopes, "table", table, NULL) :
+						  cozi_kept_all_scopes(board) :
 						  cozi_statement(given_scopes, "scope", scope, NULL),
 						  "visible", visible(top, scope, item),
 						  "first_page", top->after == NULL ? "true" : "false",

@@ -76,7 +76,8 @@ find_key(Relation rel, const char *name, const Kept *board, CoziColumn *key)
 		!(is_text(type) && is_text(item)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of table \"%s\" is of type %s, the items of \"%s\" of type %s",
+				 errmsg("column \"%s\" of table \"%s\" is of type %s,"
+						" the items of \"%s\" of type %s",
 						name, RelationGetRelationName(rel), format_type_be(key->type),
 						get_rel_name(board->relation), format_type_be(item)),
 				 errhint("Name the column that holds the items: key => 'id'.")));

@@ -66,7 +66,8 @@ FROM unnest(ARRAY[
     'cozi.create_board(text, regclass, name, name, name, name, interval, float8, regclass)',
     'cozi.drop_board(regclass)',
     'cozi.rebuild_board(regclass)', 'cozi.set_half_life(regclass, interval)',
-    'cozi.set_down_weight(regclass, float8)', 'cozi.verify_board(regclass)', 'cozi.fold(regclass, int)']) f;
+    'cozi.set_down_weight(regclass, float8)', 'cozi.verify_board(regclass)',
+    'cozi.fold(regclass, int)']) f;
 SELECT is(has_function_privilege('board_mallory', f, 'EXECUTE'), true, f || ' is for PUBLIC')
 FROM unnest(ARRAY[
     'cozi.top(regclass, int, text, text[], text)',

@@ -42,6 +42,7 @@ $node->safe_psql(
 	INSERT INTO app.urls SELECT 'u' || g % 20, ARRAY['t' || g % 3, 'all'],
 		timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
 	SELECT cozi.fold();
+	SELECT cozi.hide_item('app.hot', '5'), cozi.hide_item('app.hot_urls', 'u3');
 	INSERT INTO app.more SELECT 'm' || g % 20, ARRAY['t'],
 		timestamptz '2026-06-01' + g * interval '1 s' FROM generate_series(1, 100) g;
 	INSERT INTO app.votes VALUES (1, 1001, 1, now() + interval '1 year');
