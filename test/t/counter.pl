@@ -57,7 +57,7 @@ sub pgbench
 {
 	my ($clients, $for) = @_;
 	return (
-		'pgbench', '-n', '-c', $clients, '-j', '2', '-T', $for, '-f', $write,
+		'pgbench', '-n', '--max-tries=20', '-c', $clients, '-j', '2', '-T', $for, '-f', $write,
 		'-h', $node->host, '-p', $node->port, 'postgres');
 }
 
