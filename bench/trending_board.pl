@@ -50,7 +50,7 @@ sub exact
 	return;
 }
 
-# ---- one viral post -----------------------------------------------------
+# One viral post.
 
 for my $t (qw(bare board kept))
 {
@@ -136,7 +136,7 @@ printf "  oldest vote not yet folded at the end of a run: at most %.2f s behind 
   $behind, $behind <= 1 ? 'yes' : 'NO';
 exact('hot');
 
-# ---- many votes a statement ---------------------------------------------
+# Many votes a statement.
 
 $dbh->do('CREATE TABLE votes_row (LIKE votes_bare INCLUDING ALL)');
 $dbh->do('CREATE TABLE posts_row (LIKE posts_kept INCLUDING ALL)');
@@ -167,7 +167,7 @@ Bench::pair(
 	]);
 exact('hot');
 
-# ---- the cost of one vote ----------------------------------------------
+# The cost of one vote.
 
 $dbh->do('SET synchronous_commit = off');
 my $next = 0;
@@ -191,7 +191,7 @@ Bench::pair(
 $dbh->do('RESET synchronous_commit');
 $dbh->do("DROP TABLE votes_$_ CASCADE") for qw(bare board kept row);
 
-# ---- ten minutes of a site ----------------------------------------------
+# Ten minutes of a site.
 
 my $posts = 1_000_000;
 my $seconds = $quick ? 30 : 600;

@@ -13,15 +13,17 @@ CREATE TABLE votes (
     tag     text                -- the question's first tag: the scope of a board
 );
 \set ECHO queries
-SELECT cozi.create_board('hot_day',  'votes', 'post_id', 'value', voted_at => 'cast_on', half_life => '1 day');
-SELECT cozi.create_board('hot_week', 'votes', 'post_id', 'value', voted_at => 'cast_on', half_life => '7 days');
-SELECT cozi.create_board('hot_tag',  'votes', 'post_id', 'value', voted_at => 'cast_on', half_life => '7 days', scope => 'tag');
+SELECT cozi.create_board('hot_day', 'votes', 'post_id', 'value', 'cast_on', half_life => '1 day');
+SELECT cozi.create_board('hot_week', 'votes', 'post_id', 'value', 'cast_on', half_life => '7 days');
+SELECT cozi.create_board('hot_tag', 'votes', 'post_id', 'value', 'cast_on', scope => 'tag',
+                         half_life => '7 days');
 \set ECHO none
 
 -- The votes of one stretch of time, as a client would cast them.
 PREPARE cast_votes (date, date) AS
     INSERT INTO votes
-    SELECT d.id, d.post_id, CASE d.kind WHEN 'up' THEN 1 ELSE -1 END, d.cast_on, (coalesce(p.tags, q.tags))[1]
+    SELECT d.id, d.post_id, CASE d.kind WHEN 'up' THEN 1 ELSE -1 END, d.cast_on,
+           (coalesce(p.tags, q.tags))[1]
     FROM votes_dump d JOIN posts p ON p.id = d.post_id LEFT JOIN posts q ON q.id = p.parent_id
     WHERE d.cast_on > $1 AND d.cast_on <= $2;
 
@@ -34,7 +36,8 @@ PREPARE trending (date) AS
                      * (sum(value) FILTER (WHERE value > 0))::float8 / sum(abs(value)) AS score
               FROM votes GROUP BY post_id) s
         WHERE score IS NOT NULL)
-    SELECT b.rank, b.item AS board, round(cozi.heat_value(b.heat, '7 days', $1)::numeric, 3) AS worth,
+    SELECT b.rank, b.item AS board,
+           round(cozi.heat_value(b.heat, '7 days', $1)::numeric, 3) AS worth,
            t.post_id AS full_scan, round(t.score::numeric, 3) AS score,
            p.kind, (coalesce(p.tags, q.tags))[1] AS tag, p.created_at::date AS posted
     FROM cozi.top('hot_week', 5) b
@@ -56,27 +59,29 @@ EXECUTE cast_votes ('2018-09-01', '2100-01-01');
 
 \echo 'Within a tag:'
 \set ECHO queries
-SELECT * FROM cozi.top('hot_tag', 3, 'quantum-gate');
+SELECT item, rank, heat FROM cozi.top('hot_tag', 3, 'quantum-gate');
+SELECT id, kind, score
+FROM cozi.top_rows(NULL::posts, 'hot_tag', 3, scopes => '{quantum-gate,error-correction}');
 \set ECHO none
 
-\echo 'Somebody votes, now, for the question of rank 40: the board has moved before he looks.'
+\echo 'Two users vote, now, for the question of rank 40: the board has moved before the next read.'
 SELECT item AS forty FROM cozi.top('hot_day', 40) ORDER BY rank DESC LIMIT 1 \gset
 \set ECHO queries
-INSERT INTO votes VALUES (1000001, :forty, 1, current_date, 'live'), (1000002, :forty, 1, current_date, 'live');
-SELECT * FROM cozi.top('hot_day', 3);
+INSERT INTO votes VALUES (1000001, :forty, 1, current_date, 'live'),
+                         (1000002, :forty, 1, current_date, 'live');
+SELECT item, rank, heat FROM cozi.top('hot_day', 3);
 DELETE FROM votes WHERE id > 1000000;
-SELECT * FROM cozi.top('hot_day', 3);
+SELECT item, rank, heat FROM cozi.top('hot_day', 3);
 \set ECHO none
 
-\echo 'Pages by keyset: the order never changes while time passes, so nothing is shown twice or skipped.'
+\echo 'The next page begins after the cursor of the last row; a moderator takes an item off.'
+SELECT cursor FROM cozi.top('hot_week', 3) WHERE rank = 3 \gset
+SELECT item AS first FROM cozi.top('hot_week', 1) \gset
 \set ECHO queries
-SELECT cozi.fold();
-SELECT item, heat FROM hot_week ORDER BY heat DESC, item DESC LIMIT 3;
-\set ECHO none
-SELECT item AS last_item, heat AS last_heat FROM (SELECT item, heat FROM hot_week ORDER BY heat DESC, item DESC LIMIT 3) p
-ORDER BY heat, item LIMIT 1 \gset
-\set ECHO queries
-SELECT item, heat FROM hot_week WHERE (heat, item) < (:last_heat, :last_item) ORDER BY heat DESC, item DESC LIMIT 3;
+SELECT item, rank, heat FROM cozi.top('hot_week', 3, after => :'cursor');
+SELECT cozi.hide_item('hot_week', :'first');
+SELECT item, rank, heat FROM cozi.top('hot_week', 3);
+SELECT cozi.show_item('hot_week', :'first');
 SELECT count(*) AS rows_that_differ_from_a_recount FROM cozi.verify_board('hot_week');
 \set ECHO none
 \echo 'The site''s own scores agree with the board on every question and answer:'

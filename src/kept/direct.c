@@ -128,7 +128,7 @@ lock(int32 id, uint32 which, LOCKMODE mode, bool wait)
 
 /* Take the slot of a key, to the end of the transaction, if it is free. */
 static bool
-take_slot(const Kept *kept, const KeptKey *key)
+take_key_slot(const Kept *kept, const KeptKey *key)
 {
 	return lock(kept->id, 1 + (uint32) ((uint64) key->hash % SLOTS), ExclusiveLock, false);
 }
@@ -145,7 +145,7 @@ cozi_kept_take_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int
 
 	for (int i = 0; i < n; i++)
 	{
-		if (groups[i]->key.due != 0 || take_slot(kept, &groups[i]->key))
+		if (groups[i]->key.due != 0 || take_key_slot(kept, &groups[i]->key))
 			groups[left++] = groups[i];
 		else
 			cozi_kept_append(store, groups[i], kept->kind->store(groups[i]->sum), DT_NOBEGIN,
@@ -255,7 +255,7 @@ write_group(Direct * direct, KeptGroup *group)
 	HeapTuple	old;
 	bytea	   *stored;
 
-	if (strlen(group->key.item) > MAX_KEY_BYTES || !take_slot(kept, &group->key))
+	if (strlen(group->key.item) > MAX_KEY_BYTES || !take_key_slot(kept, &group->key))
 		return false;
 	/* taken after the slot: it sees what the last holder has committed */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

@@ -179,16 +179,16 @@ sort_best(TopRanked *top)
 
 /* Has the other walk offered the row? */
 static bool
-is_offered(const TopRanked *top, const Walk * walk, const Candidate *row)
+is_offered(const TopRanked *top, const Walk *walk, const Candidate *row)
 {
-	const		Walk *other = walk->by == COLUMN_CREATED_AT ? &top->highest : &top->newest;
+	const Walk *other = walk->by == COLUMN_CREATED_AT ? &top->highest : &top->newest;
 
 	return cozi_topk_key(top, other, row) > other->key;
 }
 
 /* A group is complete: offer it. */
 static void
-offer_group(TopRanked *top, Walk * walk)
+offer_group(TopRanked *top, Walk *walk)
 {
 	for (int i = 0; i < walk->group.n; i++)
 	{
@@ -203,7 +203,7 @@ offer_group(TopRanked *top, Walk * walk)
 
 /* Read a row; false at the end, when all rows have been offered. */
 static bool
-walk_on(TopRanked *top, Walk * walk)
+walk_on(TopRanked *top, Walk *walk)
 {
 	HeapTuple	tuple = cozi_topk_peek(walk);
 	Candidate	row;

@@ -116,7 +116,7 @@ ordered_float(int64 bits)
 }
 
 int64
-cozi_topk_key(const TopRanked *top, const Walk * walk, const Candidate *row)
+cozi_topk_key(const TopRanked *top, const Walk *walk, const Candidate *row)
 {
 	switch (walk->by)
 	{

@@ -135,7 +135,7 @@ most_points(const TopRanked *top, int64 *points)
 }
 
 void
-cozi_topk_start_walk(const TopRanked *top, Walk * walk, int by, bool nulls_first)
+cozi_topk_start_walk(const TopRanked *top, Walk *walk, int by, bool nulls_first)
 {
 	walk->by = by;
 	walk->portal = open_cursor(top, by, nulls_first);
@@ -144,14 +144,14 @@ cozi_topk_start_walk(const TopRanked *top, Walk * walk, int by, bool nulls_first
 
 /* SPI_finish() would leave the cursor open. */
 void
-cozi_topk_end_walk(Walk * walk)
+cozi_topk_end_walk(Walk *walk)
 {
 	if (walk->portal != NULL)
 		SPI_cursor_close(walk->portal);
 }
 
 HeapTuple
-cozi_topk_peek(Walk * walk)
+cozi_topk_peek(Walk *walk)
 {
 	if (walk->batch == NULL || walk->next >= walk->batch->numvals)
 	{
@@ -167,7 +167,7 @@ cozi_topk_peek(Walk * walk)
 }
 
 static Datum
-column_value(const Walk * walk, HeapTuple tuple, int column)
+column_value(const Walk *walk, HeapTuple tuple, int column)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(tuple, walk->batch->tupdesc, column + 1, &isnull);
@@ -177,7 +177,7 @@ column_value(const Walk * walk, HeapTuple tuple, int column)
 }
 
 static int64
-integer_value(const Walk * walk, HeapTuple tuple, const RankedColumn *columns, int column)
+integer_value(const Walk *walk, HeapTuple tuple, const RankedColumn *columns, int column)
 {
 	Datum		value = column_value(walk, tuple, column);
 
@@ -212,7 +212,7 @@ instant(Datum value, Oid type)
 }
 
 static bool
-is_in_window(const TopRanked *top, const Walk * walk, HeapTuple tuple)
+is_in_window(const TopRanked *top, const Walk *walk, HeapTuple tuple)
 {
 	TupleDesc	desc = walk->batch->tupdesc;
 	bool		isnull;
@@ -230,7 +230,7 @@ is_in_window(const TopRanked *top, const Walk * walk, HeapTuple tuple)
  * which any user may have written, must not take the list from everybody.
  */
 bool
-cozi_topk_read(const TopRanked *top, const Walk * walk, HeapTuple tuple, Candidate *row)
+cozi_topk_read(const TopRanked *top, const Walk *walk, HeapTuple tuple, Candidate *row)
 {
 	row->item = column_value(walk, tuple, COLUMN_ITEM);
 	row->points = integer_value(walk, tuple, top->columns, COLUMN_POINTS);
@@ -250,7 +250,7 @@ cozi_topk_read(const TopRanked *top, const Walk * walk, HeapTuple tuple, Candida
 
 /* Begin a walk by an index; false where it has no row. */
 static bool
-start_walk(TopRanked *top, Walk * walk, int by, bool nulls_first)
+start_walk(TopRanked *top, Walk *walk, int by, bool nulls_first)
 {
 	HeapTuple	tuple;
 	Candidate	first;

@@ -148,7 +148,7 @@ typedef struct Walk
 	int64		key;			/* of the group being read */
 	uint64		in_group;		/* rows read of it */
 	Best		group;			/* and those of them to be offered */
-}			Walk;
+} Walk;
 
 typedef struct TopRanked
 {
@@ -186,14 +186,14 @@ pg_noreturn extern void cozi_topk_no_index(const TopRanked *top, int by, int als
 extern bool cozi_topk_start_walks(TopRanked *top);
 
 /* A walk from the highest value of a column down. */
-extern void cozi_topk_start_walk(const TopRanked *top, Walk * walk, int by, bool nulls_first);
-extern void cozi_topk_end_walk(Walk * walk);
+extern void cozi_topk_start_walk(const TopRanked *top, Walk *walk, int by, bool nulls_first);
+extern void cozi_topk_end_walk(Walk *walk);
 
 /* The next row of a walk, which stays the next; NULL at the end. */
-extern HeapTuple cozi_topk_peek(Walk * walk);
+extern HeapTuple cozi_topk_peek(Walk *walk);
 
 /* Read a row; false where it has no rank. */
-extern bool cozi_topk_read(const TopRanked *top, const Walk * walk, HeapTuple tuple, Candidate *row);
+extern bool cozi_topk_read(const TopRanked *top, const Walk *walk, HeapTuple tuple, Candidate *row);
 
 /* trending/topk_formula.c */
 extern Formula cozi_topk_formula(const char *name);
@@ -216,7 +216,7 @@ extern Formula cozi_topk_formula(const char *name);
 extern float8 cozi_topk_value(const TopRanked *top, const Candidate *row);
 
 /* What a walk goes by, of a row: the larger, the earlier. */
-extern int64 cozi_topk_key(const TopRanked *top, const Walk * walk, const Candidate *row);
+extern int64 cozi_topk_key(const TopRanked *top, const Walk *walk, const Candidate *row);
 
 /* At least what any row that neither walk has brought up is worth. */
 extern float8 cozi_topk_bound(const TopRanked *top);

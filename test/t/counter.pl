@@ -33,7 +33,8 @@ INSERT INTO likes VALUES (:id, nullif(:post, 20), nullif(:id % 9, 0), (:id % 5) 
 \elif :what <= 6
 UPDATE likes SET post = nullif(:post, 3), ok = NOT ok WHERE id = :id;
 \elif :what <= 7
-UPDATE likes SET amount = -amount, ok = CASE WHEN :id % 3 = 0 THEN NULL ELSE true END WHERE id = :id;
+UPDATE likes SET amount = -amount, ok = CASE WHEN :id % 3 = 0 THEN NULL ELSE true END
+WHERE id = :id;
 \elif :what <= 8
 DELETE FROM likes WHERE id = :id;
 \elif :what <= 9
