@@ -72,7 +72,7 @@ SET pg_stat_statements.track = 'all';
 SELECT monitor_f();
 RESET pg_stat_statements.track;
 SELECT query FROM cozi.slow_queries
-WHERE datname = current_database() AND query ~ '^SELECT monitor_f|^.?SELECT sum';
+WHERE datname = current_database() AND query ~ '^SELECT monitor_f|^.?SELECT sum\(length';
 SELECT query FROM cozi.statements(true) s JOIN pg_database d ON d.oid = s.dbid
 WHERE datname = current_database() AND NOT toplevel AND query LIKE '%sum(length(b))%monitor_t%';
 
