@@ -25,7 +25,8 @@ INSERT INTO not_dumped VALUES
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
     ('advice_log', 'when a finding was first seen in this database'),
-    ('snapshot.*', 'counters of this server, by its own identifiers');
+    ('snapshot.*', 'counters of this server, by its own identifiers'),
+    ('(statement|latency)_blocks', 'those counters, many snapshots to a row');
 
 CREATE TEMP VIEW member AS
 SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS object
