@@ -43,17 +43,18 @@ COMMENT ON FUNCTION _statements_at(timestamptz, bigint, bigint) IS
 'changed since another';
 
 -- Was a statement's counter restarted between two readings?  pg_stat_statements
--- says it from 17 on.  Before, a counter that went down was; a minimum that rose
--- or a maximum that fell says so, too; and what cozi counted in between says how
--- many executions are missing.  A restarted statement does not have the same
+-- says it from 17 on, by its own clock: the same instant is the same life.
+-- Before, a counter that went down was; a minimum that rose or a maximum that fell
+-- says so, too; and what cozi counted in between says how many executions are
+-- missing.  A restarted statement does not have the same
 -- minimum or maximum as before, to the last bit.  NULL: it is not known.
 CREATE OR REPLACE FUNCTION _was_restarted(old cozi.snapshot_statements,
                                           new cozi.snapshot_statements,
     old_at timestamptz) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN new.stats_since > old_at THEN true
-    WHEN old.calls IS NULL THEN false
+    WHEN old.calls IS NULL THEN coalesce(new.stats_since > old_at, false)
+    WHEN new.stats_since <> old.stats_since THEN true
     WHEN new.calls < old.calls OR new.total_exec_time < old.total_exec_time
          OR coalesce(new.rows, 0) < coalesce(old.rows, 0)
          OR coalesce(new.shared_blks_hit, 0) < coalesce(old.shared_blks_hit, 0)
