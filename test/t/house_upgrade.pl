@@ -108,7 +108,7 @@ SKIP:
 	my $old = "$script\n" . q{
 		DROP FUNCTION wilson_upper(bigint, bigint, float8);
 		DROP FUNCTION uninstall_plan();
-		DROP VIEW boards;
+		DROP VIEW counters;
 		ALTER EXTENSION cozi DROP TABLE kept_aside;
 		DROP TABLE kept_aside;
 		DROP EVENT TRIGGER cozi_keep_schema;
@@ -146,11 +146,11 @@ SKIP:
 		REVOKE SELECT ON cozi.health FROM pg_monitor;
 		SELECT cozi.grant_owner('owner_of_tables')});
 	my $acl = q{SELECT object, unnest(acl)::text FROM cozi._members
-		WHERE name NOT IN ('wilson_upper', 'uninstall_plan', 'boards', 'kept_aside', 'obsolete')
+		WHERE name NOT IN ('wilson_upper', 'uninstall_plan', 'counters', 'kept_aside', 'obsolete')
 		ORDER BY 1, 2};
 	my $initial = q{SELECT pg_describe_object(classoid, objoid, 0), initprivs FROM pg_init_privs
 		WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, 0)
-			!~ 'wilson_upper|uninstall_plan|boards|kept_aside|obsolete' ORDER BY 1};
+			!~ 'wilson_upper|uninstall_plan|counters|kept_aside|obsolete' ORDER BY 1};
 	my @before = map { $node->safe_psql('administered', $_) } $acl, $initial;
 	like($before[0], qr/reader=X/, 'the administrator has granted something');
 	$node->safe_psql('administered', "ALTER EXTENSION cozi UPDATE TO '$current'");

@@ -162,7 +162,7 @@ is(scalar(() = $err =~ /WARNING:  rows of "votes" are counted by no board/g),
 	1, 'a copy of the schema alone says once what it lacks');
 like(
 	$err,
-	qr/HINT:  Create the board again with cozi\.create_board\(\)/,
+	qr/HINT:  Create it again with cozi\.create_board\(\)/,
 	'the hint of that warning names the call that repairs it');
 $node->safe_psql('r_schema', qq{SET ROLE owner; DROP FUNCTION app.posts(app.hot); $boards});
 goes_on('r_schema', 'schema alone');

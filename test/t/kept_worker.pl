@@ -21,25 +21,34 @@ $node->safe_psql(
 		$$ BEGIN PERFORM nextval('public.calls'); RETURN $1; END $$;
 	CREATE INDEX counted ON hot (counted(ups));});
 
+# Cast votes for an item until a commit has merged what is pending, which it does
+# only some time after the last fold.  Returns how many were cast, 0 if none was merged.
+sub votes_until_merged
+{
+	my ($item, $begin) = @_;
+	foreach my $n (1 .. 600)
+	{
+		$node->safe_psql('postgres', "BEGIN $begin; INSERT INTO votes VALUES ($item, $n); COMMIT");
+		return $n if $n > $node->safe_psql('postgres', 'SELECT pending FROM cozi.boards');
+	}
+	return 0;
+}
+
 # Nothing preloaded: voters fold, but not where an owner's function would run.
-$node->safe_psql('postgres', "INSERT INTO votes VALUES (1, $_)") for 1 .. 5;
+cmp_ok(votes_until_merged(1, ''),
+	'>', 0, 'the pending votes that no commit folds are merged');
 is($node->safe_psql('postgres', q{SELECT is_called FROM calls}),
 	'f', 'the commit of a vote calls no function of an index');
-cmp_ok($node->safe_psql('postgres', q{SELECT pending FROM cozi.boards}),
-	'<', 3, 'the pending votes that no commit folds are merged, but for the last');
 $node->safe_psql('postgres', 'SELECT cozi.fold()');
 is($node->safe_psql('postgres', q{SELECT is_called FROM calls}),
 	't', 'fold() calls the function of an index');
 $node->safe_psql('postgres', 'DROP INDEX counted');
 
 # Above READ COMMITTED votes are merged, too.
-$node->safe_psql('postgres',
-	"BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO votes VALUES (2, $_); COMMIT")
-  for 1 .. 3;
-cmp_ok($node->safe_psql('postgres', q{SELECT pending FROM cozi.boards}),
-	'<', 3, 'the pending votes of serializable voters are merged');
+my $cast = votes_until_merged(2, 'ISOLATION LEVEL SERIALIZABLE');
+cmp_ok($cast, '>', 0, 'the pending votes of serializable voters are merged');
 is($node->safe_psql('postgres', q{SELECT ups FROM hot_live WHERE item = 2}),
-	3, 'merged votes count as before');
+	$cast, 'merged votes count as before');
 
 # A fold lock that a savepoint has given back is in the way of no PREPARE.
 my ($rc, $out, $err) = $node->psql(
