@@ -1,5 +1,6 @@
 # shard_of($1, $2) with parameters that no one casts, as node-postgres sends
-# them: as text, with no type, for the server to infer.
+# them: as text, with no type, for the server to infer.  test/run finds node-pg
+# for the files that name it.
 use strict;
 use warnings;
 use IPC::Run ();
