@@ -14,8 +14,9 @@
 # finds its libraries relative to its binary, so that the copy may be
 # installed into without touching the system's PostgreSQL.
 #
-# Laws: nothing is written outside $COZI_WORK but packages; PostgreSQL never
-# runs as root; nothing listens on TCP; only what was started here is stopped.
+# Laws: nothing is written outside $COZI_WORK but packages, and the page of
+# demo/run; PostgreSQL never runs as root; nothing listens on TCP; only what was
+# started here is stopped.
 
 set -u
 
