@@ -85,9 +85,10 @@ read_delta_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
 	key->due = isnull || DatumGetTimestampTz(due) <= now ? 0 : DatumGetTimestampTz(due);
 }
 
-static void
-add_tuple_sum(const Kept *kept, KeptSums *sums, KeptGroup *group, HeapTuple tuple,
-			  TupleDesc desc, int attnum)
+/* Add the stored sum of a row, in the context of the sums. */
+void
+cozi_kept_add_sum(const Kept *kept, KeptSums *sums, KeptGroup *group, HeapTuple tuple,
+				  TupleDesc desc, int attnum)
 {
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 
@@ -114,7 +115,8 @@ collect(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot snapshot, T
 		CHECK_FOR_INTERRUPTS();
 		read_delta_key(tuple, desc, now, &key);
 		if (take || key.due == 0)
-			add_tuple_sum(kept, sums, cozi_kept_group(sums, &key, true), tuple, desc, DELTA_SUM);
+			cozi_kept_add_sum(kept, sums, cozi_kept_group(sums, &key, true), tuple, desc,
+							  DELTA_SUM);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch);
 		if (take)
@@ -158,7 +160,7 @@ cozi_kept_settle(KeptStore *store, KeptSums *sums, Snapshot snapshot, KeptGroup 
 		read_delta_key(tuple, desc, now, &key);
 		if (!cozi_kept_same_key(sums, &key, &group->key))
 			continue;
-		add_tuple_sum(kept, sums, group, tuple, desc, DELTA_SUM);
+		cozi_kept_add_sum(kept, sums, group, tuple, desc, DELTA_SUM);
 		CatalogTupleDelete(store->delta, &tuple->t_self);
 	}
 	systable_endscan(scan);
@@ -259,8 +261,8 @@ merge_tuple(Merge * merge, HeapTuple tuple, TupleDesc desc)
 	merge->oldest = merge->nrows == 0 ? queued : Min(merge->oldest, queued);
 	merge->hash = key.hash;
 	merge->rows[merge->nrows++] = tuple->t_self;
-	add_tuple_sum(merge->kept, merge->sums, cozi_kept_group(merge->sums, &key, true), tuple,
-				  desc, DELTA_SUM);
+	cozi_kept_add_sum(merge->kept, merge->sums, cozi_kept_group(merge->sums, &key, true), tuple,
+					  desc, DELTA_SUM);
 }
 
 /* The rows whose hash is at least, or less than, the given one; returns how many. */

@@ -269,6 +269,8 @@ extern void cozi_kept_save(KeptStore *store, struct SnapshotData *snapshot,
 extern void cozi_kept_insert_state(KeptStore *store, KeptSums *sums,
 								   struct SnapshotData *snapshot, const KeptKey *key,
 								   const bytea *sum);
+extern void cozi_kept_add_sum(const Kept *kept, KeptSums *sums, KeptGroup *group,
+							  HeapTuple tuple, TupleDesc desc, int attnum);
 extern void cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums,
 									 struct SnapshotData *snapshot, const char *item);
 extern void cozi_kept_empty(KeptStore *store, struct SnapshotData *snapshot);
@@ -335,6 +337,7 @@ extern void cozi_kept_check_scope(const Kept *kept);
 extern void cozi_kept_create_live(const Kept *kept, const char *name);
 extern void cozi_kept_restore_live(const Kept *kept);
 extern List *cozi_kept_relationships(Oid relation);
+extern char *cozi_kept_primary_key(Oid relid, bool alone);
 extern void cozi_kept_create_relationship(const Kept *kept, Oid relid);
 extern void cozi_kept_depend(const Kept *kept);
 extern void cozi_kept_watch(Oid source, bool watch);

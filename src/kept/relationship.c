@@ -42,9 +42,12 @@
 
 #define RELATIONSHIP	"SELECT p.* FROM "
 
-/* The first column of a primary key; NULL without one. */
-static char *
-primary_key(Oid relid)
+/*
+ * The first column of a primary key, which if alone is true must be the only one;
+ * NULL without such a key.
+ */
+char	   *
+cozi_kept_primary_key(Oid relid, bool alone)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
 	Oid			index;
@@ -55,8 +58,10 @@ primary_key(Oid relid)
 	if (OidIsValid(index))
 	{
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
 
-		column = get_attname(relid, ((Form_pg_index) GETSTRUCT(tuple))->indkey.values[0], true);
+		if (!alone || form->indnkeyatts == 1)
+			column = get_attname(relid, form->indkey.values[0], true);
 		ReleaseSysCache(tuple);
 	}
 	relation_close(rel, NoLock);
@@ -70,7 +75,7 @@ primary_key(Oid relid)
 void
 cozi_kept_create_relationship(const Kept *kept, Oid relid)
 {
-	char	   *key = primary_key(relid);
+	char	   *key = cozi_kept_primary_key(relid, false);
 	char	   *namespace;
 	char	   *body;
 

@@ -322,16 +322,11 @@ cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums, Sna
 		if (cozi_kept_same_key(sums, &bare, &wanted))
 		{
 			KeptGroup  *group;
-			MemoryContext caller;
-			bool		isnull;
 
 			key.scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
 			cozi_kept_hash_key(sums, &key);
 			group = cozi_kept_group(sums, &key, true);
-			caller = MemoryContextSwitchTo(cozi_kept_context(sums));
-			kept->kind->add_stored(group->sum, DatumGetByteaPP(heap_getattr(tuple, STATE_SUM, desc,
-																			&isnull)));
-			MemoryContextSwitchTo(caller);
+			cozi_kept_add_sum(kept, sums, group, tuple, desc, STATE_SUM);
 		}
 		pfree(unconstify(char *, bare.item));
 	}

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -22,28 +21,6 @@
 
 #include "trending/trending.h"
 
-/* The only column of the primary key; InvalidAttrNumber without one. */
-static AttrNumber
-key_of_one_column(Relation rel)
-{
-	AttrNumber	attnum = InvalidAttrNumber;
-	Oid			indexid;
-	Relation	index;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION &&
-		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return InvalidAttrNumber;
-	(void) RelationGetIndexList(rel);
-	indexid = rel->rd_pkindex;
-	if (!OidIsValid(indexid))
-		return InvalidAttrNumber;
-	index = index_open(indexid, AccessShareLock);
-	if (index->rd_index->indnkeyatts == 1)
-		attnum = index->rd_index->indkey.values[0];
-	index_close(index, AccessShareLock);
-	return attnum;
-}
-
 static bool
 is_text(Oid type)
 {
@@ -56,20 +33,16 @@ find_key(Relation rel, const char *name, const Kept *board, CoziColumn *key)
 {
 	Oid			item = getBaseType(get_atttype(board->relation,
 											   get_attnum(board->relation, "item")));
-	AttrNumber	attnum = InvalidAttrNumber;
 	Oid			type;
 
 	if (name == NULL)
-	{
-		attnum = key_of_one_column(rel);
-		if (attnum == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" has no primary key of one column",
-							RelationGetRelationName(rel)),
-					 errhint("Name the column that holds the items: key => 'id'.")));
-		name = get_attname(RelationGetRelid(rel), attnum, false);
-	}
+		name = cozi_kept_primary_key(RelationGetRelid(rel), true);
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key of one column",
+						RelationGetRelationName(rel)),
+				 errhint("Name the column that holds the items: key => 'id'.")));
 	cozi_find_column(rel, name, key);
 	type = getBaseType(key->type);
 	if (type != item && !(cozi_is_integer(type) && cozi_is_integer(item)) &&
