@@ -35,6 +35,17 @@ sub connect
 		});
 }
 
+# A file of statements for pgbench, in the directory of the run; returns its path.
+sub script
+{
+	my ($name, $sql) = @_;
+	my $path = "$ENV{COZI_WORK}/$name.sql";
+	open my $f, '>', $path or die $!;
+	print $f $sql;
+	close $f;
+	return $path;
+}
+
 sub median
 {
 	my @s = sort { $a <=> $b } @_;

@@ -7,18 +7,8 @@ use Bench;
 use Time::HiRes qw(time);
 
 my $dbh = Bench::connect();
-my $dir = $ENV{COZI_WORK};
 my $quick = $ENV{COZI_BENCH_QUICK};
 $dbh->do('CREATE EXTENSION cozi');
-
-sub script
-{
-	my ($name, $sql) = @_;
-	open my $f, '>', "$dir/$name.sql" or die $!;
-	print $f $sql;
-	close $f;
-	return "$dir/$name.sql";
-}
 
 for my $t (qw(bare counted rowed))
 {
@@ -40,7 +30,7 @@ $dbh->do(
 
 my $liker = "\\set liker random(1, 1000000000000)\n";
 my %script =
-  map { $_ => script($_, "${liker}INSERT INTO likes_$_ VALUES (1, :liker);\n") }
+  map { $_ => Bench::script($_, "${liker}INSERT INTO likes_$_ VALUES (1, :liker);\n") }
   qw(bare counted rowed);
 
 sub likes

@@ -12,10 +12,7 @@ $dbh->do('CREATE EXTENSION pg_stat_statements');
 sub script
 {
 	my ($name, $sql) = @_;
-	open my $fh, '>', "$dir/$name.sql" or die;
-	print $fh "\\set k random(1, 10000)\n$sql\n";
-	close $fh;
-	return "$dir/$name.sql";
+	return Bench::script($name, "\\set k random(1, 10000)\n$sql\n");
 }
 
 sub rate

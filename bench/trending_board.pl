@@ -8,18 +8,8 @@ use Bench;
 use Time::HiRes qw(time sleep);
 
 my $dbh = Bench::connect();
-my $dir = $ENV{COZI_WORK};
 my $quick = $ENV{COZI_BENCH_QUICK};
 $dbh->do('CREATE EXTENSION cozi');
-
-sub script
-{
-	my ($name, $sql) = @_;
-	open my $f, '>', "$dir/$name.sql" or die $!;
-	print $f $sql;
-	close $f;
-	return "$dir/$name.sql";
-}
 
 # The CPU seconds of the server: the postmaster, its children, those it has waited for.
 sub cpu
@@ -64,9 +54,9 @@ $dbh->do("INSERT INTO posts_kept SELECT g, 0, repeat('x', 500) FROM generate_ser
 $dbh->do("SELECT cozi.create_board('hot', 'votes_board', 'post', 'value')");
 my $voter = "\\set voter random(1, 1000000000000)\n";
 my %script = (
-	bare => script('bare', "${voter}INSERT INTO votes_bare VALUES (1, :voter, 1);\n"),
-	board => script('board', "${voter}INSERT INTO votes_board VALUES (1, :voter, 1);\n"),
-	kept => script(
+	bare => Bench::script('bare', "${voter}INSERT INTO votes_bare VALUES (1, :voter, 1);\n"),
+	board => Bench::script('board', "${voter}INSERT INTO votes_board VALUES (1, :voter, 1);\n"),
+	kept => Bench::script(
 		'kept',
 		"${voter}WITH v AS (INSERT INTO votes_kept VALUES (1, :voter, 1)
 			RETURNING post) UPDATE posts_kept p SET score = score + 1 FROM v WHERE p.id = v.post;\n"
@@ -149,8 +139,8 @@ $dbh->do(
 	'CREATE TRIGGER kept AFTER INSERT ON votes_row FOR EACH ROW EXECUTE FUNCTION kept_by_row()');
 my $fifty = "SELECT 1, :voter + g, 1 FROM generate_series(1, 50) g;\n";
 my %many = (
-	board => script('board50', "${voter}INSERT INTO votes_board $fifty"),
-	row => script('row50', "${voter}INSERT INTO votes_row $fifty"));
+	board => Bench::script('board50', "${voter}INSERT INTO votes_board $fifty"),
+	row => Bench::script('row50', "${voter}INSERT INTO votes_row $fifty"));
 Bench::title('16 clients, 50 votes a statement for one post, durable commits');
 Bench::pair(
 	'against a row trigger in plpgsql',
@@ -266,7 +256,8 @@ sub cast
 {
 	my ($table, $fall) = @_;
 	my $file =
-	  script("$table$fall", "$falls{$fall}${voter}INSERT INTO $table VALUES (:post, :voter, 1);\n");
+	  Bench::script("$table$fall",
+		"$falls{$fall}${voter}INSERT INTO $table VALUES (:post, :voter, 1);\n");
 	return spend(
 		sub {
 			# at the pace of the site: each fold finds what ten minutes of votes leave it
