@@ -43,6 +43,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
     ('PUBLIC', 'EXECUTE', 'is_edge has_edge_role is_following is_member has_blocked'),
     ('PUBLIC', 'EXECUTE', 'is_owner is_blocked_by can_view _protected _keep_owner _rows_of'),
+    -- for the owner of the table; to a role that is granted them by name they tell more
+    ('PUBLIC', 'EXECUTE', 'why_visible policy_diff'),
     ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
 

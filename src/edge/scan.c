@@ -38,6 +38,7 @@
 
 #include "base/base.h"
 #include "edge/edge.h"
+#include "identity/identity.h"
 
 /* A table without partitions, and how to find a row of it. */
 typedef struct EdgePart
@@ -315,6 +316,7 @@ bool
 cozi_edge_parts(CoziEdge *edge, bool reverse, Datum caller, List **parts)
 {
 	*parts = NIL;
+	cozi_ask_about(edge->rel);
 	return add_parts(parts, edge, edge->rel, reverse, caller);
 }
 

@@ -76,6 +76,11 @@ extern bool cozi_caller_has_role(const char *role);
 extern bool cozi_check_role_claim(char **newval, void **extra, GucSource source);
 extern void cozi_assign_role_claim(const char *newval, void *extra);
 
+/* ask.c: what another identity would see */
+extern Oid	cozi_ask_as(Oid role);
+extern void cozi_ask_about(Oid relid);
+extern void cozi_ask_init(void);
+
 /* mask.c: no token in the server log */
 extern void cozi_mask_init(void);
 

@@ -165,4 +165,5 @@ cozi_identity_init(void)
 	cozi_shared_init();
 	cozi_jwk_init();
 	cozi_mask_init();
+	cozi_ask_init();
 }

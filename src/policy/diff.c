@@ -190,6 +190,7 @@ Datum
 cozi_policy_diff(PG_FUNCTION_ARGS)
 {
 	Oid			relid;
+	Oid			asker;
 	Oid			role;
 	int			nestlevel;
 	Datum	   *subjects;
@@ -210,13 +211,15 @@ cozi_policy_diff(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	require_saved(relid);
+	asker = cozi_asker(fcinfo->flinfo->fn_oid, relid);
 	role = cozi_asking_role(relid, PG_ARGISNULL(2) ? NULL : NameStr(*PG_GETARG_NAME(2)));
 	query = diff_query(relid, role);
 	rows = psprintf("SELECT t FROM %s t", cozi_qualified_name(relid));
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		cozi_ask(role, nulls[i] ? NULL : TextDatumGetCString(subjects[i]), relid, rows, query);
+		cozi_ask(asker, role, nulls[i] ? NULL : TextDatumGetCString(subjects[i]), relid,
+				 rows, query);
 		cozi_return_rows(fcinfo);
 	}
 	SPI_finish();

@@ -88,8 +88,9 @@ extern List *cozi_open_child(Oid child);
 extern Jsonb *cozi_protected_ancestor(Oid relid);
 
 /* subject.c */
+extern Oid	cozi_asker(Oid function, Oid relid);
 extern Oid	cozi_asking_role(Oid relid, const char *as_role);
-extern void cozi_ask(Oid role, const char *subject, Oid relid, const char *rows,
+extern void cozi_ask(Oid asker, Oid role, const char *subject, Oid relid, const char *rows,
 					 const char *query);
 extern char *cozi_key_text(Oid relid);
 

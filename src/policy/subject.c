@@ -10,7 +10,8 @@
  *
  * The law: nothing runs as a role that the caller could not SET ROLE to, all of
  * it is a security-restricted operation, and identity, role and settings are
- * what they were when it ends.
+ * what they were when it ends.  PUBLIC may call these functions: who owns the
+ * table asks by identity/ask.c, and for all else EXECUTE is granted by name.
  */
 #include "postgres.h"
 
@@ -37,6 +38,21 @@
 /* The query that _rows_of() runs, while one of the functions here is at work. */
 static const char *rows_query = NULL;
 static Oid	rows_rel = InvalidOid;
+
+/*
+ * Who asks: nobody who must be held back, where the caller was granted EXECUTE
+ * on the function by name; else the caller, who must own the table.
+ */
+Oid
+cozi_asker(Oid function, Oid relid)
+{
+	if (superuser() ||
+		cozi_strings("SELECT 1 FROM pg_proc p, aclexplode(p.proacl) a WHERE p.oid = $1"
+					 " AND a.grantee <> 0 AND pg_has_role(a.grantee, 'USAGE')", function) != NIL)
+		return InvalidOid;
+	cozi_require_owner(relid);
+	return GetUserId();
+}
 
 /*
  * A role to ask with: the one named, or one that may read the table and that
@@ -120,23 +136,28 @@ take_identity(const char *subject)
 
 /*
  * Run a query as that role and subject (NULL: no one is logged in), in which
- * _rows_of() reads the table by the query rows; the subject is its $1.
+ * _rows_of() reads the table by the query rows; the subject is its $1.  A valid
+ * asker reads tables of their own alone.
  */
 void
-cozi_ask(Oid role, const char *subject, Oid relid, const char *rows, const char *query)
+cozi_ask(Oid asker, Oid role, const char *subject, Oid relid, const char *rows,
+		 const char *query)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {(Datum) 0};
 	char		nulls[] = {subject == NULL ? 'n' : ' '};
 	CoziSavedUser saved;
+	Oid			before;
 	int			nestlevel = NewGUCNestLevel();
 
 	if (subject != NULL)
 		values[0] = CStringGetTextDatum(subject);
 	take_identity(subject);
+	cozi_set_locally("max_parallel_workers_per_gather", "0");
 	cozi_switch_user(role, SECURITY_RESTRICTED_OPERATION, &saved);
 	rows_rel = relid;
 	rows_query = rows;
+	before = cozi_ask_as(asker);
 	PG_TRY();
 	{
 		if (SPI_execute_with_args(query, 1, types, values, nulls, false, 0) != SPI_OK_SELECT)
@@ -146,6 +167,7 @@ cozi_ask(Oid role, const char *subject, Oid relid, const char *rows, const char 
 	{
 		rows_query = NULL;
 		rows_rel = InvalidOid;
+		(void) cozi_ask_as(before);
 	}
 	PG_END_TRY();
 	cozi_restore_user(&saved);

@@ -229,6 +229,7 @@ Datum
 cozi_why_visible(PG_FUNCTION_ARGS)
 {
 	Oid			relid;
+	Oid			asker;
 	Oid			role;
 	char	   *query;
 	char	   *rows;
@@ -243,10 +244,11 @@ cozi_why_visible(PG_FUNCTION_ARGS)
 	cozi_set_locally("search_path", "pg_catalog, pg_temp");
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	asker = cozi_asker(fcinfo->flinfo->fn_oid, relid);
 	role = cozi_asking_role(relid, PG_ARGISNULL(3) ? NULL : NameStr(*PG_GETARG_NAME(3)));
 	query = why_query(relid, role);
 	rows = row_query(relid, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	cozi_ask(role, PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), relid,
+	cozi_ask(asker, role, PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), relid,
 			 rows, query);
 	if (SPI_processed == 0)
 		cozi_run("SELECT 'visible'::text, false, 'the table has no row of that key'::text",
