@@ -109,17 +109,32 @@ put_owners(CoziFacts *facts, Node *node, bool indexable)
 	}
 }
 
+/* The row's columns; what a subquery reads of the row is no condition on a column. */
+static bool
+column_walker(Node *node, Bitmapset * *columns)
+{
+	if (node == NULL || IsA(node, Query))
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varlevelsup == 0 && var->varattno > 0)
+			*columns = bms_add_member(*columns, var->varattno);
+		return false;
+	}
+	return expression_tree_walker(node, column_walker, (void *) columns);
+}
+
 void
 cozi_put_columns(CoziFacts *facts, Node *node)
 {
 	Bitmapset  *columns = NULL;
 	int			i = -1;
 
-	pull_varattnos(node, 1, &columns);
+	column_walker(node, &columns);
 	while ((i = bms_next_member(columns, i)) >= 0)
-		if (i + FirstLowInvalidHeapAttributeNumber > 0)
-			cozi_put_fact(facts, "column", InvalidOid,
-						  i + FirstLowInvalidHeapAttributeNumber, NULL, NULL);
+		cozi_put_fact(facts, "column", InvalidOid, i, NULL, NULL);
 	put_owners(facts, node, true);
 }
 
