@@ -117,6 +117,13 @@ find_setting_compat(const char *name)
 }
 #endif
 
+/* 19 also tells whether a constraint is volatile. */
+#if PG_VERSION_NUM >= 190000
+#define DomainHasConstraints_compat(type) DomainHasConstraints(type, NULL)
+#else
+#define DomainHasConstraints_compat(type) DomainHasConstraints(type)
+#endif
+
 /* 17: the expression of a generated column can be changed */
 #if PG_VERSION_NUM >= 170000
 #define COZI_AT_SET_EXPRESSION AT_SetExpression

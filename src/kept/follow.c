@@ -199,12 +199,10 @@ source_subcommand(Kept *kept, Oid relid, const AlterTableCmd * cmd)
 			break;
 		case AT_DisableTrig:
 		case AT_EnableReplicaTrig:
-			if (strncmp(cmd->name, "cozi_count_", 11) != 0)
-				break;
-			/* FALLTHROUGH */
 		case AT_DisableTrigAll:
 		case AT_DisableTrigUser:
-			cozi_kept_break(kept, "triggers were disabled on", relid);
+			if (cmd->name == NULL || strncmp(cmd->name, "cozi_count_", 11) == 0)
+				cozi_kept_break(kept, "triggers were disabled on", relid);
 			break;
 		case AT_AttachPartition:
 			cozi_kept_entered(kept, partition_named(cmd));

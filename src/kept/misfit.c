@@ -311,7 +311,7 @@ cozi_kept_foreign_code(Oid relid)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (!att->attisdropped && DomainHasConstraints(att->atttypid))
+		if (!att->attisdropped && DomainHasConstraints_compat(att->atttypid))
 			found = psprintf("ALTER DOMAIN %s, which has a constraint",
 							 format_type_be(att->atttypid));
 	}
