@@ -33,11 +33,26 @@ $$;
 COMMENT ON FUNCTION _check_length(text, text, int) IS
 'Raises an error where a text is too long for an index';
 
+CREATE OR REPLACE FUNCTION _check_key_issuer(issuer text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF octet_length(issuer) > 1024 THEN
+        RAISE EXCEPTION 'column "issuer" of table "jwks" must have at most 1024 bytes'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION _check_key_issuer(text) IS
+'Raises an error where the issuer of a key is too long for an index; else true';
+
 -- Row-level security without a policy: to everybody but the owner the table is
 -- empty, pg_read_all_data included, and no statistics are gathered of what
 -- pg_statistic would show them.  No CHECK and no other constraint whose error
--- would print the row.  The id is no serial: pg_dump -s by the owner of the
--- database would fail at its sequence.
+-- would print the row: the one there is raises its own.  The id is no serial:
+-- pg_dump -s by the owner of the database would fail at its sequence.
 CREATE TABLE jwks (
     id         uuid PRIMARY KEY DEFAULT cozi.uuid7(),
     jwk        jsonb NOT NULL,
@@ -47,7 +62,7 @@ CREATE TABLE jwks (
     not_before timestamptz,
     retired_at timestamptz,
     created_at timestamptz DEFAULT pg_catalog.now(),
-    issuer     text COLLATE "C",
+    issuer     text COLLATE "C" CHECK (cozi._check_key_issuer(issuer)),
     audience   text[],
     id_tokens  boolean NOT NULL DEFAULT false,
     any_kid    boolean NOT NULL DEFAULT false,

@@ -104,6 +104,12 @@ SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more', left(:'lo
     issuer => left(:'long', 1024), audience => ARRAY[left(:'long', 1024)]);
 SELECT octet_length(issuer) AS issuer, octet_length(kid) AS kid FROM cozi.jwks
 WHERE issuer = left(:'long', 1024);
+-- written straight, by the table's owner
+\set jwk '\'{' :secret '}\''
+INSERT INTO cozi.jwks (jwk, issuer) VALUES (:jwk, :'long');
+INSERT INTO cozi.jwks (jwk, issuer) VALUES (:jwk, left(:'long', 1024));
+UPDATE cozi.jwks SET issuer = issuer || 'x' WHERE kid IS NULL;
+INSERT INTO cozi.jwks (jwk) VALUES (:jwk::jsonb || jsonb_build_object('kid', :'long'));
 
 -- A user and a token of any length are revoked, by a digest.
 SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more');
