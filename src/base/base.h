@@ -12,6 +12,7 @@
 #include "utils/relcache.h"
 
 #include "base/compat.h"
+#include "pure/cursor.h"
 
 /*
  * shmem.c: shared memory, by area.  A room declares a CoziShmem, requests it
@@ -111,6 +112,13 @@ extern Oid	cozi_table(const char *name);
 extern void cozi_read_table(const char *name, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);
 extern Datum cozi_config_changed(struct FunctionCallInfoBaseData *fcinfo);
+
+/* cursor.c: values in a text that goes through a URL, and back */
+extern char *cozi_cursor_encode(const Datum *values, const bool *nulls, const Oid *types, int n);
+extern int	cozi_cursor_decode(const char *text, CoziCursorField **fields);
+extern char *cozi_cursor_text(const CoziCursorField *field);
+extern Datum cozi_cursor_value(const CoziCursorField *field, Oid declared);
+pg_noreturn extern void cozi_not_a_cursor(const char *text);
 
 /* expression.c: expressions in plans */
 struct Node;

@@ -26,6 +26,7 @@
 #include "base/base.h"
 #include "identity/identity.h"
 #include "identity/key.h"
+#include "pure/base64url.h"
 
 #define SECRET_MAX		1024	/* bytes */
 #define JWK_MAX			(64 * 1024) /* bytes, certificates included */

@@ -47,7 +47,6 @@ typedef struct CoziClaimRules
 	int64_t		max_lifetime;	/* seconds, 0: any */
 } CoziClaimRules;
 
-extern int	cozi_base64url(const char *text, size_t len, unsigned char *out, size_t size);
 extern const char *cozi_jws_read(CoziJws *jws, const char *token, size_t len);
 extern bool cozi_media_type_is(const char *type, const char *want);
 extern const char *cozi_claims_check(const CoziJson *json, const CoziClaimRules *rules,

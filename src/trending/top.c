@@ -6,7 +6,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -24,21 +23,16 @@
 #include "kept/kept.h"
 #include "trending/trending.h"
 
-/*
- * A cursor: the heat as 16 hexadecimal digits, the rank, the item.  Anything that a
- * client writes there is a place to begin after, or an error.
- */
+/* A cursor: the heat, the rank, the item. */
 static char *
 write_cursor(const TopItem *item, int64 rank)
 {
-	union
-	{
-		float8		heat;
-		uint64		bits;
-	}			word = {.heat = item->heat};
+	Datum		values[] = {Float8GetDatum(item->heat), Int64GetDatum(rank),
+	CStringGetTextDatum(item->item)};
+	bool		nulls[3] = {0};
+	Oid			types[] = {FLOAT8OID, INT8OID, TEXTOID};
 
-	return psprintf("%016llx.%lld.%s", (unsigned long long) word.bits, (long long) rank,
-					item->item);
+	return cozi_cursor_encode(values, nulls, types, 3);
 }
 
 /* An error of the column's type unless the text is one of its values. */
@@ -56,33 +50,22 @@ check_text(const Kept *board, const char *column, char *text)
 	(void) OidInputFunctionCall(input, text, ioparam, -1);
 }
 
+/* Anything that a client writes there is a place to begin after, or an error. */
 static void
 read_cursor(TopRequest *top, const char *cursor)
 {
-	union
-	{
-		uint64		bits;
-		float8		heat;
-	}			word = {0};
-	int64		rank = 0;
-	int			i;
+	CoziCursorField *fields;
 
-	for (i = 0; i < 16 && isxdigit((unsigned char) cursor[i]); i++)
-		word.bits = word.bits << 4 | (cursor[i] <= '9' ? cursor[i] - '0' :
-									  (cursor[i] | 0x20) - 'a' + 10);
-	if (i == 16 && cursor[i] == '.')
-		while (isdigit((unsigned char) cursor[++i]) && rank <= PG_INT32_MAX)
-			rank = rank * 10 + cursor[i] - '0';
-	if (i <= 17 || cursor[i] != '.' || cursor[i + 1] == '\0' || rank > PG_INT32_MAX ||
-		isnan(word.heat))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not a cursor", cursor),
-				 errhint("Pass the column cursor of the last row of the page before.")));
-	top->after = pstrdup(cursor + i + 1);
+	if (cozi_cursor_decode(cursor, &fields) != 3 || fields[0].kind != COZI_CURSOR_FLOAT ||
+		fields[1].kind != COZI_CURSOR_INTEGER || fields[1].number < 0 ||
+		fields[1].number > PG_INT32_MAX || fields[2].kind != COZI_CURSOR_TEXT)
+		cozi_not_a_cursor(cursor);
+	top->after_heat = DatumGetFloat8(cozi_cursor_value(&fields[0], FLOAT8OID));
+	if (isnan(top->after_heat))
+		cozi_not_a_cursor(cursor);
+	top->after_rank = fields[1].number;
+	top->after = cozi_cursor_text(&fields[2]);
 	check_text(&top->board, "item", top->after);
-	top->after_heat = word.heat;
-	top->after_rank = rank;
 }
 
 static void

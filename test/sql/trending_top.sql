@@ -70,14 +70,32 @@ FROM cozi.top('all_hot', 6, after =>
     (SELECT cursor FROM cozi.top('all_hot', 4) ORDER BY rank DESC LIMIT 1)) t;
 
 -- a cursor is a place, and nothing else that a client writes there is
-SELECT cozi.top('hot', 1, after => '40e3325b9ee33939.1.');
-SELECT cozi.top('hot', 1, after => '40e3325b9ee3393.1.5');
-SELECT cozi.top('hot', 1, after => '7ff8000000000000.1.5');
-SELECT cozi.top('hot', 1, after => '40e3325b9ee33939.99999999999999999999.5');
-SELECT cozi.top('hot', 1, after => '40e3325b9ee33939..5');
-SELECT cozi.top('hot', 1, after => '40e3325b9ee33939.1.5; DROP TABLE votes');
-SELECT count(*) FROM cozi.top('hot', 5, after => '40e3325b9ee33939.2147483647.5');
-SELECT count(*) FROM cozi.top('hot', 5, after => 'fff0000000000000.1.5');
+SELECT cozi.top('hot', 1, after => '40e3325b9ee33939.1.5');
+SELECT cozi.top('hot', 1, after => cozi.cursor_encode(39321.2::float8, 1, '5', '5') || 'A');
+DO $$
+DECLARE
+    forged text;
+BEGIN
+    FOREACH forged IN ARRAY ARRAY[
+        cozi.cursor_encode(39321.2::float8, 1), cozi.cursor_encode(39321.2::float8, 1, '5', '5'),
+        cozi.cursor_encode(39321, 1, '5'), cozi.cursor_encode('NaN'::float8, 1, '5'),
+        cozi.cursor_encode(NULL::float8, 1, '5'), cozi.cursor_encode(39321.2::float8, -1, '5'),
+        cozi.cursor_encode(39321.2::float8, 2147483648, '5'),
+        cozi.cursor_encode(39321.2::float8, NULL::int, '5'),
+        cozi.cursor_encode(39321.2::float8, 1, NULL::text)] LOOP
+        BEGIN
+            PERFORM cozi.top('hot', 1, after => forged);
+            RAISE EXCEPTION 'accepted: %', cozi.cursor_decode(forged);
+        EXCEPTION WHEN invalid_parameter_value THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+SELECT cozi.top('hot', 1, after => cozi.cursor_encode(39321.2::float8, 1,
+    '5; DROP TABLE votes'));
+SELECT count(*) FROM cozi.top('hot', 5, after => cozi.cursor_encode(39321.2::float8, 2147483647,
+    '5'));
+SELECT count(*) FROM cozi.top('hot', 5, after => cozi.cursor_encode('-Infinity'::float8, 1, '5'));
 SELECT cozi.top('hot', 1, '2', '{2}');
 SELECT cozi.top('all_hot', 1, scopes => '{2}');
 SELECT cozi.top('hot', 1, scopes => '{x}');

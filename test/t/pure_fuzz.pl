@@ -9,8 +9,8 @@ use Test::More;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my @sanitize = qw(-fsanitize=address,undefined -fno-sanitize-recover=undefined);
 my @flags = qw(-std=c99 -O1 -g -Wall -Wextra -Werror -Wno-sign-compare -Isrc);
-my @sources =
-  qw(test/t/pure_fuzz.c src/pure/json.c src/pure/json_string.c src/pure/jws.c);
+my @sources = qw(test/t/pure_fuzz.c src/pure/json.c src/pure/json_string.c src/pure/jws.c
+  src/pure/base64url.c);
 my @cc = ('cc', @flags, '-o', "$dir/fuzz", @sources);
 
 # a compiler may come without the sanitizers' libraries
@@ -24,7 +24,7 @@ my $ran = 0;
 for my $line (split /\n/, $out)
 {
 	if ($line =~ /^(not )?ok \d+ - (.*)/) { ok(!$1, $2); $ran++; }
-	else { note($line); }
+	else                                  { note($line); }
 }
 is($status, 0, 'the program of the token parser ends well');
 is($ran, 5, 'the program of the token parser runs all of its tests');

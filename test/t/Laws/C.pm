@@ -22,6 +22,7 @@ my %floor = (
 	monitor => 3,
 	policy => 4,
 	advisor => 5,
+	feeds => 5,
 	report => 6);
 
 law 'an include goes down to a lower floor, or stays in its room', find => sub {
