@@ -16,7 +16,7 @@ use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
 my $files = getcwd() . '/doc/prometheus';
 my @running;
@@ -291,15 +291,21 @@ SKIP:
 		PGUSER => 'monitor');
 	my ($bridge, $web) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 2;
 	start_program($node->basedir . '/bridge.log', "$files/bridge.py", $bridge);
+	like(wait_for_page("http://127.0.0.1:$bridge/", qr/cozi_info/),
+		qr/^cozi_info\{/m, 'the bridge serves the metrics');
+
+	# A scrape may take as long as the interval, which is made of what one takes here.
+	my $began = time;
+	wait_for_page("http://127.0.0.1:$bridge/", qr/cozi_info/);
+	my $interval = 1 + int(5 * (time - $began));
+	my $rate_interval = 60 + 4 * $interval;
 	append_to_file($node->basedir . '/prometheus.yml', <<"END");
-global: {scrape_interval: 1s, evaluation_interval: 1s}
+global: {scrape_interval: ${interval}s, evaluation_interval: ${interval}s}
 rule_files: ['$files/alerts.yml']
 scrape_configs:
   - job_name: cozi
     static_configs: [{targets: ['127.0.0.1:$bridge']}]
 END
-	like(wait_for_page("http://127.0.0.1:$bridge/", qr/cozi_info/),
-		qr/^cozi_info\{/m, 'the bridge serves the metrics');
 	start_program(
 		$node->basedir . '/prometheus.log',
 		'prometheus',
@@ -324,7 +330,7 @@ END
 		my @empty;
 		foreach my $expr (map { $_->{expr} } @{ $panel->{targets} })
 		{
-			$expr =~ s/\$__rate_interval/1m/g;
+			$expr =~ s/\$__rate_interval/${rate_interval}s/g;
 			$expr =~ s/\$(?:instance|datname)/.*/g;
 			my $escaped = $expr =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ger;
 			push @empty, $expr
