@@ -86,21 +86,6 @@ api_roles(void)
 	return SplitIdentifierString(names, ',', &roles) ? roles : NIL;
 }
 
-/* Begin: names are written so that they are found on any search path. */
-static int
-begin_facts(FunctionCallInfo fcinfo, CoziFacts *facts)
-{
-	int			nestlevel = NewGUCNestLevel();
-
-	InitMaterializedSRF(fcinfo, 0);
-	cozi_set_locally("search_path", "pg_catalog, pg_temp");
-	memset(facts, 0, sizeof(CoziFacts));
-	facts->result = (ReturnSetInfo *) fcinfo->resultinfo;
-	facts->condition.functions = cozi_functions();
-	facts->condition.roles = api_roles();
-	return nestlevel;
-}
-
 static void
 put_policy(CoziFacts *facts, HeapTuple tuple, TupleDesc desc)
 {
@@ -121,27 +106,56 @@ put_policy(CoziFacts *facts, HeapTuple tuple, TupleDesc desc)
 	}
 }
 
+static void
+put_function(CoziFacts *facts, HeapTuple tuple, TupleDesc desc)
+{
+	Oid			funcid = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
+	CoziFunction *function;
+
+	if (funcid < FirstNormalObjectId || cozi_is_extensions(funcid) ||
+		OidIsValid(getExtensionOfObject(ProcedureRelationId, funcid)))
+		return;
+	function = cozi_function(facts->condition.functions, funcid);
+	facts->subject = funcid;
+	cozi_put_reads(facts, function);
+	if (function->unreadable)
+		cozi_put_fact(facts, "unreadable", InvalidOid, 0, NULL, NULL);
+}
+
+/* The facts of each row of a catalog.  Names are written so that they are found on any path. */
+static Datum
+facts_of(FunctionCallInfo fcinfo, Oid catalog,
+		 void (*put) (CoziFacts *facts, HeapTuple tuple, TupleDesc desc))
+{
+	int			nestlevel = NewGUCNestLevel();
+	CoziFacts	facts = {.condition = {.functions = cozi_functions(),.roles = api_roles()}};
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	InitMaterializedSRF(fcinfo, 0);
+	facts.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	cozi_set_locally("search_path", "pg_catalog, pg_temp");
+	rel = table_open(catalog, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		put(&facts, tuple, RelationGetDescr(rel));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	AtEOXact_GUC(false, nestlevel);
+	return (Datum) 0;
+}
+
 PG_FUNCTION_INFO_V1(cozi_policy_facts);
 
 /* policy_facts() -> setof (subject, clause, fact, object, attnum, detail, fix) */
 Datum
 cozi_policy_facts(PG_FUNCTION_ARGS)
 {
-	CoziFacts	facts;
-	int			nestlevel = begin_facts(fcinfo, &facts);
-	Relation	rel = table_open(PolicyRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		put_policy(&facts, tuple, RelationGetDescr(rel));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	AtEOXact_GUC(false, nestlevel);
-	return (Datum) 0;
+	return facts_of(fcinfo, PolicyRelationId, put_policy);
 }
 
 PG_FUNCTION_INFO_V1(cozi_function_facts);
@@ -150,29 +164,5 @@ PG_FUNCTION_INFO_V1(cozi_function_facts);
 Datum
 cozi_function_facts(PG_FUNCTION_ARGS)
 {
-	CoziFacts	facts;
-	int			nestlevel = begin_facts(fcinfo, &facts);
-	Relation	rel = table_open(ProcedureRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Oid			funcid = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
-		CoziFunction *function;
-
-		CHECK_FOR_INTERRUPTS();
-		if (funcid < FirstNormalObjectId || cozi_is_extensions(funcid) ||
-			OidIsValid(getExtensionOfObject(ProcedureRelationId, funcid)))
-			continue;
-		function = cozi_function(facts.condition.functions, funcid);
-		facts.subject = funcid;
-		cozi_put_reads(&facts, function);
-		if (function->unreadable)
-			cozi_put_fact(&facts, "unreadable", InvalidOid, 0, NULL, NULL);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	AtEOXact_GUC(false, nestlevel);
-	return (Datum) 0;
+	return facts_of(fcinfo, ProcedureRelationId, put_function);
 }

@@ -124,36 +124,36 @@ lex_word(Lexer *lexer)
 CoziToken  *
 cozi_tokens(const char *text, int *count)
 {
-	Lexer		lexer = {.at = text,
-/**INDENT** Error@127: Statement nesting error */
-		.room = 64};
+	Lexer		lexer = {0};
 
-		lexer.tokens = palloc(lexer.room * sizeof(CoziToken));
-		while (*lexer.at)
+	lexer.at = text;
+
+	lexer.room = 64;
+	lexer.tokens = palloc(lexer.room * sizeof(CoziToken));
+	while (*lexer.at)
+	{
+		char		c = *lexer.at;
+
+		if (isspace((unsigned char) c))
+			lexer.at++;
+		else if (strncmp(lexer.at, "--", 2) == 0)
+			lexer.at += strcspn(lexer.at, "\n");
+		else if (strncmp(lexer.at, "/*", 2) == 0)
+			skip_comment(&lexer);
+		else if ((c == 'e' || c == 'E') && lexer.at[1] == '\'')
 		{
-			char		c = *lexer.at;
-
-			if (isspace((unsigned char) c))
-				lexer.at++;
-			else if (strncmp(lexer.at, "--", 2) == 0)
-				lexer.at += strcspn(lexer.at, "\n");
-			else if (strncmp(lexer.at, "/*", 2) == 0)
-				skip_comment(&lexer);
-			else if ((c == 'e' || c == 'E') && lexer.at[1] == '\'')
-			{
-				lexer.at++;
-				lex_quoted(&lexer, true);
-			}
-			else if (c == '\'' || c == '"')
-				lex_quoted(&lexer, false);
-			else if (c == '$' && lex_dollar(&lexer))
-				continue;
-			else if (isalpha((unsigned char) c) || c == '_' || (c & 0x80))
-				lex_word(&lexer);
-			else
-				add(&lexer, COZI_TOKEN_OTHER, lexer.at++, 1);
+			lexer.at++;
+			lex_quoted(&lexer, true);
 		}
-		*count = lexer.count;
-		return lexer.tokens;
+		else if (c == '\'' || c == '"')
+			lex_quoted(&lexer, false);
+		else if (c == '$' && lex_dollar(&lexer))
+			continue;
+		else if (isalpha((unsigned char) c) || c == '_' || (c & 0x80))
+			lex_word(&lexer);
+		else
+			add(&lexer, COZI_TOKEN_OTHER, lexer.at++, 1);
 	}
-/**INDENT** Error@156: Stuff missing from end of file */
+	*count = lexer.count;
+	return lexer.tokens;
+}
