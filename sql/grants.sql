@@ -100,7 +100,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'SELECT',  'invalid_objects sequence_usage tables_without_key bloat'),
     ('pg_monitor', 'SELECT',  'settings_advisor advice waivers _advice_seen'),
     ('pg_monitor', 'EXECUTE', '_findings_of _index_covers _index_verdict _sequence_position'),
-    ('pg_monitor', 'EXECUTE', '_hba_lines advice_gate advice_new'),
+    ('pg_monitor', 'EXECUTE', '_hba_lines advice_gate advice_new what_if _one_statement'),
+    ('pg_monitor', 'SELECT',  'missing_indexes table_growth table_size_blocks'),
     ('pg_monitor', 'SELECT',  'latency_histograms'),
     ('pg_monitor', 'EXECUTE', 'openmetrics _metric_bounds _histogram_upto _metric_databases'),
     ('pg_monitor', 'EXECUTE', '_metric_label _metric_unit _metrics_health _metrics_latency'),
@@ -116,7 +117,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', '_report_status _report_parts _report_page _report_server'),
     ('pg_monitor', 'EXECUTE', '_report_changed _report_since _report_totals _report_compared'),
     ('pg_monitor', 'EXECUTE', '_report_waits'),
-    ('owner', 'SELECT',  'advice policy_advisor'),
+    ('owner', 'SELECT',  'advice policy_advisor missing_indexes'),
     ('owner', 'EXECUTE', '_findings_of advice_gate')
 )
 SELECT l.grantee, l.privilege, n.name, m.object, m.classid, m.objid

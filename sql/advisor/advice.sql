@@ -66,50 +66,71 @@ WHERE p.oid >= 16384 AND p.prokind IN ('f', 'p')
 COMMENT ON VIEW _definitions IS 'One row per policy, relation, index and function of the users, '
     'with a hash of its definition.';
 
--- Each finding of each view, in one shape.
+-- Each finding of each view, in one shape.  Which statements it concerns: those of
+-- the kinds about one table; see _advisor_load().
 CREATE OR REPLACE VIEW _findings AS
 SELECT p.level, p.code, p.object, p.relation::oid AS relation, p.evidence, NULL::bigint AS bytes,
-    p.fix_sql
+    p.fix_sql, NULL::float8 AS ms_per_day,
+       CASE WHEN p.code IN ('policy_per_row_function', 'policy_opaque_helper',
+                'policy_column_unindexed', 'policy_column_cast', 'policy_index_not_leakproof',
+                'policy_several_permissive')
+            THEN p.relation::oid END AS about, ARRAY['select', 'update', 'delete'] AS kinds
 FROM cozi._policy_findings p
 UNION ALL
-SELECT 'warn', 'duplicate_index', x.name, d.relation::oid, d.evidence, d.bytes, d.fix_sql
+SELECT 'warn', 'duplicate_index', x.name, d.relation::oid, d.evidence, d.bytes, d.fix_sql,
+    NULL, NULL, NULL
 FROM cozi.duplicate_indexes d JOIN cozi._advisor_indexes x ON x.oid = d.index
 UNION ALL
-SELECT 'info', 'unused_index', x.name, u.relation::oid, u.reason, u.bytes, u.fix_sql
+SELECT 'info', 'unused_index', x.name, u.relation::oid, u.reason, u.bytes, u.fix_sql,
+    NULL, NULL, NULL
 FROM cozi.index_usage u JOIN cozi._advisor_indexes x ON x.oid = u.index
 WHERE u.verdict = 'unused'
 UNION ALL
 SELECT 'warn', 'missing_fk_index', r.name || ' ' || quote_ident(m.constraint_name),
-    m.relation::oid, m.evidence, NULL, m.fix_sql
+    m.relation::oid, m.evidence, NULL, m.fix_sql,
+    NULL, m.referenced::oid, ARRAY['update', 'delete']
 FROM cozi.missing_fk_indexes m JOIN cozi._advisor_relations r ON r.oid = m.relation
 UNION ALL
+-- a minute a day is worth a warning
+SELECT CASE WHEN m.ms_per_day >= 60000 THEN 'warn' ELSE 'info' END, 'missing_index',
+    format('%s (%s)', r.name, m.definition), m.relation::oid, m.evidence, NULL, m.fix_sql,
+    m.ms_per_day, NULL, NULL
+FROM cozi._missing_indexes(true) m JOIN cozi._advisor_relations r ON r.oid = m.relation
+UNION ALL
 SELECT 'warn', 'invalid_' || i.kind, r.name || ' ' || quote_ident(i.name), i.relation::oid,
-    i.evidence, NULL, i.fix_sql
+    i.evidence, NULL, i.fix_sql, NULL, NULL, NULL
 FROM cozi.invalid_objects i JOIN cozi._advisor_relations r ON r.oid = i.relation
 UNION ALL
-SELECT s.state, 'sequence_near_end', n.nspname || '.' || c.relname, coalesce(s.relation::oid,
-    c.oid), s.evidence, NULL, s.fix_sql
+SELECT s.state, 'sequence_near_end', format('%I.%I', n.nspname, c.relname),
+    coalesce(s.relation::oid, c.oid), s.evidence, NULL, s.fix_sql, NULL, NULL, NULL
 FROM cozi.sequence_usage s JOIN pg_catalog.pg_class c ON c.oid = s.sequence
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE s.state <> 'ok'
 UNION ALL
-SELECT 'info', 'table_without_key', r.name, t.relation::oid, t.evidence, NULL, t.fix_sql
+SELECT 'info', 'table_without_key', r.name, t.relation::oid, t.evidence, NULL, t.fix_sql,
+    NULL, NULL, NULL
 FROM cozi.tables_without_key t JOIN cozi._advisor_relations r ON r.oid = t.relation
 UNION ALL
 SELECT 'info', 'table_bloat', r.name, b.relation::oid,
        format('%s%% of %s hold no row, by an %s; VACUUM FULL locks the table, pg_repack does not',
            round(100 * b.bloat_share), r.name, b.method),
-       b.bloat_bytes, NULL
+       b.bloat_bytes, NULL, NULL, b.relation::oid, ARRAY['select', 'update', 'delete']
 FROM cozi.bloat b JOIN cozi._advisor_relations r ON r.oid = b.relation
 WHERE b.bloat_share > 0.5 AND b.bloat_bytes > 100000000
 UNION ALL
-SELECT s.level, s.code, s.setting, NULL, s.evidence, NULL, s.fix_sql
+SELECT s.level, s.code, s.setting, NULL, s.evidence, NULL, s.fix_sql, NULL, NULL, NULL
 FROM cozi.settings_advisor s;
 COMMENT ON VIEW _findings IS 'One row per finding of any advisor; see advice.';
 
 CREATE OR REPLACE VIEW _advice AS
+WITH load AS MATERIALIZED (
+    SELECT * FROM cozi._advisor_load()
+)
 SELECT f.level, f.code, f.object, c.what, c.why, f.evidence, f.bytes, f.fix_sql, w.waived_by,
-       w.reason AS waived_because, w.until AS waived_until, f.relation
+       w.reason AS waived_because, w.until AS waived_until, f.relation,
+       coalesce(f.ms_per_day, (SELECT sum(l.ms_per_day) FROM load l
+                               WHERE l.relation = coalesce(pg_partition_root(f.about), f.about)
+                                 AND l.kind = ANY (f.kinds))) AS ms_per_day
 FROM cozi._findings f
 LEFT JOIN cozi._advice_codes() c ON c.code = f.code
 LEFT JOIN cozi.waivers w
@@ -122,8 +143,8 @@ CREATE OR REPLACE FUNCTION _findings_of(view text) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cozi_findings_of'
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION _findings_of(text) IS
-'Returns the rows of _policy_findings or _advice: all to members of pg_monitor, to others those '
-    'about their own tables.';
+'Returns the rows of _policy_findings, _missing or _advice: all to members of pg_monitor, to '
+    'others those about their own tables.';
 
 CREATE OR REPLACE VIEW policy_advisor AS
 SELECT f.*
@@ -135,14 +156,24 @@ COMMENT ON VIEW policy_advisor IS
 'One row per finding about policies and what goes around them: how grave, a stable code, the '
     'statement that ends it, NULL where none is safe.';
 
+CREATE OR REPLACE VIEW missing_indexes AS
+SELECT f.*
+FROM cozi._findings_of('_missing') f(
+    relation regclass, method text, definition text, queryids bigint[], calls bigint,
+    ms_per_day float8, evidence text, fix_sql text)
+ORDER BY f.ms_per_day DESC, f.relation::text, f.definition;
+COMMENT ON VIEW missing_indexes IS
+'One row per index that slow statements ask for, partition trees as one, the most time first; '
+    'none, with a warning, without pg_stat_statements.';
+
 CREATE OR REPLACE VIEW advice AS
 SELECT f.*
 FROM cozi._findings_of('_advice') f(
     level text, code text, object text, what text, why text, evidence text, bytes bigint,
-    fix_sql text, waived_by text, waived_because text, waived_until date)
+    fix_sql text, waived_by text, waived_because text, waived_until date, ms_per_day float8)
 ORDER BY f.waived_by IS NOT NULL,
          CASE f.level WHEN 'error' THEN 1 WHEN 'warn' THEN 2 ELSE 3 END, f.bytes DESC NULLS LAST,
-         f.code, f.object;
+         f.ms_per_day DESC NULLS LAST, f.code, f.object;
 COMMENT ON VIEW advice IS
 'One row per finding, the gravest first and the waived last: what it is, why it matters, the '
     'statement that ends it; a table''s owner sees those of their own tables.';

@@ -65,6 +65,7 @@ BEGIN ATOMIC
     ('unused_index', 'an index that nothing scanned', 'it costs each write, and space'),
     ('missing_fk_index', 'a foreign key without an index',
         'a delete of the referenced row reads the table'),
+    ('missing_index', 'slow statements ask for an index', 'each reads much of the table'),
     ('invalid_index', 'an index that is not valid', 'it costs each write and serves no query'),
     ('invalid_constraint', 'a constraint that is not validated', 'older rows may break it'),
     ('invalid_trigger', 'a trigger that is disabled', 'what it should keep is not kept'),

@@ -31,8 +31,9 @@ static const struct
 
 {
 	{"_policy_findings", "level, code, relation, policy, role, command, evidence, fix_sql, object"},
+	{"_missing", "relation, method, definition, queryids, calls, ms_per_day, evidence, fix_sql"},
 	{"_advice", "level, code, object, what, why, evidence, bytes, fix_sql, "
-	"waived_by, waived_because, waived_until"}
+	"waived_by, waived_because, waived_until, ms_per_day"}
 };
 
 static char *

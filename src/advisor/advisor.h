@@ -116,4 +116,7 @@ extern void cozi_put_nulls(CoziFacts *facts, Node *node);
 extern void cozi_put_reads(CoziFacts *facts, CoziFunction *reads);
 extern void cozi_put_clause(CoziFacts *facts, Node *node);
 
+/* predicate.c: what parsed statements look for */
+extern void cozi_put_predicates(struct ReturnSetInfo *result, List *statements);
+
 #endif							/* COZI_ADVISOR_H */

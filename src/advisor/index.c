@@ -15,12 +15,16 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -173,6 +177,82 @@ cozi_index_covers(PG_FUNCTION_ARGS)
 	}
 	ReleaseSysCache(wide.tuple);
 	PG_RETURN_BOOL(result);
+}
+
+/* A column by its number, or a function of it as name(number); else "?". */
+static char *
+term(Node *node)
+{
+	char	   *function = NULL;
+
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	if (IsA(node, FuncExpr) && list_length(((FuncExpr *) node)->args) == 1)
+	{
+		function = get_func_name(((FuncExpr *) node)->funcid);
+		node = linitial(((FuncExpr *) node)->args);
+		while (IsA(node, RelabelType))
+			node = (Node *) ((RelabelType *) node)->arg;
+	}
+	if (!IsA(node, Var))
+		return pstrdup("?");
+	return function ? psprintf("%s(%d)", function, ((Var *) node)->varattno)
+		: psprintf("%d", ((Var *) node)->varattno);
+}
+
+static char *
+condition_term(Node *node)
+{
+	BoolExpr   *negation = (BoolExpr *) node;
+	NullTest   *test = (NullTest *) node;
+
+	if (IsA(node, NullTest))
+		return psprintf("%s:%s", test->nulltesttype == IS_NULL ? "null" : "notnull",
+						term((Node *) test->arg));
+	if (IsA(node, BoolExpr) && negation->boolop == NOT_EXPR && IsA(linitial(negation->args), Var))
+		return psprintf("false:%s", term(linitial(negation->args)));
+	return psprintf("true:%s", term(node));
+}
+
+static Datum
+array_of_texts(Datum *texts, int count)
+{
+	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+PG_FUNCTION_INFO_V1(cozi_index_terms);
+
+/* _index_terms(index oid) -> (keys text[], conditions text[]) */
+Datum
+cozi_index_terms(PG_FUNCTION_ARGS)
+{
+	IndexRow	index;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	Datum		keys[INDEX_MAX_KEYS];
+	Datum	   *conditions;
+	List	   *predicate;
+	int			expression = 0,
+				n = 0;
+	ListCell   *cell;
+
+	if (!read_index(PG_GETARG_OID(0), &index))
+		PG_RETURN_NULL();
+	for (int i = 0; i < index.form->indnkeyatts; i++)
+		keys[i] = CStringGetTextDatum(index.form->indkey.values[i] != 0
+									  ? psprintf("%d", index.form->indkey.values[i])
+									  : term(list_nth(index.expressions, expression++)));
+	values[0] = array_of_texts(keys, index.form->indnkeyatts);
+	predicate = make_ands_implicit((Expr *) index.predicate);
+	conditions = palloc(sizeof(Datum) * (list_length(predicate) + 1));
+	foreach(cell, predicate)
+		conditions[n++] = CStringGetTextDatum(condition_term(lfirst(cell)));
+	values[1] = array_of_texts(conditions, n);
+	ReleaseSysCache(index.tuple);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 PG_FUNCTION_INFO_V1(cozi_sequence_position);

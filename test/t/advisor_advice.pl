@@ -131,7 +131,7 @@ my $of_the_catalog = q{SELECT code, object, waived_by FROM cozi.advice
 is( $standby->safe_psql('golden', $of_the_catalog), query($of_the_catalog),
 	'a standby gives the same advice');
 foreach my $view (qw(policy_advisor index_usage duplicate_indexes missing_fk_indexes invalid_objects
-	sequence_usage tables_without_key bloat settings_advisor advice))
+	sequence_usage tables_without_key bloat settings_advisor missing_indexes table_growth advice))
 {
 	is($standby->safe_psql('golden', "SELECT count(*) >= 0 FROM cozi.$view"), 't',
 	    "$view runs on a standby");
