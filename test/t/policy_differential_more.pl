@@ -15,7 +15,7 @@ use Test::More;
 
 my $seed = $ENV{COZI_SEED} // int(rand(2**31));
 note("COZI_SEED=$seed");
-my $worlds = $ENV{COZI_LONG} ? 60 : 4;
+my $worlds = $ENV{COZI_LONG} ? 60 : 2;
 my $people = 24;
 my $each = 8;     # callers of a session
 
