@@ -95,7 +95,7 @@ const KeptKind cozi_board_kind = {
 	.check = board_check,
 };
 
-/* A column of timestamp whose default is the clock, where UTC is not the zone. */
+/* A timestamp without a zone where the session's zone, which now() fills in, is not UTC. */
 static void
 warn_of_zone(const Kept *kept)
 {

@@ -26,6 +26,17 @@ SELECT cozi.rebuild_board('b_date');
 SELECT count(*) FROM b_date;
 SELECT (SELECT count(*) FROM cozi.verify_board('b_ts')), (SELECT count(*)
     FROM cozi.verify_board('b_date')), (SELECT count(*) FROM cozi.verify_board('b_tz'));
+SET TimeZone = 'Asia/Tokyo';
+
+-- ... and says so where the clock of the session would fill it with a local time
+SET client_min_messages = notice;
+CREATE TABLE v_now (post int, created_at timestamp DEFAULT now());
+CREATE TABLE v_now_tz (post int, created_at timestamptz DEFAULT now());
+SELECT cozi.create_board('b_now', 'v_now', 'post');
+SELECT cozi.create_board('b_now_tz', 'v_now_tz', 'post');
+SET TimeZone = 'UTC';
+SELECT cozi.create_board('b_now_utc', 'v_now', 'post');
+SET client_min_messages = warning;
 RESET TimeZone;
 
 -- Items and weights
