@@ -6,7 +6,8 @@
  * every FOLD_INTERVAL for all writers together: in the last moment before the
  * commit, never before a PREPARE, so that no open transaction holds the lock; in
  * a subtransaction, so that no error of a fold reaches the write; and only if
- * every lock is free at once.
+ * every lock is free at once.  A writer that found more than FOLD_ROWS folds again
+ * at its next commit: else the delta would grow under many writers.
  *
  * The law: nothing of a user's may run here, for the server has closed portals
  * and deferred triggers by now.  So only a public table whose indexes and types
@@ -40,6 +41,7 @@ typedef struct NextTry
 {
 	int32		id;				/* hash key */
 	TimestampTz at;
+	bool		behind;			/* the last fold left rows: no wait */
 } NextTry;
 
 static HTAB *tries = NULL;
@@ -58,7 +60,10 @@ find_try(int32 id)
 	}
 	next = hash_search(tries, &id, HASH_ENTER, &found);
 	if (!found)
+	{
 		next->at = 0;
+		next->behind = false;
+	}
 	return next;
 }
 
@@ -73,17 +78,18 @@ fold_touched(void)
 		Touched    *each = lfirst(lc);
 		NextTry    *next = find_try(each->id);
 		char	   *failure;
-		bool		many = each->appended > FOLD_ROWS;
+		int64		rows = Max(FOLD_ROWS, each->appended);
+		bool		at_once = rows > FOLD_ROWS || next->behind;
 
 		/* a clock set back must not stop us */
-		if (now < next->at && next->at - now <= FOLD_RETRY && !many)
+		if (now < next->at && next->at - now <= FOLD_RETRY && !at_once)
 			continue;
 		next->at = now + FOLD_INTERVAL;
 		/* above READ COMMITTED no row of the public table could be written */
-		(void) cozi_kept_fold_safely(each->id, Max(FOLD_ROWS, each->appended),
-									 many ? 0 : FOLD_INTERVAL,
-									 XactIsoLevel == XACT_READ_COMMITTED ? FOLD_AT_COMMIT :
-									 MERGE_AT_COMMIT, 0, &failure);
+		next->behind =
+			cozi_kept_fold_safely(each->id, rows, at_once ? 0 : FOLD_INTERVAL,
+								  XactIsoLevel == XACT_READ_COMMITTED ? FOLD_AT_COMMIT :
+								  MERGE_AT_COMMIT, 0, &failure) >= rows;
 		if (failure != NULL)
 			next->at = GetCurrentTimestamp() + FOLD_RETRY;
 	}

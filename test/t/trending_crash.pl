@@ -23,6 +23,32 @@ $node->safe_psql(
 	SELECT cozi.create_board('slow', 'votes', 'post', 'value', half_life => '30 days');
 });
 
+# Nobody can fold while a fold is open; then the votes that came meanwhile go in a few
+# commits of one voter, who does not wait between them.
+my $holder = IPC::Run::start(
+	[
+		'psql', '-Xq', '-d', $node->connstr('postgres'), '-c', 'BEGIN', '-c',
+		q{SELECT cozi.fold('hot')}, '-c', 'SELECT pg_sleep(600)'
+	],
+	'>', '/dev/null', '2>', '/dev/null');
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+$node->safe_psql('postgres',
+	"INSERT INTO votes SELECT g, $_, 1 FROM generate_series(1, 900) g")
+  for 1 .. 3;
+my $behind = $node->safe_psql('postgres',
+	q{SELECT pending FROM cozi.boards WHERE board = 'hot'::regclass});
+$node->safe_psql('postgres',
+	q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+$holder->finish;
+$node->safe_psql('postgres', join ';', map { "INSERT INTO votes VALUES ($_, 4, 1)" } 1 .. 4);
+is($behind, 2700, 'votes wait in the delta while a fold is open');
+is( $node->safe_psql(
+		'postgres', q{SELECT pending < 100 FROM cozi.boards WHERE board = 'hot'::regclass}),
+	't',
+	'a voter who finds many votes folds at each commit until few are left');
+$node->safe_psql('postgres', 'TRUNCATE votes');
+
 my $vote = "$PostgreSQL::Test::Utils::tmp_check/vote.sql";
 append_to_file(
 	$vote, q{
