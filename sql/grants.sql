@@ -35,8 +35,9 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'wilson_lower wilson_upper'),
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
     ('PUBLIC', 'EXECUTE', 'top top_rows top_ranked _count_rows _pending_rows _kept_status'),
+    ('PUBLIC', 'EXECUTE', '_kept_sources'),
     ('PUBLIC', 'EXECUTE', 'item_counts'),
-    ('PUBLIC', 'SELECT',  'boards counters'),
+    ('PUBLIC', 'SELECT',  'boards board_sources counters'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
@@ -52,6 +53,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
     ('owner', 'EXECUTE', 'set_down_weight hide_item show_item hidden_items fold'),
+    ('owner', 'EXECUTE', 'add_source remove_source'),
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),

@@ -31,6 +31,28 @@ CREATE OR REPLACE TRIGGER cozi_config_changed
 ALTER TABLE kept ENABLE ALWAYS TRIGGER cozi_config_changed;
 COMMENT ON TRIGGER cozi_config_changed ON kept IS 'Tells all sessions to read the list again';
 
+CREATE TABLE kept_source (
+    kept   int    NOT NULL,
+    nth    int    NOT NULL,
+    source text   NOT NULL,
+    scope  name,
+    item   name   NOT NULL,
+    value  name,
+    at     name,
+    factor float8 NOT NULL,
+    PRIMARY KEY (kept, nth)
+);
+COMMENT ON TABLE kept_source IS
+'One row per source of a kept table beside the first: what of it is counted; see board_sources';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_source', '');
+
+CREATE OR REPLACE TRIGGER cozi_config_changed
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON kept_source
+    FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
+ALTER TABLE kept_source ENABLE ALWAYS TRIGGER cozi_config_changed;
+COMMENT ON TRIGGER cozi_config_changed ON kept_source IS
+'Tells all sessions to read the list again';
+
 -- In no dump: OIDs are those of this database.  Every fold that moves rows writes it.
 CREATE TABLE kept_local (
     id            int PRIMARY KEY,
@@ -44,6 +66,15 @@ CREATE TABLE kept_local (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE kept_local IS
 'One row per kept table in use: its relations by OID, and its last fold';
+
+CREATE TABLE kept_source_local (
+    kept   int NOT NULL,
+    nth    int NOT NULL,
+    source oid NOT NULL,
+    PRIMARY KEY (kept, nth)
+);
+COMMENT ON TABLE kept_source_local IS
+'One row per source of a kept table in use beside the first: its OID';
 
 CREATE TABLE kept_state (
     kept  int      NOT NULL,
@@ -143,6 +174,16 @@ CREATE OR REPLACE FUNCTION _kept_status(
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 1;
 COMMENT ON FUNCTION _kept_status(int) IS
 'Returns what the views say of a kept table; '
+'no row to callers who neither own it nor are in pg_monitor';
+
+CREATE OR REPLACE FUNCTION _kept_sources(
+        id int, OUT relation regclass, OUT scope name, OUT item name, OUT value name,
+        OUT at name, OUT factor float8)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_kept_list_sources'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 2;
+COMMENT ON FUNCTION _kept_sources(int) IS
+'Returns the sources of a kept table, the first one first; '
 'no row to callers who neither own it nor are in pg_monitor';
 
 CREATE OR REPLACE FUNCTION _pending_rows(relation anyelement) RETURNS SETOF anyelement

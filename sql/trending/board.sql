@@ -12,6 +12,17 @@ COMMENT ON VIEW boards IS
 'pending, and its state: ok, stalled (cannot be folded), or broken (may no longer equal its '
 'votes); last_error says the next call';
 
+CREATE OR REPLACE VIEW board_sources AS
+    SELECT b.relation AS board, s.relation, s.item, s.value AS weight, s.factor,
+           s.at AS voted_at, s.scope
+    FROM cozi.kept k
+    CROSS JOIN LATERAL cozi._kept_status(k.id) b
+    CROSS JOIN LATERAL cozi._kept_sources(k.id) s
+    WHERE k.kind = 'board';
+COMMENT ON VIEW board_sources IS
+'One row per source of a board of the caller, or of everybody for pg_monitor: the table that the '
+'board was created on, and those of add_source()';
+
 CREATE OR REPLACE FUNCTION create_board(
         board text, votes regclass, item name, weight name = NULL, voted_at name = 'created_at',
         scope name = NULL, half_life interval = '6 hours', down_weight float8 = 1,
@@ -31,6 +42,24 @@ CREATE OR REPLACE FUNCTION drop_board(board regclass) RETURNS void
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION drop_board(regclass) IS
 'Drops a board and stops counting; locks the votes exclusively until the end of the transaction';
+
+CREATE OR REPLACE FUNCTION add_source(
+        board regclass, relation regclass, item name, weight name = NULL, factor float8 = 1,
+        voted_at name = 'created_at', scope name = NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_add_source'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add_source(regclass, regclass, name, name, float8, name, name) IS
+'Counts the rows of a further table into a board, each as weight times factor, rounded to '
+'thousandths; counts all sources again, and locks them against writes until the end of the '
+'transaction; NULL weight: every row weighs 1; NULL scope: the board has no scopes';
+
+CREATE OR REPLACE FUNCTION remove_source(board regclass, relation regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_remove_source'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION remove_source(regclass, regclass) IS
+'Takes a table of add_source() out of a board, and counts the others again; locks all sources '
+'exclusively until the end of the transaction';
 
 CREATE OR REPLACE FUNCTION rebuild_board(board regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'cozi_rebuild_board'

@@ -37,28 +37,18 @@
 
 #include "kept/kept.h"
 
-
-
-static Oid
-text_datum_relation(Datum value, Oid *namespace)
+/* The relation that a column of our tables names; invalid: it is not there. */
+Oid
+cozi_kept_named_relation(HeapTuple tuple, TupleDesc desc, int attnum)
 {
-	char	   *name = TextDatumGetCString(value);
+	char	   *name = cozi_kept_tuple_text(tuple, desc, attnum);
 	List	   *names;
-
-	if (!SplitIdentifierString(name, '.', &names) || list_length(names) != 2)
-		return InvalidOid;
-	*namespace = get_namespace_oid(linitial(names), true);
-	return OidIsValid(*namespace) ? get_relname_relid(lsecond(names), *namespace) : InvalidOid;
-}
-
-static Oid
-named_relation(HeapTuple tuple, TupleDesc desc, int attnum)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
 	Oid			namespace;
 
-	return isnull ? InvalidOid : text_datum_relation(value, &namespace);
+	if (name == NULL || !SplitIdentifierString(name, '.', &names) || list_length(names) != 2)
+		return InvalidOid;
+	namespace = get_namespace_oid(linitial(names), true);
+	return OidIsValid(namespace) ? get_relname_relid(lsecond(names), namespace) : InvalidOid;
 }
 
 static void
@@ -74,9 +64,9 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	kept->kind = cozi_kept_find_kind(TextDatumGetCString(value));
 	if (kept->kind == NULL)
 		return;
-	kept->relation = named_relation(tuple, desc, KEPT_RELATION);
-	kept->live = named_relation(tuple, desc, KEPT_LIVE);
-	kept->source = named_relation(tuple, desc, KEPT_SOURCE);
+	kept->relation = cozi_kept_named_relation(tuple, desc, KEPT_RELATION);
+	kept->live = cozi_kept_named_relation(tuple, desc, KEPT_LIVE);
+	kept->source = cozi_kept_named_relation(tuple, desc, KEPT_SOURCE);
 	for (int role = 0; role < KEPT_ROLES; role++)
 	{
 		value = heap_getattr(tuple, KEPT_FIRST_ROLE + role, desc, &isnull);
@@ -93,6 +83,8 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	kept->down_weight = isnull ? 0 : DatumGetFloat8(value);
 	value = heap_getattr(tuple, KEPT_BROKEN, desc, &isnull);
 	kept->broken = isnull ? NULL : TextDatumGetCString(value);
+	kept->factor = 1;
+	kept->unit = 1;
 	*list = lappend(*list, kept);
 }
 
@@ -159,7 +151,10 @@ cozi_kept_all_and_doubles(void)
 
 	cozi_read_table("kept", read_kept, &list);
 	if (list != NIL)
+	{
 		cozi_read_table("kept_local", read_local, &list);
+		cozi_kept_read_sources(list);
+	}
 	return list;
 }
 

@@ -361,7 +361,10 @@ depend(Oid classid, Oid objid, Oid refclassid, Oid refobjid, DependencyType type
 	recordDependencyOn(&object, &referenced, type);
 }
 
-/* The public table goes with its source, and with the extension. */
+/*
+ * The public table goes with its first source, and with the extension; another
+ * source is not dropped without it.
+ */
 void
 cozi_kept_depend(const Kept *kept)
 {
@@ -375,6 +378,14 @@ cozi_kept_depend(const Kept *kept)
 	foreach(lc, cozi_kept_relationships(kept->relation))
 		depend(ProcedureRelationId, lfirst_oid(lc), RelationRelationId, kept->source,
 			   DEPENDENCY_AUTO);
+	foreach(lc, cozi_kept_sources(kept))
+	{
+		const Kept *source = lfirst(lc);
+
+		if (source->nth > 0 && OidIsValid(source->source))
+			depend(RelationRelationId, kept->relation, RelationRelationId, source->source,
+				   DEPENDENCY_NORMAL);
+	}
 	CommandCounterIncrement();
 }
 
@@ -392,6 +403,8 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	cozi_require_owner(kept->source);
 	check_usage(cozi_relation_owner(kept->source));
 	kept->id = cozi_kept_new_id();
+	kept->factor = 1;
+	kept->unit = 1;
 	(void) cozi_kept_lock(kept->id, true);
 
 	/*
@@ -442,7 +455,7 @@ cozi_kept_drop(Oid relation, const char *wanted)
 	cozi_kept_get_own(relation, wanted, &kept);
 	(void) cozi_kept_lock(kept.id, true);
 	cozi_kept_get_own(relation, wanted, &kept);
-	cozi_kept_lock_source(kept.source, AccessExclusiveLock);
+	cozi_kept_lock_sources(&kept, AccessExclusiveLock);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -461,8 +474,7 @@ cozi_kept_drop(Oid relation, const char *wanted)
 			cozi_run(psprintf("DROP VIEW %s", cozi_qualified_name(kept.live)), SPI_OK_UTILITY);
 		cozi_run(psprintf("DROP TABLE %s", cozi_qualified_name(kept.relation)), SPI_OK_UTILITY);
 		cozi_restore_user(&saved);
-		if (cozi_kept_on(kept.source) == NIL)
-			cozi_kept_watch(kept.source, false);
+		cozi_kept_unwatch_sources(&kept, true);
 	}
 	PG_FINALLY();
 	{

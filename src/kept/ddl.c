@@ -149,12 +149,22 @@ follow_names(Oid classid, Oid objid, const CollectedCommand * command)
 	foreach(lc, cozi_kept_all())
 	{
 		Kept	   *kept = lfirst(lc);
+		ListCell   *each;
 
-		if (kept->adopted &&
-			(objid == kept->relation || objid == kept->source || objid == kept->live ||
-			 objid == get_rel_namespace(kept->relation) ||
-			 objid == get_rel_namespace(kept->source)))
+		if (!kept->adopted)
+			continue;
+		if (objid == kept->relation || objid == kept->source || objid == kept->live ||
+			objid == get_rel_namespace(kept->relation) ||
+			objid == get_rel_namespace(kept->source))
 			cozi_kept_write(kept, false);
+		foreach(each, kept->sources)
+		{
+			Kept	   *source = lfirst(each);
+
+			if (source->nth > 0 &&
+				(objid == source->source || objid == get_rel_namespace(source->source)))
+				cozi_kept_write_source(source, false);
+		}
 	}
 }
 
@@ -198,8 +208,12 @@ trigger_created(Oid relid, const CollectedCommand * command)
 	foreach(lc, cozi_kept_all())
 	{
 		Kept	   *kept = lfirst(lc);
+		ListCell   *each;
+		bool		feeds = false;
 
-		if (kept->source == relid && !kept->adopted && OidIsValid(kept->relation))
+		foreach(each, cozi_kept_sources(kept))
+			feeds |= ((Kept *) lfirst(each))->source == relid;
+		if (feeds && !kept->adopted && OidIsValid(kept->relation) && OidIsValid(kept->source))
 		{
 			cozi_kept_adopt(kept);
 			cozi_kept_depend(kept);

@@ -2,8 +2,9 @@
  * kept/dropped.c
  *		What a DROP means for kept tables.
  *
- * The public table and its view depend on the source, so that the server drops
- * them with it; here is the end of their rows.
+ * The public table and its view depend on the first source, so that the server
+ * drops them with it; on every other source so that it drops them by CASCADE.
+ * Here is the end of their rows.
  *
  * The law: an error is raised only for what the command itself named.
  */
@@ -101,10 +102,12 @@ kept_dropped(Kept *kept, Dropped *dropped, uint64 n)
 {
 	Dropped    *relation = find_dropped(dropped, n, kept->relation);
 	Dropped    *live = find_dropped(dropped, n, kept->live);
+	ListCell   *lc;
 
 	if (find_dropped(dropped, n, kept->source) != NULL)
 	{
 		cozi_kept_forget(kept);
+		cozi_kept_unwatch_sources(kept, false);
 		return;
 	}
 	if (get_rel_name(kept->source) == NULL)
@@ -114,6 +117,7 @@ kept_dropped(Kept *kept, Dropped *dropped, uint64 n)
 		refuse_drop(kept, relation);
 		cozi_kept_changed(kept);
 		cozi_kept_forget(kept);
+		cozi_kept_unwatch_sources(kept, false);
 		return;
 	}
 	if (live != NULL)
@@ -122,11 +126,14 @@ kept_dropped(Kept *kept, Dropped *dropped, uint64 n)
 		kept->live = InvalidOid;
 		cozi_kept_write(kept, false);
 	}
-	for (uint64 i = 0; i < n; i++)
+	foreach(lc, cozi_kept_sources(kept))
 	{
-		if (dropped[i].classid == RelationRelationId && dropped[i].objid == kept->source &&
-			dropped[i].objsubid > 0)
-			column_dropped(kept, &dropped[i]);
+		Kept	   *source = lfirst(lc);
+
+		for (uint64 i = 0; i < n; i++)
+			if (dropped[i].classid == RelationRelationId && dropped[i].objid == source->source &&
+				dropped[i].objsubid > 0)
+				column_dropped(source, &dropped[i]);
 	}
 }
 

@@ -126,6 +126,13 @@ follow_owner(Kept *kept)
 	Oid			owner = cozi_relation_owner(kept->source);
 	char	   *code;
 
+	/* its rows are not counted while it is another owner's */
+	if (kept->nth > 0)
+	{
+		if (cozi_kept_is_handed_over(kept))
+			cozi_kept_break(kept, "another owner was given", kept->source);
+		return;
+	}
 	if (cozi_relation_owner(kept->relation) == owner)
 		return;
 	code = cozi_kept_handed_over(kept);
@@ -240,7 +247,9 @@ follow_rename(Kept *kept, const RenameStmt * stmt)
 			namestrcpy(&kept->columns[role], stmt->newname);
 			changed = true;
 		}
-	if (changed)
+	if (changed && kept->nth > 0)
+		cozi_kept_write_source(kept, false);
+	else if (changed)
 		cozi_kept_write(kept, false);
 }
 

@@ -13,6 +13,7 @@
  *		the public table	the owner's, in the schema of the source: what people
  *							read.  Written as its owner, and only by folds
  *		cozi.kept			one row per kept table: configuration, by names
+ *		cozi.kept_source	one row per source beside the first
  *		cozi.kept_state		the exact sum behind each row
  *		cozi.kept_delta		sums counted and not yet folded: appended by writers
  *		cozi.kept_aside		keys whose row the public table does not take
@@ -69,7 +70,10 @@ typedef enum KeptRole
 
 struct KeptKind;
 
-/* One row of cozi.kept, with the relations that its names mean here. */
+/*
+ * One row of cozi.kept, with the relations that its names mean here, as one of
+ * its sources feeds it: the first, or one of cozi.kept_source.
+ */
 typedef struct Kept
 {
 	int32		id;
@@ -84,6 +88,11 @@ typedef struct Kept
 	int64		half_life_us;
 	float8		down_weight;
 	char	   *broken;			/* why it may no longer equal its source */
+	int32		nth;			/* which of its sources; 0: the first */
+	float8		factor;			/* of the values of this source */
+	int64		unit;			/* 1, or of several sources 1000: see
+								 * several.c */
+	List	   *sources;		/* of Kept, one for each source; NIL: only one */
 } Kept;
 
 #define kept_has(k, role)	(NameStr((k)->columns[role])[0] != '\0')
@@ -94,6 +103,12 @@ enum
 	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
 	KEPT_FIRST_ROLE,			/* scope, item, value, at, counted, who */
 	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN
+};
+
+enum
+{
+	SOURCE_KEPT = 1, SOURCE_NTH, SOURCE_RELATION, SOURCE_FIRST_COLUMN,
+	SOURCE_FACTOR = SOURCE_FIRST_COLUMN + 4
 };
 
 enum
@@ -161,6 +176,8 @@ extern void cozi_kept_get(Oid relation, const char *wanted, Kept *kept);
 extern void cozi_kept_get_own(Oid relation, const char *wanted, Kept *kept);
 extern int32 cozi_kept_new_id(void);
 extern void cozi_kept_write(const Kept *kept, bool insert);
+extern void cozi_kept_write_source(const Kept *source, bool insert);
+extern void cozi_kept_forget_source(const Kept *source);
 extern void cozi_kept_adopt(Kept *kept);
 extern void cozi_kept_forget(const Kept *kept);
 extern List *cozi_kept_all_and_doubles(void);
@@ -171,6 +188,7 @@ extern void cozi_kept_note(const Kept *kept, TimestampTz folded, const char *err
 extern bool cozi_kept_restoring(void);
 extern bool cozi_kept_may_see(const Kept *kept);
 extern const char *cozi_kept_key_columns(const Kept *kept);
+extern Oid	cozi_kept_named_relation(HeapTuple tuple, TupleDesc desc, int attnum);
 
 /* What cozi.kept_local says of a kept table. */
 typedef struct KeptLocal
@@ -181,6 +199,17 @@ typedef struct KeptLocal
 } KeptLocal;
 
 extern bool cozi_kept_local(int32 id, KeptLocal *local);
+
+/* kept/several.c: kept tables of several sources */
+extern List *cozi_kept_sources(const Kept *kept);
+extern void cozi_kept_read_sources(List *list);
+extern int64 cozi_kept_weigh(const Kept *kept, int64 value);
+extern char *cozi_kept_weigh_in_sql(const Kept *kept, const char *value);
+extern void cozi_kept_lock_sources(const Kept *kept, int lockmode);
+extern bool cozi_kept_is_handed_over(const Kept *source);
+extern void cozi_kept_unwatch_sources(const Kept *kept, bool wait);
+extern void cozi_kept_add_source(Oid relation, const char *wanted, const Kept *given);
+extern void cozi_kept_remove_source(Oid relation, const char *wanted, Oid source);
 
 /* kept/key.c: keys, and sums by key */
 typedef struct KeptKeyType

@@ -58,10 +58,9 @@ has_rows(Oid relid)
 }
 
 static void
-check_persistence(const Kept *kept, Oid relid)
+check_persistence(const Kept *kept, Oid source, Oid relid)
 {
 	const char *kind = kept->kind->name;
-	Oid			source = kept->source;
 	bool		unlogged = cozi_kept_is_unlogged(source);
 
 	if (get_rel_relkind(relid) != RELKIND_RELATION ||
@@ -78,14 +77,24 @@ check_persistence(const Kept *kept, Oid relid)
 					 get_rel_name(relid), unlogged ? "unlogged" : "logged", kind, kind)));
 }
 
-/* An error unless a crash empties all tables of the source, or none. */
+/* An error unless a crash empties all tables of all sources, or none. */
 void
 cozi_kept_check_leaves(const Kept *kept)
 {
+	List	   *sources = cozi_kept_sources(kept);
+	Oid			first = ((Kept *) linitial(sources))->source;
+	ListCell   *each;
 	ListCell   *lc;
 
-	foreach(lc, cozi_kept_tree(kept->source, false))
-		check_persistence(kept, lfirst_oid(lc));
+	foreach(each, sources)
+	{
+		Oid			source = ((Kept *) lfirst(each))->source;
+
+		if (!OidIsValid(source) || get_rel_name(source) == NULL)
+			continue;
+		foreach(lc, cozi_kept_tree(source, false))
+			check_persistence(kept, first, lfirst_oid(lc));
+	}
 }
 
 /* A table came into the tree of the source. */

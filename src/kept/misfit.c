@@ -91,7 +91,15 @@ misfit_columns(const Kept *kept, Relation rel)
 	return found == n ? NULL : psprintf("it has no column \"%s\"", names[found]);
 }
 
-/* The key columns are typed like the columns of the source. */
+/* "its source", or which of them */
+static char *
+source_words(const Kept *source)
+{
+	return source->nth == 0 ? pstrdup("its source") :
+		psprintf("its source \"%s\"", get_rel_name(source->source));
+}
+
+/* The key columns are typed like the columns of a source. */
 static char *
 misfit_key(const Kept *kept)
 {
@@ -108,15 +116,16 @@ misfit_key(const Kept *kept)
 			continue;
 		attnum = get_attnum(kept->source, NameStr(kept->columns[role]));
 		if (attnum <= 0)
-			return psprintf("its source has no column \"%s\"", NameStr(kept->columns[role]));
+			return psprintf("%s has no column \"%s\"", source_words(kept),
+							NameStr(kept->columns[role]));
 		get_atttypetypmodcoll(kept->source, attnum, &type[0], &typmod, &collation[0]);
 		get_atttypetypmodcoll(kept->relation, get_attnum(kept->relation, name),
 							  &type[1], &typmod, &collation[1]);
 		cozi_kept_key_type(&key[0], type[0], collation[0]);
 		cozi_kept_key_type(&key[1], type[1], collation[1]);
 		if (key[0].type != key[1].type || key[0].collation != key[1].collation || key[1].is_array)
-			return psprintf("column \"%s\" of its source is of another type than its column \"%s\"",
-							NameStr(kept->columns[role]), name);
+			return psprintf("column \"%s\" of %s is of another type than its column \"%s\"",
+							NameStr(kept->columns[role]), source_words(kept), name);
 	}
 	return NULL;
 }
@@ -209,10 +218,33 @@ misfit_kind(const Kept *kept, Relation rel)
 	if (form->relispartition || has_superclass(kept->relation) ||
 		find_inheritance_children(kept->relation, NoLock) != NIL)
 		return pstrdup("it takes part in inheritance");
-	if (form->relowner != cozi_relation_owner(kept->source))
-		return pstrdup("its owner is not the owner of its source");
-	if ((form->relpersistence == RELPERSISTENCE_UNLOGGED) != cozi_kept_is_unlogged(kept->source))
-		return pstrdup("it is logged and its source is not, or the other way round");
+	return NULL;
+}
+
+/* All sources are there, the owner's, and alike. */
+static char *
+misfit_sources(const Kept *kept, Relation rel)
+{
+	Form_pg_class form = rel->rd_rel;
+	ListCell   *lc;
+
+	foreach(lc, cozi_kept_sources(kept))
+	{
+		const Kept *source = lfirst(lc);
+		char	   *misfit;
+
+		if (!OidIsValid(source->source) || get_rel_name(source->source) == NULL)
+			return pstrdup("one of its sources is not in this database");
+		if (form->relowner != cozi_relation_owner(source->source))
+			return psprintf("its owner is not the owner of %s", source_words(source));
+		if ((form->relpersistence == RELPERSISTENCE_UNLOGGED) !=
+			cozi_kept_is_unlogged(source->source))
+			return psprintf("it is logged and %s is not, or the other way round",
+							source_words(source));
+		misfit = misfit_key(source);
+		if (misfit != NULL)
+			return misfit;
+	}
 	return NULL;
 }
 
@@ -240,7 +272,7 @@ cozi_kept_misfit(const Kept *kept)
 	if (misfit == NULL)
 		misfit = misfit_columns(kept, rel);
 	if (misfit == NULL)
-		misfit = misfit_key(kept);
+		misfit = misfit_sources(kept, rel);
 	if (misfit == NULL)
 		misfit = misfit_indexes(kept, rel);
 	relation_close(rel, AccessShareLock);

@@ -90,52 +90,79 @@ is_numeric(const Kept *kept)
 }
 
 /*
- * SELECT [scope,] item, value, at: every row that counts at all, once in each of
- * its scopes, with the given condition on at.
+ * What a key column of a source contributes to the query: the expression, a join
+ * where an array has several, and the condition that there is one.
+ */
+static void
+add_key(const Kept *kept, KeptRole role, StringInfo columns, StringInfo joins,
+		StringInfo conditions)
+{
+	const char *name = cozi_kept_role_column(kept, role);
+	char	   *column = source_column(kept, role);
+	Oid			type = get_atttype(kept->source,
+								   get_attnum(kept->source, NameStr(kept->columns[role])));
+
+	if (OidIsValid(get_base_element_type(type)))
+	{
+		appendStringInfo(columns, "%s.%s, ", name, name);
+		appendStringInfo(joins, " CROSS JOIN LATERAL (SELECT DISTINCT e AS %s"
+						 " FROM pg_catalog.unnest(%s) e WHERE e IS NOT NULL) %s", name, column,
+						 name);
+	}
+	else
+	{
+		appendStringInfo(columns, "%s AS %s, ", column, name);
+		appendStringInfo(conditions, " AND %s IS NOT NULL", column);
+	}
+}
+
+static char *
+query_of_source(const Kept *kept, const char *condition)
+{
+	StringInfoData columns;
+	StringInfoData joins;
+	StringInfoData conditions;
+
+	initStringInfo(&columns);
+	initStringInfo(&joins);
+	initStringInfo(&conditions);
+	for (int role = KEPT_SCOPE; role <= KEPT_ITEM; role++)
+		if (kept_has(kept, role))
+			add_key(kept, role, &columns, &joins, &conditions);
+	if (kept_has(kept, KEPT_COUNTED))
+		appendStringInfo(&conditions, " AND %s", source_column(kept, KEPT_COUNTED));
+	return cozi_statement("SELECT * FROM (SELECT {columns}"
+						  " ({value})::pg_catalog.{type} AS value, {at} AS at"
+						  " FROM {source} v{joins} WHERE true{conditions}) v"
+						  " WHERE {valued} AND {finite} {condition}",
+						  "columns", columns.data,
+						  "value", cozi_kept_weigh_in_sql(kept, kept_has(kept, KEPT_VALUE) ?
+														  source_column(kept, KEPT_VALUE) : "1"),
+						  "at", instant_expression(kept),
+						  "type", is_numeric(kept) ? "numeric" : "int8",
+						  "valued", kept->kind->any_value ? "true" : "value <> 0",
+						  "source", cozi_qualified_name(kept->source),
+						  "joins", joins.data, "conditions", conditions.data,
+						  "finite", kept_has(kept, KEPT_AT) ?
+						  "at > '-infinity' AND at < 'infinity'" : "true",
+						  "condition", condition, NULL);
+}
+
+/*
+ * SELECT [scope,] item, value, at: every row of every source that counts at all,
+ * once in each of its scopes and for each of its items, with the given condition.
  */
 char	   *
 cozi_kept_source_query(const Kept *kept, const char *condition)
 {
-	char	   *scope = "";
-	char	   *join = "";
-	char	   *given = "";
+	StringInfoData query;
+	ListCell   *lc;
 
-	if (kept_has(kept, KEPT_SCOPE))
-	{
-		char	   *column = source_column(kept, KEPT_SCOPE);
-		Oid			type = get_atttype(kept->source, get_attnum(kept->source,
-																NameStr(kept->columns[KEPT_SCOPE])));
-
-		if (OidIsValid(get_base_element_type(type)))
-		{
-			scope = "s.scope, ";
-			join = psprintf(" CROSS JOIN LATERAL (SELECT DISTINCT e AS scope"
-							" FROM pg_catalog.unnest(%s) e WHERE e IS NOT NULL) s", column);
-		}
-		else
-		{
-			scope = psprintf("%s AS scope, ", column);
-			given = psprintf(" AND %s IS NOT NULL", column);
-		}
-	}
-	return cozi_statement("SELECT * FROM (SELECT {scope}{item} AS {key},"
-						  " ({value})::pg_catalog.{type} AS value, {at} AS at"
-						  " FROM {source} v{join} WHERE {item} IS NOT NULL{given}{counted}) v"
-						  " WHERE {valued} AND {finite} {condition}",
-						  "scope", scope, "item", source_column(kept, KEPT_ITEM),
-						  "value", kept_has(kept, KEPT_VALUE) ?
-						  source_column(kept, KEPT_VALUE) : "1",
-						  "at", instant_expression(kept),
-						  "key", kept->kind->item,
-						  "type", is_numeric(kept) ? "numeric" : "int8",
-						  "counted", kept_has(kept, KEPT_COUNTED) ?
-						  psprintf(" AND %s", source_column(kept, KEPT_COUNTED)) : "",
-						  "valued", kept->kind->any_value ? "true" : "value <> 0",
-						  "source", cozi_qualified_name(kept->source),
-						  "join", join, "given", given,
-						  "finite", kept_has(kept, KEPT_AT) ?
-						  "at > '-infinity' AND at < 'infinity'" : "true",
-						  "condition", condition, NULL);
+	initStringInfo(&query);
+	foreach(lc, cozi_kept_sources(kept))
+		appendStringInfo(&query, "%s%s", query.len > 0 ? " UNION ALL " : "",
+						 query_of_source(lfirst(lc), condition));
+	return query.data;
 }
 
 typedef struct Filling
@@ -343,11 +370,17 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 static char *
 unwatched_reason(const Kept *kept)
 {
-	Oid			relid = cozi_kept_unwatched(kept->source);
+	ListCell   *lc;
 
-	return OidIsValid(relid) ?
-		psprintf("triggers are disabled: run ALTER TABLE %s ENABLE TRIGGER USER",
-				 cozi_qualified_name(relid)) : NULL;
+	foreach(lc, cozi_kept_sources(kept))
+	{
+		Oid			relid = cozi_kept_unwatched(((Kept *) lfirst(lc))->source);
+
+		if (OidIsValid(relid))
+			return psprintf("triggers are disabled: run ALTER TABLE %s ENABLE TRIGGER USER",
+							cozi_qualified_name(relid));
+	}
+	return NULL;
 }
 
 /* Count the source again. */
@@ -356,13 +389,14 @@ cozi_kept_rebuild(Oid relation, const char *wanted)
 {
 	Kept		kept;
 	char	   *misfit;
+	ListCell   *lc;
 
 	cozi_kept_get_own(relation, wanted, &kept);
 	(void) cozi_kept_lock(kept.id, true);
 	cozi_kept_exclude_writers(&kept);
 	/* it may have been dropped, or changed, while we waited */
 	cozi_kept_get_own(relation, wanted, &kept);
-	cozi_kept_lock_source(kept.source, AccessShareLock);
+	cozi_kept_lock_sources(&kept, AccessShareLock);
 	LockRelationOid(kept.relation, RowExclusiveLock);
 	misfit = cozi_kept_misfit(&kept);
 	if (misfit != NULL)
@@ -376,7 +410,8 @@ cozi_kept_rebuild(Oid relation, const char *wanted)
 	cozi_kept_own_ddl = true;
 	PG_TRY();
 	{
-		cozi_kept_watch(kept.source, true);
+		foreach(lc, cozi_kept_sources(&kept))
+			cozi_kept_watch(((Kept *) lfirst(lc))->source, true);
 	}
 	PG_FINALLY();
 	{

@@ -49,7 +49,7 @@ static bool sources_stale = false;
 static void
 forget_source(Datum arg, Oid relid)
 {
-	/* cozi.kept itself is an entry of the cache */
+	/* cozi.kept and cozi.kept_source themselves are entries of the cache */
 	if (sources != NULL &&
 		(!OidIsValid(relid) || hash_search(sources, &relid, HASH_FIND, NULL) != NULL))
 		sources_stale = true;
@@ -58,9 +58,8 @@ forget_source(Datum arg, Oid relid)
 static void
 prepare_cache(void)
 {
+	static const char *const tables[] = {"kept", "kept_source"};
 	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(SourceEntry)};
-	Oid			config;
-	SourceEntry *entry;
 
 	if (sources_context == NULL)
 	{
@@ -75,9 +74,13 @@ prepare_cache(void)
 	ctl.hcxt = sources_context;
 	sources = hash_create("cozi kept tables", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	sources_stale = false;
-	config = cozi_table("kept");
-	entry = hash_search(sources, &config, HASH_ENTER, NULL);
-	entry->kept = NIL;
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		Oid			config = cozi_table(tables[i]);
+		SourceEntry *entry = hash_search(sources, &config, HASH_ENTER, NULL);
+
+		entry->kept = NIL;
+	}
 }
 
 /*
@@ -112,26 +115,41 @@ cozi_kept_tree(Oid relid, bool upward)
 	return found;
 }
 
+static Kept *
+copy_kept(const Kept *kept)
+{
+	Kept	   *copy = palloc(sizeof(Kept));
+
+	*copy = *kept;
+	if (copy->broken != NULL)
+		copy->broken = pstrdup(copy->broken);
+	return copy;
+}
+
 static List *
 copy_list(const List *list)
 {
 	List	   *copies = NIL;
 	ListCell   *lc;
+	ListCell   *each;
 
 	foreach(lc, list)
 	{
-		Kept	   *copy = palloc(sizeof(Kept));
+		Kept	   *copy = copy_kept(lfirst(lc));
+		List	   *siblings = NIL;
 
-		*copy = *(Kept *) lfirst(lc);
-		if (copy->broken != NULL)
-			copy->broken = pstrdup(copy->broken);
+		foreach(each, copy->sources)
+			siblings = lappend(siblings, copy_kept(lfirst(each)));
+		foreach(each, siblings)
+			((Kept *) lfirst(each))->sources = siblings;
+		copy->sources = siblings;
 		copies = lappend(copies, copy);
 	}
 	return copies;
 }
 
 /*
- * The kept tables that the rows of a relation feed.  They are found by their
+ * The kept tables that the rows of a relation feed, as it feeds them.  They are found by their
  * source, never by what a trigger says: a trigger that an owner puts on a table
  * feeds nothing.
  */
@@ -151,8 +169,13 @@ cozi_kept_on(Oid source)
 
 	relids = cozi_kept_tree(source, true);
 	foreach(lc, cozi_kept_all())
-		if (list_member_oid(relids, ((Kept *) lfirst(lc))->source))
-		list = lappend(list, lfirst(lc));
+	{
+		ListCell   *each;
+
+		foreach(each, cozi_kept_sources(lfirst(lc)))
+			if (list_member_oid(relids, ((Kept *) lfirst(each))->source))
+			list = lappend(list, lfirst(each));
+	}
 
 	/* reading may have brought an invalidation: then it is not kept */
 	if (sources_stale)

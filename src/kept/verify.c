@@ -59,7 +59,7 @@ open_kept(Oid relation, const char *wanted, Kept *kept)
 	char	   *misfit;
 
 	cozi_kept_get_own(relation, wanted, kept);
-	cozi_kept_lock_source(kept->source, AccessShareLock);
+	cozi_kept_lock_sources(kept, AccessShareLock);
 	LockRelationOid(kept->relation, AccessShareLock);
 	/* it may have been dropped, or changed, while we waited */
 	cozi_kept_get_own(relation, wanted, kept);

@@ -53,14 +53,22 @@ execute(const char *template, int nargs, Oid *types, Datum *values, const char *
 	CommandCounterIncrement();
 }
 
-/* Every session forgets what it knows about a source and its leaves. */
+/* Every session forgets what it knows about the sources and their leaves. */
 void
 cozi_kept_changed(const Kept *kept)
 {
+	ListCell   *each;
 	ListCell   *lc;
 
-	foreach(lc, cozi_kept_tree(kept->source, false))
-		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	foreach(each, cozi_kept_sources(kept))
+	{
+		Oid			source = ((Kept *) lfirst(each))->source;
+
+		if (!OidIsValid(source) || get_rel_name(source) == NULL)
+			continue;
+		foreach(lc, cozi_kept_tree(source, false))
+			CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	}
 	CacheInvalidateRelcacheByRelid(cozi_table("kept"));
 }
 
@@ -126,8 +134,71 @@ cozi_kept_write(const Kept *kept, bool insert)
 			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14"
 			" WHERE id = $1",
 			lengthof(types), types, values, nulls);
-	if (OidIsValid(kept->source) && get_rel_name(kept->source) != NULL)
-		cozi_kept_changed(kept);
+	cozi_kept_changed(kept);
+}
+
+/* Write the row of a source beside the first. */
+void
+cozi_kept_write_source(const Kept *source, bool insert)
+{
+	static const KeptRole roles[] = {KEPT_SCOPE, KEPT_ITEM, KEPT_VALUE, KEPT_AT};
+	Oid			types[] = {INT4OID, INT4OID, TEXTOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID,
+	FLOAT8OID};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1];
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[lengthof(types)] = '\0';
+	values[SOURCE_KEPT - 1] = Int32GetDatum(source->id);
+	values[SOURCE_NTH - 1] = Int32GetDatum(source->nth);
+	values[SOURCE_RELATION - 1] = name_datum(source->source, &nulls[SOURCE_RELATION - 1]);
+	for (int i = 0; i < lengthof(roles); i++)
+	{
+		values[SOURCE_FIRST_COLUMN - 1 + i] = NameGetDatum(&source->columns[roles[i]]);
+		if (!kept_has(source, roles[i]))
+			nulls[SOURCE_FIRST_COLUMN - 1 + i] = 'n';
+	}
+	values[SOURCE_FACTOR - 1] = Float8GetDatum(source->factor);
+	execute(insert ?
+			"INSERT INTO {schema}.kept_source VALUES ($1, $2, $3, $4, $5, $6, $7, $8)" :
+			"UPDATE {schema}.kept_source SET source = coalesce($3, source), scope = $4,"
+			" item = $5, value = $6, at = $7, factor = $8 WHERE kept = $1 AND nth = $2",
+			lengthof(types), types, values, nulls);
+	cozi_kept_changed(source);
+}
+
+/* Delete the row of a source beside the first. */
+void
+cozi_kept_forget_source(const Kept *source)
+{
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(source->id), Int32GetDatum(source->nth)};
+
+	cozi_kept_changed(source);
+	execute("DELETE FROM {schema}.kept_source WHERE kept = $1 AND nth = $2", 2, types, values,
+			NULL);
+	execute("DELETE FROM {schema}.kept_source_local WHERE kept = $1 AND nth = $2", 2, types,
+			values, NULL);
+}
+
+/* The OIDs of the sources beside the first. */
+static void
+adopt_sources(const Kept *kept)
+{
+	Oid			types[] = {INT4OID, INT4OID, OIDOID};
+	ListCell   *lc;
+
+	foreach(lc, kept->sources)
+	{
+		const Kept *source = lfirst(lc);
+		Datum		values[] = {Int32GetDatum(kept->id), Int32GetDatum(source->nth),
+		ObjectIdGetDatum(source->source)};
+
+		if (source->nth > 0 && OidIsValid(source->source))
+			execute("INSERT INTO {schema}.kept_source_local VALUES ($1, $2, $3)"
+					" ON CONFLICT (kept, nth) DO UPDATE SET source = $3",
+					lengthof(types), types, values, NULL);
+	}
 }
 
 /* Its OIDs are what the names mean in this database, and its owner was looked at. */
@@ -147,6 +218,7 @@ cozi_kept_adopt(Kept *kept)
 			" VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET"
 			" relation = $2, live = $3, source = $4, owner = $5",
 			lengthof(types), types, values, NULL);
+	adopt_sources(kept);
 	kept->adopted = true;
 	cozi_kept_changed(kept);
 }
@@ -162,6 +234,8 @@ cozi_kept_forget(const Kept *kept)
 
 	for (int i = 0; i < lengthof(tables); i++)
 		cozi_kept_delete_rows(tables[i], kept->id);
+	execute("DELETE FROM {schema}.kept_source_local WHERE kept = $1", 1, types, values, NULL);
+	execute("DELETE FROM {schema}.kept_source WHERE kept = $1", 1, types, values, NULL);
 	execute("DELETE FROM {schema}.kept_local WHERE id = $1", 1, types, values, NULL);
 	execute("DELETE FROM {schema}.kept WHERE id = $1", 1, types, values, NULL);
 	CacheInvalidateRelcacheByRelid(cozi_table("kept"));

@@ -53,9 +53,9 @@ board_columns(const void *sum, const Kept *kept, Datum *values, bool *nulls)
 
 	memset(nulls, false, (BOARD_HEAT + 1) * sizeof(bool));
 
-	values[BOARD_UPS] = Int64GetDatum(cozi_tally_saturate(tally->ups));
-	values[BOARD_DOWNS] = Int64GetDatum(cozi_tally_saturate(tally->downs));
-	values[BOARD_HEAT] = Float8GetDatum(cozi_tally_heat(tally, kept->down_weight));
+	values[BOARD_UPS] = Int64GetDatum(cozi_tally_whole(tally->ups, kept->unit));
+	values[BOARD_DOWNS] = Int64GetDatum(cozi_tally_whole(tally->downs, kept->unit));
+	values[BOARD_HEAT] = Float8GetDatum(cozi_tally_heat(tally, kept->unit, kept->down_weight));
 	return tally->ups != 0 || tally->downs != 0;
 }
 
@@ -63,13 +63,15 @@ static void
 board_check(const Kept *kept)
 {
 	static const Oid items[] = {
-		INT2OID, INT4OID, INT8OID, UUIDOID, TEXTOID, VARCHAROID, InvalidOid
+		INT2OID, INT4OID, INT8OID, UUIDOID, TEXTOID, VARCHAROID, INT2ARRAYOID, INT4ARRAYOID,
+		INT8ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, VARCHARARRAYOID, InvalidOid
 	};
 	static const Oid weights[] = {INT2OID, INT4OID, INT8OID, InvalidOid};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID, InvalidOid};
 
 	cozi_kept_check_column(kept, KEPT_ITEM, "item", items,
-						   "bigint, integer, smallint, uuid, text, varchar");
+						   "bigint, integer, smallint, uuid, text, varchar,"
+						   " or an array of these");
 	if (kept_has(kept, KEPT_VALUE))
 		cozi_kept_check_column(kept, KEPT_VALUE, "weight", weights,
 							   "bigint, integer, smallint");
@@ -198,7 +200,7 @@ cozi_set_half_life(PG_FUNCTION_ARGS)
 	cozi_kept_refuse_old_snapshot("set_half_life");
 	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
 	(void) cozi_kept_lock(kept.id, true);
-	cozi_kept_lock_source(kept.source, ShareRowExclusiveLock);
+	cozi_kept_lock_sources(&kept, ShareRowExclusiveLock);
 	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
 	kept.half_life = *PG_GETARG_INTERVAL_P(1);
 	cozi_kept_write(&kept, false);
@@ -226,5 +228,63 @@ cozi_set_down_weight(PG_FUNCTION_ARGS)
 	kept.down_weight = down_weight;
 	cozi_kept_write(&kept, false);
 	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
+	PG_RETURN_VOID();
+}
+
+static float8
+checked_factor(float8 factor)
+{
+	if (!(fabs(factor) >= 1e-9) || !(fabs(factor) <= 1e9))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("factor must be from 1e-9 to 1e9, or from -1e9 to -1e-9")));
+	return factor;
+}
+
+PG_FUNCTION_INFO_V1(cozi_add_source);
+
+/*
+ * add_source(board regclass, relation regclass, item name, weight name,
+ *			  factor float8, voted_at name, scope name) -> void
+ *
+ * weight NULL: every row weighs 1.  scope NULL: the board has no scopes.
+ * Everything else must be given.
+ */
+Datum
+cozi_add_source(PG_FUNCTION_ARGS)
+{
+	static const char *const required[] = {"board", "relation", "item", NULL, "factor",
+	"voted_at"};
+	static const struct
+	{
+		int			argument;
+		KeptRole	role;
+	}			columns[] = {{2, KEPT_ITEM}, {3, KEPT_VALUE}, {5, KEPT_AT}, {6, KEPT_SCOPE}};
+	Kept		source = {.kind = &cozi_board_kind};
+
+	for (int i = 0; i < lengthof(required); i++)
+		if (required[i] != NULL)
+			cozi_require_argument(fcinfo, i, required[i]);
+	source.source = PG_GETARG_OID(1);
+	for (int i = 0; i < lengthof(columns); i++)
+		if (!PG_ARGISNULL(columns[i].argument))
+			source.columns[columns[i].role] = *PG_GETARG_NAME(columns[i].argument);
+	source.factor = checked_factor(PG_GETARG_FLOAT8(4));
+	cozi_kept_refuse_old_snapshot("add_source");
+	cozi_kept_add_source(PG_GETARG_OID(0), "board", &source);
+	warn_of_zone(&source);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(cozi_remove_source);
+
+/*
+ * remove_source(board regclass, relation regclass) -> void
+ */
+Datum
+cozi_remove_source(PG_FUNCTION_ARGS)
+{
+	cozi_kept_refuse_old_snapshot("remove_source");
+	cozi_kept_remove_source(PG_GETARG_OID(0), "board", PG_GETARG_OID(1));
 	PG_RETURN_VOID();
 }

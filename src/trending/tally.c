@@ -142,10 +142,11 @@ is_empty(const Tally *tally)
 	return tally->ups == 0 && tally->downs == 0 && tally->noctaves == 0;
 }
 
-/* The sums as a board shows them: bigint, saturated at its ends. */
+/* A sum as a board shows it: a rounded bigint, saturated at its ends. */
 int64
-cozi_tally_saturate(int128 sum)
+cozi_tally_whole(int128 sum, int64 unit)
 {
+	sum = (sum + (sum < 0 ? -unit / 2 : unit / 2)) / unit;
 	if (sum > PG_INT64_MAX)
 		return PG_INT64_MAX;
 	if (sum < PG_INT64_MIN)
@@ -156,10 +157,10 @@ cozi_tally_saturate(int128 sum)
 /*
  * heat = heat_agg(up-votes) + log2(ups / (ups + down_weight * downs))
  *
- * 0 when nobody voted it up, and never 0 when somebody did.
+ * Weights count unit times.  0 when nobody voted it up, and never 0 when somebody did.
  */
 double
-cozi_tally_heat(const Tally *tally, double down_weight)
+cozi_tally_heat(const Tally *tally, int64 unit, double down_weight)
 {
 	int			last = tally->noctaves - 1;
 	int64		newest;
@@ -175,7 +176,7 @@ cozi_tally_heat(const Tally *tally, double down_weight)
 					 (int) (tally->octaves[i].octave - newest) - GRID_BITS);
 
 	/* as heat_agg: a sum below one vote of the year 2000 counts as none */
-	heat = sum > 0 ? Max(newest + log2(sum), 0) : 0;
+	heat = sum > 0 ? Max(newest + log2(sum / unit), 0) : 0;
 	if (tally->downs > 0)
 		heat += log2((double) tally->ups /
 					 ((double) tally->ups + down_weight * (double) tally->downs));

@@ -55,8 +55,8 @@ extern void cozi_tally_vote(Tally *tally, int64 weight, TimestampTz at, int64 ha
 							int times);
 extern void cozi_tally_add(Tally *tally, const bytea *encoded);
 extern bytea *cozi_tally_encode(const Tally *tally);
-extern int64 cozi_tally_saturate(int128 sum);
-extern double cozi_tally_heat(const Tally *tally, double down_weight);
+extern int64 cozi_tally_whole(int128 sum, int64 unit);
+extern double cozi_tally_heat(const Tally *tally, int64 unit, double down_weight);
 
 /* trending/board.c */
 extern const KeptKind cozi_board_kind;

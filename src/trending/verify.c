@@ -23,12 +23,12 @@ recount(const Kept *board, const char *source, const char *half_life)
 	return cozi_statement(
 						  "sums AS (SELECT {key}, pg_catalog.sum(greatest(value, 0)) AS ups,"
 						  "  -pg_catalog.sum(least(value, 0)) AS downs,"
-						  "  {schema}.heat_agg(value, at, {half_life})"
+						  "  {schema}.heat_agg(value{whole}, at, {half_life})"
 						  "   FILTER (WHERE value > 0) AS heat"
 						  "  FROM ({source}) v GROUP BY {key}),"
 						  " truth AS (SELECT {key},"
-						  "  least(ups, 9223372036854775807)::bigint AS true_ups,"
-						  "  least(downs, 9223372036854775807)::bigint AS true_downs,"
+						  "  least(round(ups{whole}), 9223372036854775807)::bigint AS true_ups,"
+						  "  least(round(downs{whole}), 9223372036854775807)::bigint AS true_downs,"
 						  "  CASE WHEN ups = 0 THEN 0 ELSE coalesce(nullif(heat +"
 						  "   ln((ups / (ups + {down_weight} * downs))::float8)"
 						  "    / ln(2::float8), 0), 2.2250738585072014e-308) END AS true_heat"
@@ -43,6 +43,7 @@ recount(const Kept *board, const char *source, const char *half_life)
 						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
 						  "half_life", half_life,
 						  "source", source,
+						  "whole", board->unit == 1 ? "" : psprintf(" / %d.0", (int) board->unit),
 						  "down_weight", psprintf("%.17g", board->down_weight),
 						  "scope", scoped ? "scope::pg_catalog.text" : "NULL::pg_catalog.text",
 						  NULL);
