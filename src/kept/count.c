@@ -224,248 +224,249 @@ get_column(Batch *batch, TupleTableSlot *slot, KeptRole role, Datum *value)
 static bool
 is_new_element(Batch *batch, KeptRole role, const char *text)
 {
-/**INDENT** Error@227: Statement nesting error */
-	KeptKey		key = {.item = role == KEPT_ITEM ? text : "0"};
+	KeptKey		key = {0};
 
-		if (role == KEPT_SCOPE)
-			key.scope = text;
+	key.scope = role == KEPT_SCOPE ? text : NULL;
+	key.item = role == KEPT_SCOPE ? "0" : text;
 
-		cozi_kept_hash_key(batch->elements, &key);
-		if (cozi_kept_group(batch->elements, &key, false) != NULL)
-			return false;
-		(void) cozi_kept_group(batch->elements, &key, true);
-		return true;
-	}
+	cozi_kept_hash_key(batch->elements, &key);
+	if (cozi_kept_group(batch->elements, &key, false) != NULL)
+		return false;
+	(void) cozi_kept_group(batch->elements, &key, true);
+	return true;
+}
 
 /* The texts of a key column: those of an array's elements, each once; of NULL none. */
-	static char **key_texts(Batch *batch, TupleTableSlot *slot, KeptRole role, int *n)
-	{
-		Column	   *column = &batch->columns[role];
-		Datum		value;
-		Datum	   *elements = &value;
-		bool		isnull = false;
-		bool	   *nulls = &isnull;
-		int			nelements = 1;
-		char	  **texts;
+static char **
+element_texts(Batch *batch, TupleTableSlot *slot, KeptRole role, int *n)
+{
+	Column	   *column = &batch->columns[role];
+	Datum		value;
+	Datum	   *elements = &value;
+	bool		isnull = false;
+	bool	   *nulls = &isnull;
+	int			nelements = 1;
+	char	  **texts;
 
-				   *n = 0;
-		if			(!get_column(batch, slot, role, &value))
-						return NULL;
-		if			(column->key.is_array)
-						deconstruct_array(DatumGetArrayTypeP(value), column->key.type, column->typlen,
-										  column->typbyval, column->typalign, &elements, &nulls, &nelements);
-					texts = palloc((nelements + 1) * sizeof(char *));
-		if			(nelements > 1)
-						cozi_kept_reset(batch->elements);
-		for			(int i = 0; i < nelements; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (nulls[i])
-				continue;
-			texts[*n] = cozi_kept_key_text(&column->key, elements[i]);
-			if (nelements == 1 || is_new_element(batch, role, texts[*n]))
-				(*n)++;
-		}
-					return texts;
+	*n = 0;
+	if (!get_column(batch, slot, role, &value))
+		return NULL;
+	if (column->key.is_array)
+		deconstruct_array(DatumGetArrayTypeP(value), column->key.type, column->typlen,
+						  column->typbyval, column->typalign, &elements, &nulls, &nelements);
+	texts = palloc((nelements + 1) * sizeof(char *));
+	if (nelements > 1)
+		cozi_kept_reset(batch->elements);
+	for (int i = 0; i < nelements; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (nulls[i])
+			continue;
+		texts[*n] = cozi_kept_key_text(&column->key, elements[i]);
+		if (nelements == 1 || is_new_element(batch, role, texts[*n]))
+			(*n)++;
 	}
+	return texts;
+}
 
 /* What a row says beside its keys; false: it counts nothing. */
-	static bool
-				read_row(Batch *batch, TupleTableSlot *slot, KeptRow *row)
-	{
-		const Kept *kept = batch->kept;
-		Datum		value;
+static bool
+read_figures(Batch *batch, TupleTableSlot *slot, KeptRow *row)
+{
+	const Kept *kept = batch->kept;
+	Datum		value;
 
-		if			(kept_has(kept, KEPT_COUNTED) &&
-					 !(get_column(batch, slot, KEPT_COUNTED, &value) && DatumGetBool(value)))
-						return false;
-		if			(kept_has(kept, KEPT_AT))
-		{
-			if (!get_column(batch, slot, KEPT_AT, &value))
-				return false;
-			row->at = row_instant(value, batch->columns[KEPT_AT].key.type);
-			if (TIMESTAMP_NOT_FINITE(row->at))
-				return false;
-		}
-		if			(kept_has(kept, KEPT_VALUE))
-		{
-			row->is_null = !get_column(batch, slot, KEPT_VALUE, &value);
-			if (!row->is_null)
-				value_of_row(row, value, batch->columns[KEPT_VALUE].key.type);
-		}
-					row->value = cozi_kept_weigh(kept, row->value);
-					return kept->kind->any_value || (!row->is_null && row->value != 0);
+	if (kept_has(kept, KEPT_COUNTED) &&
+		!(get_column(batch, slot, KEPT_COUNTED, &value) && DatumGetBool(value)))
+		return false;
+	if (kept_has(kept, KEPT_AT))
+	{
+		if (!get_column(batch, slot, KEPT_AT, &value))
+			return false;
+		row->at = row_instant(value, batch->columns[KEPT_AT].key.type);
+		if (TIMESTAMP_NOT_FINITE(row->at))
+			return false;
 	}
+	if (kept_has(kept, KEPT_VALUE))
+	{
+		row->is_null = !get_column(batch, slot, KEPT_VALUE, &value);
+		if (!row->is_null)
+			value_of_row(row, value, batch->columns[KEPT_VALUE].key.type);
+	}
+	row->value = cozi_kept_weigh(kept, row->value);
+	return kept->kind->any_value || (!row->is_null && row->value != 0);
+}
 
 /* One row of a source; times is -1 where it is taken back. */
-	static void
-				count_row(Batch *batch, TupleTableSlot *slot, int times)
-	{
-		KeptRow		row = {.value = 1};
-		int			nitems;
-		int			nscopes = 1;
-		char	  **items = key_texts(batch, slot, KEPT_ITEM, &nitems);
-		char	  **scopes = NULL;
+static void
+count_row(Batch *batch, TupleTableSlot *slot, int times)
+{
+	KeptRow		row = {.value = 1};
+	int			nitems;
+	int			nscopes = 1;
+	char	  **items = element_texts(batch, slot, KEPT_ITEM, &nitems);
+	char	  **scopes = NULL;
 
-		if			(nitems == 0 || !read_row(batch, slot, &row))
-			return;
-		if			(kept_has(batch->kept, KEPT_SCOPE))
-						scopes = key_texts(batch, slot, KEPT_SCOPE, &nscopes);
-		for			(int i = 0; i < nscopes; i++)
-			for			(int j = 0; j < nitems; j++)
-			{
-				KeptKey		key = {.scope = scopes ? scopes[i] : NULL,.item = items[j]};
+	if (nitems == 0 || !read_figures(batch, slot, &row))
+		return;
+	if (kept_has(batch->kept, KEPT_SCOPE))
+		scopes = element_texts(batch, slot, KEPT_SCOPE, &nscopes);
+	for (int i = 0; i < nscopes; i++)
+		for (int j = 0; j < nitems; j++)
+		{
+			KeptKey		key = {0};
 
-							add_row(batch, &key, &row, times);
-			}
-	}
+			key.scope = scopes ? scopes[i] : NULL;
+			key.item = items[j];
+			add_row(batch, &key, &row, times);
+		}
+}
 
-	static void
-				count_slot(Batch *batch, TupleTableSlot *slot, int times)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(batch->row_context);
+static void
+count_slot(Batch *batch, TupleTableSlot *slot, int times)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->row_context);
 
-					CHECK_FOR_INTERRUPTS();
-					count_row(batch, slot, times);
-					MemoryContextSwitchTo(caller);
-					MemoryContextReset(batch->row_context);
-		if			(cozi_kept_groups(batch->sums) >= BATCH_KEYS)
-						flush(batch);
-	}
+	CHECK_FOR_INTERRUPTS();
+	count_row(batch, slot, times);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(batch->row_context);
+	if (cozi_kept_groups(batch->sums) >= BATCH_KEYS)
+		flush(batch);
+}
 
 /* The rows of a transition table. */
-	static void
-				count_transition(Batch *batch, Relation rel, Tuplestorestate *rows, int times)
-	{
-		TupleTableSlot *slot;
-		int			pointer;
+static void
+count_transition(Batch *batch, Relation rel, Tuplestorestate *rows, int times)
+{
+	TupleTableSlot *slot;
+	int			pointer;
 
-		if			(rows == NULL)
-			return;
-					slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
-					pointer = tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND);
-					tuplestore_select_read_pointer(rows, pointer);
-					tuplestore_rescan(rows);
-		while		(tuplestore_gettupleslot(rows, true, false, slot))
-						count_slot(batch, slot, times);
-					tuplestore_select_read_pointer(rows, 0);
-					ExecDropSingleTupleTableSlot(slot);
-	}
+	if (rows == NULL)
+		return;
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	pointer = tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND);
+	tuplestore_select_read_pointer(rows, pointer);
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		count_slot(batch, slot, times);
+	tuplestore_select_read_pointer(rows, 0);
+	ExecDropSingleTupleTableSlot(slot);
+}
 
 /* All rows of a table about to be truncated: everything committed, and ours. */
-	static void
-				count_table(Batch *batch, Relation rel, int times)
+static void
+count_table(Batch *batch, Relation rel, int times)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+
+	if (!RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+		return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan_compat(rel, snapshot, 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		count_slot(batch, slot, times);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+warn_not_counted(const Kept *kept, Relation rel)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("rows of \"%s\" are not counted by one of its %ss",
+					RelationGetRelationName(rel), kept->kind->name),
+			 errdetail("A column or a part of the %s was changed"
+					   " while event triggers were off.", kept->kind->name),
+			 errhint("Drop the %s with cozi.drop_%s() and create it again.", kept->kind->name,
+					 kept->kind->name)));
+}
+
+static void
+count_statement(const Kept *kept, TriggerData *trigger)
+{
+	Batch		batch = {.kept = kept};
+	Relation	rel = trigger->tg_relation;
+	MemoryContext context;
+	int			level = 0;
+
+	if (!OidIsValid(kept->relation) || !find_columns(&batch, rel))
 	{
-		Snapshot	snapshot;
-		TableScanDesc scan;
-		TupleTableSlot *slot;
-
-		if			(!RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
-						return;
-					snapshot = RegisterSnapshot(GetLatestSnapshot());
-					slot = table_slot_create(rel, NULL);
-					scan = table_beginscan_compat(rel, snapshot, 0, NULL);
-		while		(table_scan_getnextslot(scan, ForwardScanDirection, slot))
-						count_slot(batch, slot, times);
-					table_endscan(scan);
-					ExecDropSingleTupleTableSlot(slot);
-					UnregisterSnapshot(snapshot);
+		warn_not_counted(kept, rel);
+		return;
 	}
+	batch.now = GetCurrentTimestamp();
+	context = AllocSetContextCreate(CurrentMemoryContext, "cozi count", ALLOCSET_DEFAULT_SIZES);
+	batch.row_context = AllocSetContextCreate(context, "cozi row", ALLOCSET_DEFAULT_SIZES);
+	batch.sums = cozi_kept_sums(kept, context);
+	if (batch.columns[KEPT_SCOPE].key.is_array || batch.columns[KEPT_ITEM].key.is_array)
+		batch.elements = cozi_kept_sums(kept, context);
+	batch.store = cozi_kept_open_delta(kept);
+	if (kept_has(kept, KEPT_SCOPE) &&
+		cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
+		level = cozi_kept_plain_settings();
 
-	static void
-				warn_not_counted(const Kept *kept, Relation rel)
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		count_table(&batch, rel, -1);
+	else
 	{
-		ereport(WARNING,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("rows of \"%s\" are not counted by one of its %ss",
-						RelationGetRelationName(rel), kept->kind->name),
-				 errdetail("A column or a part of the %s was changed"
-						   " while event triggers were off.", kept->kind->name),
-				 errhint("Drop the %s with cozi.drop_%s() and create it again.", kept->kind->name,
-						 kept->kind->name)));
+		count_transition(&batch, rel, trigger->tg_oldtable, -1);
+		count_transition(&batch, rel, trigger->tg_newtable, 1);
 	}
+	flush(&batch);
 
-	static void
-				count_statement(const Kept *kept, TriggerData *trigger)
-	{
-		Batch		batch = {.kept = kept};
-		Relation	rel = trigger->tg_relation;
-		MemoryContext context;
-		int			level = 0;
-
-		if			(!OidIsValid(kept->relation) || !find_columns(&batch, rel))
-		{
-			warn_not_counted(kept, rel);
-			return;
-		}
-					batch.now = GetCurrentTimestamp();
-					context = AllocSetContextCreate(CurrentMemoryContext, "cozi count", ALLOCSET_DEFAULT_SIZES);
-					batch.row_context = AllocSetContextCreate(context, "cozi row", ALLOCSET_DEFAULT_SIZES);
-					batch.sums = cozi_kept_sums(kept, context);
-		if			(batch.columns[KEPT_SCOPE].key.is_array || batch.columns[KEPT_ITEM].key.is_array)
-						batch.elements = cozi_kept_sums(kept, context);
-					batch.store = cozi_kept_open_delta(kept);
-		if			(kept_has(kept, KEPT_SCOPE) &&
-					 cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
-						level = cozi_kept_plain_settings();
-
-		if			(TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-						count_table(&batch, rel, -1);
-		else
-		{
-			count_transition(&batch, rel, trigger->tg_oldtable, -1);
-			count_transition(&batch, rel, trigger->tg_newtable, 1);
-		}
-					flush(&batch);
-
-		if			(level > 0)
-						AtEOXact_GUC(false, level);
-					cozi_kept_close(batch.store);
-					MemoryContextDelete(context);
-		if			(batch.appended > 0)
-						cozi_kept_fold_at_commit(kept, batch.appended);
-	}
+	if (level > 0)
+		AtEOXact_GUC(false, level);
+	cozi_kept_close(batch.store);
+	MemoryContextDelete(context);
+	if (batch.appended > 0)
+		cozi_kept_fold_at_commit(kept, batch.appended);
+}
 
 /* Triggers came with a dump, and what they feed did not: say so once a session. */
-	static void
-				warn_without_kept(Relation rel)
-	{
-		static bool warned = false;
+static void
+warn_without_kept(Relation rel)
+{
+	static bool warned = false;
 
-		if			(warned || cozi_kept_restoring())
-						return;
-					warned = true;
-					ereport(WARNING,
-							(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							 errmsg("rows of \"%s\" are counted by no board and no counter",
-									RelationGetRelationName(rel)),
-							 errdetail("Its triggers are there, as after a dump of the schema alone."),
-							 errhint("Create it again with cozi.create_board() or cozi.create_counter(),"
-									 " which take over what is there, or drop the triggers cozi_count_*.")));
-	}
+	if (warned || cozi_kept_restoring())
+		return;
+	warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows of \"%s\" are counted by no board and no counter",
+					RelationGetRelationName(rel)),
+			 errdetail("Its triggers are there, as after a dump of the schema alone."),
+			 errhint("Create it again with cozi.create_board() or cozi.create_counter(),"
+					 " which take over what is there, or drop the triggers cozi_count_*.")));
+}
 
-				PG_FUNCTION_INFO_V1(cozi_count_rows);
+PG_FUNCTION_INFO_V1(cozi_count_rows);
 
 /*
  * _count_rows(): trigger, FOR EACH STATEMENT, with transition tables.
  */
-	Datum
-				cozi_count_rows(PG_FUNCTION_ARGS)
-	{
-		TriggerData *trigger = (TriggerData *) fcinfo->context;
-		List	   *list;
-		ListCell   *lc;
+Datum
+cozi_count_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	List	   *list;
+	ListCell   *lc;
 
-		if			(!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
-						ereport(ERROR,
-								(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-								 errmsg("_count_rows() must be called as a statement trigger")));
-					list = cozi_kept_on(RelationGetRelid(trigger->tg_relation));
-		if			(list == NIL)
-			warn_without_kept(trigger->tg_relation);
-					foreach(lc, list)
-		if			(!cozi_kept_is_handed_over(lfirst(lc)))
-						count_statement(lfirst(lc), trigger);
-					return PointerGetDatum(NULL);
-	}
-/**INDENT** Error@468: Stuff missing from end of file */
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("_count_rows() must be called as a statement trigger")));
+	list = cozi_kept_on(RelationGetRelid(trigger->tg_relation));
+	if (list == NIL)
+		warn_without_kept(trigger->tg_relation);
+	foreach(lc, list)
+		if (!cozi_kept_is_handed_over(lfirst(lc)))
+		count_statement(lfirst(lc), trigger);
+	return PointerGetDatum(NULL);
+}

@@ -92,6 +92,7 @@ column_dropped(const Kept *kept, const Dropped *column)
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("cannot drop column \"%s\" because %s \"%s\" counts by it", column->name,
 					kept->kind->name, get_rel_name(kept->relation)),
+			 kept->nth > 0 ? errhint("Remove the source first with cozi.remove_source().") :
 			 errhint("Drop the %s first with cozi.drop_%s().", kept->kind->name,
 					 kept->kind->name)));
 }

@@ -80,6 +80,9 @@ refuse_column(const Kept *kept, const char *column)
 			 errmsg("column \"%s\" is counted by %s \"%s\"", column, kept->kind->name,
 					get_rel_name(kept->relation)),
 			 errdetail("Its values would change without being counted."),
+			 kept->nth > 0 ?
+			 errhint("Remove the source with cozi.remove_source(), change the column,"
+					 " and add it again.") :
 			 errhint("Drop the %s with cozi.drop_%s(), change the column, and create it again.",
 					 kept->kind->name, kept->kind->name)));
 }
@@ -120,17 +123,27 @@ cozi_kept_break(const Kept *kept, const char *what, Oid relid)
 	cozi_kept_set_broken(kept, psprintf("%s \"%s\"", what, get_rel_name(relid)));
 }
 
+/* Rows of a source that is another owner's are not counted. */
+static void
+break_if_handed_over(const Kept *kept)
+{
+	ListCell   *lc;
+
+	foreach(lc, kept->sources)
+		if (cozi_kept_is_handed_over(lfirst(lc)))
+		cozi_kept_break(kept, "another owner has", ((Kept *) lfirst(lc))->source);
+}
+
 static void
 follow_owner(Kept *kept)
 {
 	Oid			owner = cozi_relation_owner(kept->source);
 	char	   *code;
 
-	/* its rows are not counted while it is another owner's */
+	/* the public table follows the first */
 	if (kept->nth > 0)
 	{
-		if (cozi_kept_is_handed_over(kept))
-			cozi_kept_break(kept, "another owner was given", kept->source);
+		break_if_handed_over(kept);
 		return;
 	}
 	if (cozi_relation_owner(kept->relation) == owner)
@@ -150,6 +163,7 @@ follow_owner(Kept *kept)
 	CommandCounterIncrement();
 	cozi_kept_restore_live(kept);
 	cozi_kept_adopt(kept);
+	break_if_handed_over(kept);
 }
 
 /* SET LOGGED, SET UNLOGGED: a crash must empty both or none. */

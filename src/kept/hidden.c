@@ -310,6 +310,7 @@ cozi_hidden_items(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Kept		kept;
 	Datum	   *items;
+	bool		isnull = false;
 	int			n;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -317,11 +318,6 @@ cozi_hidden_items(PG_FUNCTION_ARGS)
 	deconstruct_array(DatumGetArrayTypeP(cozi_kept_hidden_items(&kept, GetActiveSnapshot())),
 					  TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &n);
 	for (int i = 0; i < n; i++)
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &items[i], (bool[])
-/**INDENT** Error@317: Unbalanced parens */
-							 {
-		false
-/**INDENT** Warning@319: Extra ) */
-	});
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &items[i], &isnull);
 	return (Datum) 0;
 }

@@ -89,7 +89,9 @@ typedef struct Kept
 	float8		down_weight;
 	char	   *broken;			/* why it may no longer equal its source */
 	int32		nth;			/* which of its sources; 0: the first */
-	float8		factor;			/* of the values of this source */
+	float8		factor;			/* of the values of this source: several.c */
+	int64		mantissa;		/* of the factor, in decimal */
+	int32		scale;			/* mantissa / 10^scale is factor * unit */
 	int64		unit;			/* 1, or of several sources 1000: see
 								 * several.c */
 	List	   *sources;		/* of Kept, one for each source; NIL: only one */

@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include <math.h>
+#include <float.h>
 
 #include "access/htup_details.h"
 #include "catalog/dependency.h"
@@ -32,6 +32,7 @@
 
 /* Thousandths: what a value counts of several sources. */
 #define UNIT 1000
+#define UNIT_DIGITS 3
 
 /* What a row counts at most, in units. */
 #define MAX_UNITS INT64CONST(9000000000000000000)
@@ -61,7 +62,7 @@ find_by_id(List *list, int32 id)
 }
 
 static void
-read_source(HeapTuple tuple, TupleDesc desc, void *arg)
+read_further(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	static const KeptRole roles[] = {KEPT_SCOPE, KEPT_ITEM, KEPT_VALUE, KEPT_AT};
 	bool		isnull;
@@ -90,7 +91,7 @@ read_source(HeapTuple tuple, TupleDesc desc, void *arg)
 }
 
 static void
-read_source_local(HeapTuple tuple, TupleDesc desc, void *arg)
+read_further_local(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	bool		isnull;
 	Kept	   *first = find_by_id(*(List **) arg,
@@ -117,6 +118,24 @@ by_nth(const ListCell *a, const ListCell *b)
 	return ((const Kept *) lfirst(a))->nth - ((const Kept *) lfirst(b))->nth;
 }
 
+/*
+ * The factor in decimal, to 15 digits as float8::numeric has it, so that the
+ * product with a value is exact before it is rounded.
+ */
+static void
+set_mantissa(Kept *source)
+{
+	char	   *text = psprintf("%.*e", DBL_DIG - 1, source->factor);
+	char	   *exponent = strchr(text, 'e');
+	char	   *point = strchr(text, '.');
+
+	*exponent = '\0';
+	memmove(point, point + 1, strlen(point));
+	source->mantissa = strtoi64(text, NULL, 10);
+	source->scale = DBL_DIG - 1 - UNIT_DIGITS - atoi(exponent + 1);
+	pfree(text);
+}
+
 /* Give each kept table of a list its sources. */
 void
 cozi_kept_read_sources(List *list)
@@ -124,8 +143,8 @@ cozi_kept_read_sources(List *list)
 	ListCell   *lc;
 	ListCell   *each;
 
-	cozi_read_table("kept_source", read_source, &list);
-	cozi_read_table("kept_source_local", read_source_local, &list);
+	cozi_read_table("kept_source", read_further, &list);
+	cozi_read_table("kept_source_local", read_further_local, &list);
 	foreach(lc, list)
 	{
 		Kept	   *first = lfirst(lc);
@@ -137,6 +156,7 @@ cozi_kept_read_sources(List *list)
 
 			source->sources = first->sources;
 			source->unit = UNIT;
+			set_mantissa(source);
 		}
 	}
 }
@@ -145,12 +165,16 @@ cozi_kept_read_sources(List *list)
 int64
 cozi_kept_weigh(const Kept *kept, int64 value)
 {
-	double		units;
+	int128		divisor = 1;
+	int128		product;
 
 	if (kept->unit == 1)
 		return value;
-	units = rint((double) value * kept->factor * kept->unit);
-	return (int64) Max(Min(units, (double) MAX_UNITS), -(double) MAX_UNITS);
+	for (int i = 0; i < kept->scale; i++)
+		divisor *= 10;
+	product = (int128) value * kept->mantissa;
+	product += product < 0 ? -divisor / 2 : divisor / 2;
+	return (int64) Max(Min(product / divisor, MAX_UNITS), -MAX_UNITS);
 }
 
 /* The same of a value in SQL. */
@@ -159,32 +183,13 @@ cozi_kept_weigh_in_sql(const Kept *kept, const char *value)
 {
 	if (kept->unit == 1)
 		return pstrdup(value);
-	return cozi_statement("greatest(least(pg_catalog.round(({value})::pg_catalog.float8"
-						  " * '{factor}'::pg_catalog.float8 * {unit}::pg_catalog.float8),"
-						  " {most}::pg_catalog.float8), -{most}::pg_catalog.float8)",
+	return cozi_statement("CASE WHEN {value} IS NOT NULL THEN greatest(least({unit} *"
+						  " pg_catalog.round(({value})::pg_catalog.numeric * {factor}, 3),"
+						  " {most}), -{most}) END",
 						  "value", value,
-						  "factor", psprintf("%.17g", kept->factor),
-						  "unit", psprintf(INT64_FORMAT, kept->unit),
-						  "most", psprintf(INT64_FORMAT, MAX_UNITS), NULL);
-}
-
-/* Lock all sources with their leaves; one that is gone has none. */
-void
-cozi_kept_lock_sources(const Kept *kept, int lockmode)
-{
-	List	   *relids = NIL;
-	ListCell   *lc;
-
-	foreach(lc, cozi_kept_sources(kept))
-	{
-		Oid			source = ((Kept *) lfirst(lc))->source;
-
-		if (OidIsValid(source) && get_rel_name(source) != NULL)
-			relids = list_append_unique_oid(relids, source);
-	}
-	list_sort(relids, list_oid_cmp);
-	foreach(lc, relids)
-		cozi_kept_lock_source(lfirst_oid(lc), lockmode);
+						  "factor", psprintf("'%.*g'::pg_catalog.numeric", DBL_DIG, kept->factor),
+						  "unit", psprintf("%d", UNIT),
+						  "most", psprintf(INT64_FORMAT "::pg_catalog.numeric", MAX_UNITS), NULL);
 }
 
 /* Has a source beside the first another owner than the public table? */
@@ -197,8 +202,32 @@ cozi_kept_is_handed_over(const Kept *source)
 }
 
 /*
+ * Lock all sources with their leaves.  One that is gone has none, and of one that
+ * is another owner's no row is counted: nobody waits for that owner.
+ */
+void
+cozi_kept_lock_sources(const Kept *kept, int lockmode)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, cozi_kept_sources(kept))
+	{
+		Kept	   *source = lfirst(lc);
+
+		if (OidIsValid(source->source) && get_rel_name(source->source) != NULL &&
+			!cozi_kept_is_handed_over(source))
+			relids = list_append_unique_oid(relids, source->source);
+	}
+	list_sort(relids, list_oid_cmp);
+	foreach(lc, relids)
+		cozi_kept_lock_source(lfirst_oid(lc), lockmode);
+}
+
+/*
  * The kept table is forgotten: take the triggers off those of its sources that
- * feed no other.  wait false: of none whose lock is another's.
+ * feed no other.  Those of a table that cannot be locked now stay, and count
+ * nothing, where it is another owner's or wait is false.
  */
 void
 cozi_kept_unwatch_sources(const Kept *kept, bool wait)
@@ -211,13 +240,13 @@ cozi_kept_unwatch_sources(const Kept *kept, bool wait)
 	{
 		foreach(lc, cozi_kept_sources(kept))
 		{
-			Oid			source = ((Kept *) lfirst(lc))->source;
+			const Kept *source = lfirst(lc);
+			Oid			relid = source->source;
 
-			if (!OidIsValid(source) || get_rel_name(source) == NULL ||
-				cozi_kept_on(source) != NIL ||
-				(!wait && !ConditionalLockRelationOid(source, AccessExclusiveLock)))
-				continue;
-			cozi_kept_watch(source, false);
+			if (OidIsValid(relid) && get_rel_name(relid) != NULL && cozi_kept_on(relid) == NIL &&
+				((wait && !cozi_kept_is_handed_over(source)) ||
+				 ConditionalLockRelationOid(relid, AccessExclusiveLock)))
+				cozi_kept_watch(relid, false);
 		}
 	}
 	PG_FINALLY();
@@ -229,7 +258,7 @@ cozi_kept_unwatch_sources(const Kept *kept, bool wait)
 
 /* A key column of a further source is typed like that of the public table. */
 static void
-check_key(const Kept *source, KeptRole role, const char *what)
+check_source_key(const Kept *source, KeptRole role, const char *what)
 {
 	const char *column = NameStr(source->columns[role]);
 	const char *kept_column = cozi_kept_role_column(source, role);
@@ -249,7 +278,7 @@ check_key(const Kept *source, KeptRole role, const char *what)
 	if (key[0].type != key[1].type || key[0].collation != key[1].collation)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of \"%s\" is not of the type and collation of the %ss of \"%s\"",
+				 errmsg("column \"%s\" of \"%s\" is not of the type of the %ss of \"%s\"",
 						column, get_rel_name(source->source), what,
 						get_rel_name(source->relation)),
 				 errdetail("It is %s, and they are %s.", format_type_be(type[0]),
@@ -258,10 +287,24 @@ check_key(const Kept *source, KeptRole role, const char *what)
 }
 
 static void
+check_owner(const Kept *kept, Oid source)
+{
+	char	   *name = cozi_relation_name(source);
+
+	if (cozi_relation_owner(source) != cozi_relation_owner(kept->relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of \"%s\" does not own \"%s\"", get_rel_name(kept->relation),
+						name),
+				 errhint("A %s and its sources have one owner.", kept->kind->name)));
+}
+
+static void
 check_new_source(const Kept *kept, const Kept *source)
 {
 	ListCell   *lc;
 
+	check_owner(kept, source->source);
 	foreach(lc, cozi_kept_sources(kept))
 		if (((Kept *) lfirst(lc))->source == source->source)
 		ereport(ERROR,
@@ -269,12 +312,6 @@ check_new_source(const Kept *kept, const Kept *source)
 				 errmsg("\"%s\" is a source of \"%s\" already", get_rel_name(source->source),
 						get_rel_name(kept->relation)),
 				 errhint("Remove it first with cozi.remove_source().")));
-	if (cozi_relation_owner(source->source) != cozi_relation_owner(kept->relation))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the owner of \"%s\" does not own \"%s\"", get_rel_name(kept->relation),
-						get_rel_name(source->source)),
-				 errhint("A %s and its sources have one owner.", kept->kind->name)));
 	if (kept_has(kept, KEPT_SCOPE) && !kept_has(source, KEPT_SCOPE))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -288,21 +325,23 @@ check_new_source(const Kept *kept, const Kept *source)
 				 errhint("Leave out scope.")));
 	cozi_kept_check_source(source);
 	source->kind->check(source);
-	check_key(source, KEPT_ITEM, "item");
-	check_key(source, KEPT_SCOPE, "scope");
+	check_source_key(source, KEPT_ITEM, "item");
+	check_source_key(source, KEPT_SCOPE, "scope");
 }
 
 /*
  * A kept table that gets or loses a source is counted anew while the writers of
- * all sources wait: the units of its sums may change.
+ * all sources wait: the units of its sums may change.  added is invalid for none.
  */
 static void
-lock_and_get(Oid relation, const char *wanted, Oid other, int lockmode, Kept *kept)
+lock_and_get(Oid relation, const char *wanted, Oid added, int lockmode, Kept *kept)
 {
+	Kept		more = {.source = added};
 	Kept		all;
-	Kept		more = {.source = other};
 
 	cozi_kept_get_own(relation, wanted, kept);
+	if (OidIsValid(added))
+		check_owner(kept, added);
 	(void) cozi_kept_lock(kept->id, true);
 	cozi_kept_get_own(relation, wanted, kept);
 	all = *kept;
@@ -318,7 +357,6 @@ cozi_kept_add_source(Oid relation, const char *wanted, const Kept *given)
 	Kept		kept;
 	Kept		source;
 
-	(void) cozi_relation_name(given->source);
 	lock_and_get(relation, wanted, given->source, ShareRowExclusiveLock, &kept);
 	source = kept;
 	source.source = given->source;
@@ -345,7 +383,7 @@ cozi_kept_remove_source(Oid relation, const char *wanted, Oid source)
 	Kept	   *found = NULL;
 	Kept		alone;
 
-	lock_and_get(relation, wanted, source, AccessExclusiveLock, &kept);
+	lock_and_get(relation, wanted, InvalidOid, AccessExclusiveLock, &kept);
 	foreach(lc, cozi_kept_sources(&kept))
 		if (((Kept *) lfirst(lc))->source == source)
 		found = lfirst(lc);

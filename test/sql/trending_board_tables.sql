@@ -196,7 +196,7 @@ DROP ROLE cozi_test_heir;
 -- What cannot be a board says so
 \set VERBOSITY sqlstate
 SELECT cozi.create_board('x', 'v_tag', 'nope');
-SELECT cozi.create_board('x', 'v_tag', 'tags');
+SELECT cozi.create_board('x', 'v_tag', 'created_at');
 SELECT cozi.create_board('x', 'v_tag', 'post', 'tag');
 SELECT cozi.create_board('x', 'v_tag', 'post', voted_at => 'tag');
 SELECT cozi.create_board('x', 'v_tag', 'post', half_life => '1 month');
