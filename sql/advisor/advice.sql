@@ -118,6 +118,9 @@ SELECT 'info', 'table_bloat', r.name, b.relation::oid,
 FROM cozi.bloat b JOIN cozi._advisor_relations r ON r.oid = b.relation
 WHERE b.bloat_share > 0.5 AND b.bloat_bytes > 100000000
 UNION ALL
+SELECT u.level, u.code, u.object, u.relation, u.evidence, NULL, u.fix_sql, NULL, NULL, NULL
+FROM cozi._findings_upkeep u
+UNION ALL
 SELECT s.level, s.code, s.setting, NULL, s.evidence, NULL, s.fix_sql, NULL, NULL, NULL
 FROM cozi.settings_advisor s;
 COMMENT ON VIEW _findings IS 'One row per finding of any advisor; see advice.';

@@ -84,7 +84,8 @@ SELECT CASE WHEN g.name IS NULL THEN 'error' ELSE 'info' END, 'policy_check_unbo
            WHEN bool_or(u.on_command = 'UPDATE') AND p.using_binds
                THEN format('ALTER POLICY %I ON %s WITH CHECK (%s)', p.name, p.relation_name,
                    p.using_text)
-           WHEN o.condition IS NOT NULL AND p.check_passes = 'all'
+           WHEN o.condition IS NOT NULL AND (p.check_passes = 'all'
+                                             OR p.check_text IS NULL AND p.command = 'INSERT')
                THEN format('ALTER POLICY %I ON %s WITH CHECK (%s)', p.name, p.relation_name,
                    o.condition)
            WHEN o.condition IS NOT NULL AND p.command = 'INSERT'

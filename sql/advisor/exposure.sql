@@ -186,6 +186,7 @@ SELECT f.level, f.code, f.relation, f.policy, f.role, f.command, f.evidence, f.f
 FROM (SELECT c.*, NULL::text AS object FROM cozi._findings_condition c
       UNION ALL SELECT s.*, NULL FROM cozi._findings_speed s
       UNION ALL SELECT g.*, NULL FROM cozi._findings_rights g
-      UNION ALL SELECT * FROM cozi._findings_exposure) f
+      UNION ALL SELECT * FROM cozi._findings_exposure
+      UNION ALL SELECT * FROM cozi._findings_content) f
 LEFT JOIN cozi._advisor_relations r ON r.oid = f.relation;
 COMMENT ON VIEW _policy_findings IS 'One row per finding about policies; see policy_advisor.';

@@ -80,7 +80,8 @@ WITH recorded AS (
     FROM recorded r
     GROUP BY r.relation HAVING count(*) > 1
 )
-SELECT a.oid::regclass AS relation, e.since, e.until, e.bytes, e.bytes - e.first_bytes AS grown_bytes,
+SELECT a.oid::regclass AS relation, e.since, e.until, e.bytes,
+       e.bytes - e.first_bytes AS grown_bytes,
        (e.bytes - e.first_bytes) / d.days AS bytes_per_day, e.rows::bigint AS rows_estimate,
        (e.rows - e.first_rows) / d.days AS rows_per_day
 FROM ends e

@@ -36,7 +36,8 @@ sub expected
 		FROM pg_class c
 		JOIN pg_description d
 			ON (d.classoid, d.objoid, d.objsubid) = ('pg_class'::regclass, c.oid, 0)
-		WHERE c.relnamespace IN ('good'::regnamespace, 'bad'::regnamespace) ORDER BY 1});
+		WHERE c.relnamespace IN ('good'::regnamespace, 'bad'::regnamespace,
+			'storage'::regnamespace) ORDER BY 1});
 }
 
 sub found

@@ -277,7 +277,7 @@ GRANT SELECT ON bad.all_notes_deep TO anon;
 COMMENT ON VIEW bad.all_notes_deep IS 'view_bypasses_rls';
 CREATE VIEW bad.emails AS SELECT email FROM auth.users;
 GRANT SELECT ON bad.emails TO anon;
-COMMENT ON VIEW bad.emails IS 'view_bypasses_rls';
+COMMENT ON VIEW bad.emails IS 'sensitive_column_exposed view_bypasses_rls';
 CREATE MATERIALIZED VIEW bad.stale AS SELECT * FROM good.own_uid;
 GRANT SELECT ON bad.stale TO authenticated;
 COMMENT ON MATERIALIZED VIEW bad.stale IS 'matview_exposed';
@@ -297,3 +297,28 @@ CREATE FUNCTION bad.tight(a numeric, b numeric) RETURNS boolean LANGUAGE sql IMM
     RETURN a / b > 1;
 CREATE FUNCTION bad.tight_too(a text) RETURNS boolean LANGUAGE plpgsql LEAKPROOF
     AS $$ BEGIN RAISE NOTICE '%', a; RETURN true; END $$;
+
+-- columns that others must not see
+CREATE TABLE bad.credentials (id uuid PRIMARY KEY, nick text NOT NULL, "Password-Hash" text);
+ALTER TABLE bad.credentials ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON bad.credentials FOR SELECT TO anon, authenticated USING (true);
+GRANT SELECT ON bad.credentials TO anon, authenticated;
+COMMENT ON TABLE bad.credentials IS 'sensitive_column_exposed';
+CREATE TABLE bad.payments (id bigint PRIMARY KEY, card_number text, cvv text, amount numeric);
+ALTER TABLE bad.payments ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON bad.payments FOR SELECT TO authenticated
+    USING (auth.role() = 'authenticated');
+GRANT SELECT (card_number, amount) ON bad.payments TO authenticated;
+COMMENT ON TABLE bad.payments IS 'policy_per_row_function sensitive_column_exposed';
+CREATE TABLE bad.contacts (id bigint PRIMARY KEY, name text, email text) PARTITION BY HASH (id);
+CREATE TABLE bad.contacts_1 PARTITION OF bad.contacts FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+GRANT SELECT ON bad.contacts TO PUBLIC;
+COMMENT ON TABLE bad.contacts IS 'rls_off sensitive_column_exposed';
+CREATE VIEW bad.directory AS SELECT l.id, l.email, l.api_key FROM hidden.logins l;
+GRANT SELECT ON bad.directory TO anon;
+COMMENT ON VIEW bad.directory IS 'sensitive_column_exposed';
+
+CREATE POLICY "bad bucket" ON storage.objects FOR SELECT TO anon USING (bucket_id = 'c');
+CREATE POLICY "bad all" ON storage.objects TO authenticated
+    USING ((SELECT auth.role()) = 'authenticated' AND bucket_id = 'd') WITH CHECK (false);
+COMMENT ON TABLE storage.objects IS 'policy_several_permissive storage_lists_bucket';

@@ -214,3 +214,38 @@ CREATE FUNCTION good.same(a uuid, b uuid) RETURNS boolean LANGUAGE sql IMMUTABLE
     = b;
 CREATE FUNCTION good.says_so(a text) RETURNS text LANGUAGE sql IMMUTABLE
     AS $$ SELECT 'current_setting(''a.b''), auth.uid() ' || a -- auth.uid() $$;
+
+-- what is in a column: the caller's own rows, columns that are not granted,
+-- and names that only look like secrets
+CREATE TABLE good.accounts (id uuid PRIMARY KEY, email text NOT NULL, password_hash text NOT NULL);
+ALTER TABLE good.accounts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON good.accounts FOR SELECT TO authenticated USING (id = (SELECT auth.uid()));
+GRANT SELECT ON good.accounts TO authenticated;
+CREATE TABLE good.people (id uuid PRIMARY KEY, nick text NOT NULL, phone text, api_key text);
+ALTER TABLE good.people ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON good.people FOR SELECT TO anon, authenticated USING (true);
+GRANT SELECT (id, nick) ON good.people TO anon, authenticated;
+CREATE TABLE good.devices (id bigint PRIMARY KEY, public_key text, key_token_count int,
+    has_password boolean, password boolean, email_verified_at timestamptz, postcode text,
+    password_changed_at timestamptz, tax numeric, account text, secretary text);
+ALTER TABLE good.devices ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON good.devices FOR SELECT TO anon USING (true);
+GRANT SELECT ON good.devices TO anon;
+CREATE TABLE hidden.logins (id uuid PRIMARY KEY, email text, api_key text);
+CREATE VIEW good.my_account AS
+    SELECT l.id, l.email, l.api_key FROM hidden.logins l WHERE l.id = auth.uid();
+GRANT SELECT ON good.my_account TO authenticated;
+
+-- files: what Supabase brings, with policies that look at more than the bucket
+CREATE SCHEMA storage;
+GRANT USAGE ON SCHEMA storage TO anon, authenticated;
+CREATE TABLE storage.objects (id uuid PRIMARY KEY, bucket_id text, name text, owner uuid);
+CREATE INDEX ON storage.objects (owner);
+ALTER TABLE storage.objects ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT ON storage.objects TO anon, authenticated;
+CREATE POLICY good_folder ON storage.objects FOR SELECT TO anon
+    USING (bucket_id = 'a' AND name LIKE 'shared/%');
+CREATE POLICY good_own ON storage.objects FOR SELECT TO authenticated
+    USING (bucket_id = 'b' AND owner = (SELECT auth.uid()));
+CREATE POLICY good_upload ON storage.objects FOR INSERT TO authenticated
+    WITH CHECK (bucket_id = 'b' AND owner = (SELECT auth.uid()));

@@ -31,6 +31,22 @@ is( $node->safe_psql('golden', q{SELECT string_agg(DISTINCT code, ' ') FROM cozi
 	WHERE fix_sql ~* 'DROP POLICY|(?<!NOT )LEAKPROOF'}),
 	'', 'no fix drops a policy or marks a function LEAKPROOF');
 
+is( $node->safe_psql('golden', q{SELECT level, policy FROM cozi.policy_advisor
+	WHERE code = 'storage_lists_bucket' ORDER BY 2}), "info|bad all\ninfo|bad bucket",
+	'a policy that looks at the bucket alone lists it, and no other');
+is( $node->safe_psql('golden', q{SELECT level, relation, fix_sql FROM cozi.policy_advisor
+	WHERE code = 'sensitive_column_exposed' ORDER BY 2}),
+	join("\n", 'info|bad.emails|REVOKE SELECT ON bad.emails FROM anon',
+		'error|bad.credentials|REVOKE SELECT ON bad.credentials FROM anon; '
+		. 'GRANT SELECT (id, nick) ON bad.credentials TO anon; '
+		. 'REVOKE SELECT ON bad.credentials FROM authenticated; '
+		. 'GRANT SELECT (id, nick) ON bad.credentials TO authenticated',
+		'warn|bad.payments|REVOKE SELECT ON bad.payments FROM authenticated; '
+		. 'GRANT SELECT (amount) ON bad.payments TO authenticated',
+		'info|bad.contacts|', 'error|bad.directory|REVOKE SELECT ON bad.directory FROM anon; '
+		. 'GRANT SELECT (id) ON bad.directory TO anon'),
+	'what a column holds says how grave it is, and the fix leaves the others');
+
 # Who reads it, and how
 my $all = $node->safe_psql('golden', 'SELECT * FROM cozi.policy_advisor');
 $node->safe_psql('golden', q{CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
