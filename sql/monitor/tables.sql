@@ -6,31 +6,44 @@ AS 'MODULE_PATHNAME', 'cozi_relation_bytes';
 COMMENT ON FUNCTION relation_bytes(oid) IS
 'Returns the bytes of all forks of one relation; NULL, without waiting, if it is locked or gone';
 
+CREATE OR REPLACE FUNCTION _relation_files(
+    OUT tablespace oid, OUT filenode oid, OUT backend int, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100000 ROWS 1000
+AS 'MODULE_PATHNAME', 'cozi_relation_files';
+COMMENT ON FUNCTION _relation_files() IS
+'Returns the bytes of all forks of each relation of this database that has files; backend is the '
+'session of a temporary one, else NULL';
+
 CREATE OR REPLACE VIEW table_sizes AS
 WITH tables AS (
     SELECT c.oid, c.relkind, c.relispartition, c.reltoastrelid, c.reloptions,
-           greatest(c.reltuples, 0) AS reltuples,
-           c.reltuples >= 0 AS analyzed, coalesce(pg_partition_root(c.oid), c.oid)::oid AS root
+           greatest(c.reltuples, 0) AS reltuples, c.reltuples >= 0 AS analyzed,
+           CASE WHEN c.relpersistence = 't' THEN substring(n.nspname, '[0-9]+$')::int END
+               AS backend,
+           CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END AS root
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'p')
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 ), parts AS (
-    SELECT t.root, 'table' AS part, t.oid FROM tables t WHERE t.relkind <> 'p'
+    SELECT t.root, t.backend, 'table' AS part, t.oid FROM tables t WHERE t.relkind <> 'p'
     UNION ALL
-    SELECT t.root, 'index', i.indexrelid FROM tables t
+    SELECT t.root, t.backend, 'index', i.indexrelid FROM tables t
     JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
     WHERE t.relkind <> 'p'
     UNION ALL
-    SELECT t.root, 'toast', t.reltoastrelid FROM tables t WHERE t.reltoastrelid <> 0
+    SELECT t.root, t.backend, 'toast', t.reltoastrelid FROM tables t WHERE t.reltoastrelid <> 0
     UNION ALL
-    SELECT t.root, 'toast', i.indexrelid FROM tables t
+    SELECT t.root, t.backend, 'toast', i.indexrelid FROM tables t
     JOIN pg_catalog.pg_index i ON i.indrelid = t.reltoastrelid
 ), sized AS (
-    SELECT p.root, p.part, b.bytes, c.relpages * current_setting('block_size')::bigint AS estimate
+    SELECT p.root, p.part, f.bytes, c.relpages * current_setting('block_size')::bigint AS estimate
     FROM parts p
     JOIN pg_catalog.pg_class c ON c.oid = p.oid
-    CROSS JOIN LATERAL (SELECT cozi.relation_bytes(p.oid) AS bytes) b
+    LEFT JOIN cozi._relation_files() f
+           ON (f.tablespace, f.filenode) = (c.reltablespace, c.relfilenode)
+          AND f.backend IS NOT DISTINCT FROM p.backend
 ), sizes AS (
     SELECT s.root,
            coalesce(sum(coalesce(s.bytes, s.estimate)) FILTER (WHERE s.part = 'table'), 0)::bigint

@@ -75,30 +75,27 @@ cozi_note_error(CoziHistogram *slot, int code)
 				   ERROR_SHIFT);
 }
 
-/* NULL: that plan is not among those that were seen last. */
-static CoziSeenPlan *
-seen_plan(CoziHistogram *slot, uint64 shape)
+/* NULL: that plan is not among those that were seen last, or there is none. */
+CoziSeenPlan *
+cozi_find_plan(CoziHistogram *slot, uint64 shape)
 {
+	if (shape == 0)
+		return NULL;
 	for (int i = 0; i < COZI_SLOT_PLANS; i++)
 		if (pg_atomic_read_u64(&slot->plan[i].shape) == shape)
 			return &slot->plan[i];
 	return NULL;
 }
 
-bool
-cozi_knows_plan(CoziHistogram *slot, uint64 shape)
-{
-	return shape == 0 || seen_plan(slot, shape) != NULL;
-}
-
-/* Take a free place for a plan that is new, or that of the one seen longest ago. */
-void
+/* The place of a plan, a new one's free or that of the one seen longest ago. */
+CoziSeenPlan *
 cozi_claim_plan(CoziHistogram *slot, uint64 shape)
 {
-	CoziSeenPlan *place = &slot->plan[0];
+	CoziSeenPlan *place = cozi_find_plan(slot, shape);
 
-	if (cozi_knows_plan(slot, shape))
-		return;
+	if (place != NULL || shape == 0)
+		return place;
+	place = &slot->plan[0];
 	for (int i = 1; i < COZI_SLOT_PLANS; i++)
 		if (pg_atomic_read_u64(&slot->plan[i].last) < pg_atomic_read_u64(&place->last))
 			place = &slot->plan[i];
@@ -107,18 +104,19 @@ cozi_claim_plan(CoziHistogram *slot, uint64 shape)
 	pg_atomic_write_u64(&place->last, GetCurrentStatementStartTimestamp());
 	pg_atomic_write_u64(&place->calls, 0);
 	pg_atomic_write_u64(&place->total, 0);
+	return place;
 }
 
+/* When it was last seen is kept to the second. */
 void
-cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns)
+cozi_note_plan(CoziSeenPlan *plan, uint64 ns)
 {
-	CoziSeenPlan *plan = shape == 0 ? NULL : seen_plan(slot, shape);
+	TimestampTz now = GetCurrentStatementStartTimestamp();
 
-	if (plan == NULL)
-		return;
 	pg_atomic_fetch_add_u64(&plan->calls, 1);
 	pg_atomic_fetch_add_u64(&plan->total, ns);
-	cozi_raise_u64(&plan->last, GetCurrentStatementStartTimestamp());
+	if (now >= (TimestampTz) pg_atomic_read_u64(&plan->last) + USECS_PER_SEC)
+		cozi_raise_u64(&plan->last, now);
 }
 
 /* This session's client; its address is empty on a socket of the machine. */

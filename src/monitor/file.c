@@ -99,7 +99,7 @@ load_table(SavedFile *file, CoziTable *table, uint64 n)
 		pg_atomic_fetch_add_u64(&slot->timeouts, saved.timeouts);
 		for (int b = 0; b < COZI_BUCKETS; b++)
 			pg_atomic_fetch_add_u64(&slot->count[b], saved.count[b]);
-		cozi_release_slot(table, slot);
+		cozi_release_slot(table);
 	}
 	return true;
 }

@@ -41,8 +41,11 @@
  */
 #define COUNTS	0x40000000
 
-/* 0: in no statement */
-static int	nesting_level = 0;
+/* Within a statement, of the client's or not: what starts now is part of it. */
+static bool in_statement = false;
+
+/* It is so far only in ExecutorStart, which catches no error: see end_start(). */
+static bool in_start = false;
 
 #define TRACK_UTILITY	"pg_stat_statements.track_utility"
 
@@ -67,16 +70,16 @@ static ProcessUtility_hook_type prev_ProcessUtility;
 static bool
 client_asks(void)
 {
-	return nesting_level == 0 && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
+	return !in_statement && !IsParallelWorker() && MyBackendType != B_AUTOVAC_WORKER &&
 		(ActivePortal != NULL || MyBackendType != B_BACKEND) &&
 		DatumGetInt32(pg_trigger_depth(NULL)) == 0;
 }
 
-/* Is it one, in this call of the executor? */
+/* Was it one when it started? */
 static inline bool
-at_top(QueryDesc *queryDesc)
+counts_at_end(QueryDesc *queryDesc)
 {
-	return nesting_level == 0 && (queryDesc->estate->es_top_eflags & COUNTS) != 0;
+	return (queryDesc->estate->es_top_eflags & COUNTS) != 0;
 }
 
 /* Of its plan, while plans are kept. */
@@ -91,7 +94,7 @@ query_failed(QueryDesc *queryDesc, Oid role)
 {
 	double		seconds;
 
-	if (!at_top(queryDesc) || !cozi_track_latency || !COZI_CLOCK_RUNS(queryDesc))
+	if (!cozi_track_latency || !COZI_CLOCK_RUNS(queryDesc))
 		return;
 	seconds = COZI_CLOCK_SO_FAR(queryDesc);
 	if (!INSTR_TIME_IS_ZERO(COZI_CLOCK_STARTED(queryDesc)))
@@ -107,26 +110,31 @@ query_failed(QueryDesc *queryDesc, Oid role)
 						queryDesc->plannedstmt->stmt_len);
 }
 
+static inline PlannedStmt *
+plan_on(COZI_PLANNER_ARGS)
+{
+	if (prev_planner)
+		return prev_planner(COZI_PLANNER_PASS);
+	return standard_planner(COZI_PLANNER_PASS);
+}
+
 /* What functions do while a statement is planned is not a statement. */
 static PlannedStmt *
-latency_planner(COZI_PLANNER_ARGS)
+plan_statement(COZI_PLANNER_ARGS)
 {
-	PlannedStmt *result;
+	PlannedStmt *volatile result;
 	bool		counts = parse->queryId != 0 && client_asks();
 
 	if (counts)
 		cozi_start_running(parse->queryId, GetUserId());
-	nesting_level++;
+	in_statement = true;
 	PG_TRY();
 	{
-		if (prev_planner)
-			result = prev_planner(COZI_PLANNER_PASS);
-		else
-			result = standard_planner(COZI_PLANNER_PASS);
+		result = plan_on(COZI_PLANNER_PASS);
 	}
 	PG_FINALLY();
 	{
-		nesting_level--;
+		in_statement = false;
 		if (counts)
 			cozi_stop_running();
 	}
@@ -134,32 +142,71 @@ latency_planner(COZI_PLANNER_ARGS)
 	return result;
 }
 
-/*
- * Partitions are pruned here, by functions that may run statements.  The
- * flags of a parallel worker are the leader's.
- */
-static void
-latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
+static PlannedStmt *
+latency_planner(COZI_PLANNER_ARGS)
 {
-	bool		counts = (cozi_track_latency || cozi_track_plans) &&
-	queryDesc->plannedstmt->queryId != 0 && client_asks();
+	if (in_statement)
+		return plan_on(COZI_PLANNER_PASS);
+	return plan_statement(COZI_PLANNER_PASS);
+}
 
-	transaction_used = true;
-	if (counts)
-		COZI_CLOCK_BEFORE_START(queryDesc);
-	nesting_level++;
+static inline void
+start_on(QueryDesc *queryDesc, int eflags)
+{
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(queryDesc, eflags);
+	else
+		standard_ExecutorStart(queryDesc, eflags);
+}
+
+/* Partitions are pruned here, by functions that may run and catch anything. */
+static void
+start_pruning(QueryDesc *queryDesc, int eflags)
+{
+	in_statement = true;
 	PG_TRY();
 	{
-		if (prev_ExecutorStart)
-			prev_ExecutorStart(queryDesc, eflags & ~COUNTS);
-		else
-			standard_ExecutorStart(queryDesc, eflags & ~COUNTS);
+		start_on(queryDesc, eflags);
 	}
 	PG_FINALLY();
 	{
-		nesting_level--;
+		in_statement = false;
 	}
 	PG_END_TRY();
+}
+
+/* The (sub)transaction aborts: an ExecutorStart that was going on has failed. */
+static inline void
+end_start(void)
+{
+	if (in_start)
+		in_statement = in_start = false;
+}
+
+/* The flags of a parallel worker are the leader's. */
+static void
+latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
+{
+	bool		counts;
+
+	transaction_used = true;
+	if (in_statement)
+	{
+		start_on(queryDesc, eflags & ~COUNTS);
+		return;
+	}
+	counts = (cozi_track_latency || cozi_track_plans) &&
+		queryDesc->plannedstmt->queryId != 0 && client_asks();
+	if (counts)
+		COZI_CLOCK_BEFORE_START(queryDesc);
+	if (queryDesc->plannedstmt->appendRelations != NIL)
+		start_pruning(queryDesc, eflags & ~COUNTS);
+	else
+	{
+		in_statement = in_start = true;
+		start_on(queryDesc, eflags & ~COUNTS);
+		in_statement = in_start = false;
+	}
 	if (counts)
 	{
 		COZI_CLOCK_AFTER_START(queryDesc);
@@ -167,63 +214,94 @@ latency_ExecutorStart(QueryDesc *queryDesc, int eflags)
 	}
 }
 
+static inline void
+run_on(COZI_RUN_ARGS)
+{
+	if (prev_ExecutorRun)
+		prev_ExecutorRun(COZI_RUN_PASS);
+	else
+		standard_ExecutorRun(COZI_RUN_PASS);
+}
+
 static void
 latency_ExecutorRun(COZI_RUN_ARGS)
 {
-	Oid			role = GetUserId();
-	bool		counts = at_top(queryDesc);
+	Oid			role;
+	bool		counts;
 
+	if (in_statement)
+	{
+		run_on(COZI_RUN_PASS);
+		return;
+	}
+	role = GetUserId();
+	counts = counts_at_end(queryDesc);
 	if (counts)
 		cozi_start_running(queryDesc->plannedstmt->queryId, role);
-	nesting_level++;
+	in_statement = true;
 	PG_TRY();
 	{
-		if (prev_ExecutorRun)
-			prev_ExecutorRun(COZI_RUN_PASS);
-		else
-			standard_ExecutorRun(COZI_RUN_PASS);
+		run_on(COZI_RUN_PASS);
 	}
 	PG_CATCH();
 	{
-		nesting_level--;
+		in_statement = false;
 		if (counts)
+		{
 			cozi_stop_running();
-		query_failed(queryDesc, role);
+			query_failed(queryDesc, role);
+		}
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	nesting_level--;
+	in_statement = false;
 	if (counts)
 		cozi_stop_running();
 }
 
-/* AFTER triggers run, and fail, here. */
+static inline void
+finish_on(QueryDesc *queryDesc)
+{
+	if (prev_ExecutorFinish)
+		prev_ExecutorFinish(queryDesc);
+	else
+		standard_ExecutorFinish(queryDesc);
+}
+
+/* AFTER triggers run, and fail, here; a query that writes nothing has none. */
 static void
 latency_ExecutorFinish(QueryDesc *queryDesc)
 {
-	Oid			role = GetUserId();
-	bool		counts = at_top(queryDesc);
+	Oid			role;
+	bool		counts;
 
+	if (in_statement ||
+		(queryDesc->operation == CMD_SELECT && !queryDesc->plannedstmt->hasModifyingCTE))
+	{
+		finish_on(queryDesc);
+		return;
+	}
+	role = GetUserId();
+	counts = counts_at_end(queryDesc);
 	if (counts)
 		cozi_start_running(queryDesc->plannedstmt->queryId, role);
-	nesting_level++;
+	in_statement = true;
 	PG_TRY();
 	{
-		if (prev_ExecutorFinish)
-			prev_ExecutorFinish(queryDesc);
-		else
-			standard_ExecutorFinish(queryDesc);
+		finish_on(queryDesc);
 	}
 	PG_CATCH();
 	{
-		nesting_level--;
+		in_statement = false;
 		if (counts)
+		{
 			cozi_stop_running();
-		query_failed(queryDesc, role);
+			query_failed(queryDesc, role);
+		}
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	nesting_level--;
+	in_statement = false;
 	if (counts)
 		cozi_stop_running();
 }
@@ -233,7 +311,7 @@ latency_ExecutorEnd(QueryDesc *queryDesc)
 {
 	uint64		queryid = queryDesc->plannedstmt->queryId;
 
-	if (at_top(queryDesc) && COZI_CLOCK_RUNS(queryDesc))
+	if (!in_statement && counts_at_end(queryDesc) && COZI_CLOCK_RUNS(queryDesc))
 	{
 		double		seconds = COZI_CLOCK_SECONDS(queryDesc);
 
@@ -268,6 +346,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	int			len = pstmt->stmt_len;
 	bool		nests = COZI_UTILITY_COUNTED(pstmt->utilityStmt);
 	bool		control = IsA(pstmt->utilityStmt, TransactionStmt);
+	bool		within = in_statement;
 	bool		counts = nests && cozi_track_latency && queryid != 0 &&
 	client_asks() && tracks_utility();
 	Oid			role = GetUserId();
@@ -282,7 +361,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		INSTR_TIME_SET_CURRENT(start);
 	}
 
-	nesting_level += nests;
+	in_statement |= nests;
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -294,7 +373,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	}
 	PG_CATCH();
 	{
-		nesting_level -= nests;
+		in_statement = within;
 		if (counts)
 		{
 			INSTR_TIME_SET_CURRENT(end);
@@ -306,7 +385,7 @@ latency_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	nesting_level -= nests;
+	in_statement = within;
 
 	if (counts)
 	{
@@ -331,6 +410,7 @@ latency_transaction(XactEvent event, void *arg)
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	end_start();
 	transaction_used = false;
 	cozi_end_running();
 
@@ -346,6 +426,14 @@ latency_transaction(XactEvent event, void *arg)
 	else
 		now = GetCurrentTransactionStopTimestamp();
 	cozi_record_transaction(Max(now - GetCurrentTransactionStartTimestamp(), 0) * 1000, failed);
+}
+
+static void
+latency_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+					   void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		end_start();
 }
 
 /* Once, when every preloaded library has installed its own. */
@@ -372,4 +460,5 @@ cozi_install_hooks(void)
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = latency_ProcessUtility;
 	RegisterXactCallback(latency_transaction, NULL);
+	RegisterSubXactCallback(latency_subtransaction, NULL);
 }

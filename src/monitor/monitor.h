@@ -164,6 +164,8 @@ typedef struct CoziTable
 	int			ways;			/* slots of each */
 	int			size;			/* sets * ways */
 	CoziSet    *set;
+	CoziHistogram *last;		/* that this process looked for, NULL: none */
+	CoziSet    *held;			/* whose lock it took, and that slot's */
 	CoziHistogram *histogram;
 	pg_atomic_uint64 *dropped;	/* keys that were evicted */
 	uint64		other_queryid;	/* of the row that they are added to */
@@ -265,7 +267,7 @@ extern CoziTable cozi_other_table;
 extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner,
 									  LWLockMode mode);
 extern CoziHistogram *cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner);
-extern void cozi_release_slot(CoziTable *table, CoziHistogram *slot);
+extern void cozi_release_slot(CoziTable *table);
 extern bool cozi_copy_slot(CoziTable *table, int i, CoziFigures *copy);
 extern bool cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziFigures *copy);
 extern uint64 cozi_count_slots(CoziTable *table);
@@ -289,9 +291,9 @@ extern void cozi_record_transaction(uint64 ns, bool failed);
 /* monitor/detail.c */
 extern void cozi_add_words(pg_atomic_uint64 *word, int words, uint64 add, int shift);
 extern void cozi_merge_details(CoziHistogram *to, CoziHistogram *from);
-extern bool cozi_knows_plan(CoziHistogram *slot, uint64 shape);
-extern void cozi_note_plan(CoziHistogram *slot, uint64 shape, uint64 ns);
-extern void cozi_claim_plan(CoziHistogram *slot, uint64 shape);
+extern CoziSeenPlan *cozi_find_plan(CoziHistogram *slot, uint64 shape);
+extern CoziSeenPlan *cozi_claim_plan(CoziHistogram *slot, uint64 shape);
+extern void cozi_note_plan(CoziSeenPlan *plan, uint64 ns);
 extern void cozi_this_client(CoziClient *client);
 extern void cozi_note_client(CoziHistogram *slot, const CoziClient *client);
 extern void cozi_note_error(CoziHistogram *slot, int code);

@@ -1,7 +1,6 @@
 /*
  * monitor/os.c
- *		What the machine says: CPU and memory, from /proc and cgroup v2, and
- *		the size of a relation's files.
+ *		What the machine says: CPU and memory, from /proc and cgroup v2.
  *
  * CPU is a share of time, so it takes two samples.  A session keeps its last
  * one: a caller that polls gets the share since the previous call, and a first
@@ -21,16 +20,13 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
-#include "common/relpath.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
@@ -349,37 +345,4 @@ cozi_os_load(PG_FUNCTION_ARGS)
 		nulls[LOAD_SOURCE] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
-}
-
-PG_FUNCTION_INFO_V1(cozi_relation_bytes);
-
-/*
- * relation_bytes(relation oid) -> bigint
- *
- * The bytes of all forks of this relation, not of its indexes or TOAST;
- * NULL if it is locked ACCESS EXCLUSIVE, or gone.  pg_total_relation_size()
- * queues behind a session that alters the table, and all others behind it: a
- * monitor must not do that.  The lock is asked for once and released at once.
- */
-Datum
-cozi_relation_bytes(PG_FUNCTION_ARGS)
-{
-	Oid			relation = PG_GETARG_OID(0);
-	int64		bytes = 0;
-	bool		exists;
-
-	if (!ConditionalLockRelationOid(relation, AccessShareLock))
-		PG_RETURN_NULL();
-	exists = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation));
-	if (exists)
-	{
-		for (ForkNumber fork = MAIN_FORKNUM; fork <= MAX_FORKNUM; fork++)
-			bytes += DatumGetInt64(DirectFunctionCall2(pg_relation_size,
-													   ObjectIdGetDatum(relation),
-													   CStringGetTextDatum(forkNames[fork])));
-	}
-	UnlockRelationOid(relation, AccessShareLock);
-	if (!exists)
-		PG_RETURN_NULL();
-	PG_RETURN_INT64(bytes);
 }

@@ -33,20 +33,22 @@ record_execution(uint64 queryid, Oid role, uint64 ns, uint64 shape)
 {
 	uint64		owner = COZI_OWNER(MyDatabaseId, role);
 	CoziHistogram *slot = cozi_claim_slot(&cozi_statement_table, queryid, owner, LW_SHARED);
+	CoziSeenPlan *plan = cozi_find_plan(slot, shape);
 
-	if (ns > pg_atomic_read_u64(&slot->max) || !cozi_knows_plan(slot, shape))
+	if (ns > pg_atomic_read_u64(&slot->max) || (plan == NULL && shape != 0))
 	{
 		CoziClient	client;
 
-		cozi_release_slot(&cozi_statement_table, slot);
+		cozi_release_slot(&cozi_statement_table);
 		cozi_this_client(&client);
 		slot = cozi_claim_slot(&cozi_statement_table, queryid, owner, LW_EXCLUSIVE);
-		cozi_claim_plan(slot, shape);
+		plan = cozi_claim_plan(slot, shape);
 		if (ns > pg_atomic_read_u64(&slot->max))
 			cozi_note_client(slot, &client);
 	}
 	record(slot, ns);
-	cozi_note_plan(slot, shape, ns);
+	if (plan != NULL)
+		cozi_note_plan(plan, ns);
 	cozi_collect_waits(slot);
 	return slot;
 }
@@ -60,7 +62,7 @@ cozi_record_statement(uint64 queryid, Oid role, double seconds, uint64 shape,
 	if (transaction_control &&
 		(pg_atomic_read_u64(&slot->used) & COZI_TRANSACTION_CONTROL) == 0)
 		pg_atomic_fetch_or_u64(&slot->used, COZI_TRANSACTION_CONTROL);
-	cozi_release_slot(&cozi_statement_table, slot);
+	cozi_release_slot(&cozi_statement_table);
 }
 
 /*
@@ -84,7 +86,7 @@ cozi_record_failure(uint64 queryid, Oid role, double seconds, uint64 shape,
 	if (timeout)
 		pg_atomic_fetch_add_u64(&slot->timeouts, 1);
 	cozi_note_error(slot, code);
-	cozi_release_slot(&cozi_statement_table, slot);
+	cozi_release_slot(&cozi_statement_table);
 	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)
 		cozi_capture_timeout(queryid, role, seconds * 1000, source, location, len);
 }
@@ -100,5 +102,5 @@ cozi_record_transaction(uint64 ns, bool failed)
 	record(slot, ns);
 	if (failed)
 		pg_atomic_fetch_add_u64(&slot->failed, 1);
-	cozi_release_slot(&cozi_transaction_table, slot);
+	cozi_release_slot(&cozi_transaction_table);
 }

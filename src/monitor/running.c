@@ -79,7 +79,7 @@ collect_last(void)
 	else
 	{
 		cozi_collect_waits(slot);
-		cozi_release_slot(&cozi_statement_table, slot);
+		cozi_release_slot(&cozi_statement_table);
 	}
 }
 

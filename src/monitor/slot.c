@@ -67,21 +67,41 @@ slot_set(CoziTable *table, CoziHistogram *slot)
 	return &table->set[(slot - table->histogram) / table->ways];
 }
 
+/* The way that is looked at first for a key, and claimed if it is free. */
+static inline int
+home_way(CoziTable *table, uint64 hash)
+{
+	return (int) ((((hash >> 16) & 0xFFFF) * (uint64) table->ways) >> 16);
+}
+
+static inline int
+next_way(CoziTable *table, int way)
+{
+	return way + 1 < table->ways ? way + 1 : 0;
+}
+
+static inline bool
+is_of(CoziHistogram *slot, uint64 queryid, uint64 owner)
+{
+	return pg_atomic_read_u64(&slot->queryid) == queryid &&
+		pg_atomic_read_u64(&slot->owner) == owner;
+}
+
 /* The key's slot in its set, whose lock is held; NULL if it has none. */
 static CoziHistogram *
 find_in_set(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
 {
 	uint16		tag = key_tag(hash);
+	int			way = home_way(table, hash);
 
-	for (int way = 0; way < table->ways; way++)
+	for (int n = 0; n < table->ways; n++, way = next_way(table, way))
 	{
 		CoziHistogram *slot;
 
 		if (set->tag[way] != tag)
 			continue;
 		slot = set_slot(table, set, way);
-		if (pg_atomic_read_u64(&slot->queryid) == queryid &&
-			pg_atomic_read_u64(&slot->owner) == owner)
+		if (is_of(slot, queryid, owner))
 			return slot;
 	}
 	return NULL;
@@ -170,9 +190,19 @@ evict(CoziTable *table, CoziSet *set, int way)
 										   COZI_OWNER(database, InvalidOid), LW_SHARED);
 
 	add_slot(other, slot);
-	cozi_release_slot(&cozi_other_table, other);
+	cozi_release_slot(&cozi_other_table);
 	set->tag[way] = 0;
 	clear_slot(slot);
+}
+
+static int
+free_ways(CoziTable *table, CoziSet *set)
+{
+	int			n = 0;
+
+	for (int way = 0; way < table->ways; way++)
+		n += set->tag[way] == 0;
+	return n;
 }
 
 /*
@@ -181,14 +211,13 @@ evict(CoziTable *table, CoziSet *set, int way)
  * database, for all that have none of their own.
  */
 static CoziHistogram *
-give_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 owner)
+give_slot(CoziTable *table, CoziSet *set, uint64 queryid, uint64 owner)
 {
+	uint64		hash = key_hash(queryid, owner);
 	CoziHistogram *slot;
-	int			way = 0;
+	int			way;
 
-	while (way < table->ways && set->tag[way] != 0)
-		way++;
-	if (table == &cozi_other_table && way >= table->ways - RESERVED_WAYS && owner != 0)
+	if (table == &cozi_other_table && owner != 0 && free_ways(table, set) <= RESERVED_WAYS)
 	{
 		owner = 0;
 		hash = key_hash(queryid, owner);
@@ -196,7 +225,10 @@ give_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 ow
 		if (slot != NULL)
 			return slot;
 	}
-	if (way == table->ways)
+	way = home_way(table, hash);
+	for (int n = 1; n < table->ways && set->tag[way] != 0; n++)
+		way = next_way(table, way);
+	if (set->tag[way] != 0)
 	{
 		way = find_victim(table, set);
 		evict(table, set, way);
@@ -213,29 +245,47 @@ give_slot(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 ow
 }
 
 /*
+ * The slot of a key, NULL if it has none, and the lock of its set.  A session
+ * that asks for the same key again finds it where it was.
+ */
+static CoziHistogram *
+lock_slot(CoziTable *table, uint64 queryid, uint64 owner, LWLockMode mode)
+{
+	uint64		hash;
+
+	if (table->last != NULL && is_of(table->last, queryid, owner))
+	{
+		LWLockAcquire(&table->held->lock, mode);
+		if (is_of(table->last, queryid, owner))
+			return table->last;
+		LWLockRelease(&table->held->lock);
+	}
+	hash = key_hash(queryid, owner);
+	table->held = key_set(table, hash);
+	LWLockAcquire(&table->held->lock, mode);
+	table->last = find_in_set(table, table->held, hash, queryid, owner);
+	return table->last;
+}
+
+/*
  * The slot of a key, claimed if it is new, to be released after recording.  The
  * lock is held in that mode, or in the exclusive one.
  */
 CoziHistogram *
 cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner, LWLockMode mode)
 {
-	uint64		hash = key_hash(queryid, owner);
-	CoziSet    *set = key_set(table, hash);
-	CoziHistogram *slot;
+	CoziHistogram *slot = lock_slot(table, queryid, owner, mode);
 	uint64		turn;
 	uint64		used;
 
-	LWLockAcquire(&set->lock, mode);
-	slot = find_in_set(table, set, hash, queryid, owner);
 	if (slot == NULL && mode == LW_SHARED)
 	{
-		LWLockRelease(&set->lock);
-		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
-		slot = find_in_set(table, set, hash, queryid, owner);
+		LWLockRelease(&table->held->lock);
+		slot = lock_slot(table, queryid, owner, LW_EXCLUSIVE);
 	}
 	if (slot == NULL)
-		slot = give_slot(table, set, hash, queryid, owner);
-	turn = pg_atomic_read_u64(&set->turn);
+		slot = table->last = give_slot(table, table->held, queryid, owner);
+	turn = pg_atomic_read_u64(&table->held->turn);
 	used = pg_atomic_read_u64(&slot->used);
 	if ((used & ~COZI_TRANSACTION_CONTROL) != turn)
 		pg_atomic_write_u64(&slot->used, turn | (used & COZI_TRANSACTION_CONTROL));
@@ -246,21 +296,18 @@ cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner, LWLockMode mode)
 CoziHistogram *
 cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner)
 {
-	uint64		hash = key_hash(queryid, owner);
-	CoziSet    *set = key_set(table, hash);
-	CoziHistogram *slot;
+	CoziHistogram *slot = lock_slot(table, queryid, owner, LW_SHARED);
 
-	LWLockAcquire(&set->lock, LW_SHARED);
-	slot = find_in_set(table, set, hash, queryid, owner);
 	if (slot == NULL)
-		LWLockRelease(&set->lock);
+		LWLockRelease(&table->held->lock);
 	return slot;
 }
 
+/* The slot that was claimed, or found, last: a table has one at a time. */
 void
-cozi_release_slot(CoziTable *table, CoziHistogram *slot)
+cozi_release_slot(CoziTable *table)
 {
-	LWLockRelease(&slot_set(table, slot)->lock);
+	LWLockRelease(&table->held->lock);
 }
 
 /* A copy of slot number i; false if it is free. */

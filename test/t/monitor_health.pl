@@ -263,18 +263,35 @@ is($node->safe_psql('restored', $targets), sql($targets), 'the targets are the s
 is($node->safe_psql('restored', 'SELECT count(*) FROM cozi.snapshots'),
 	'0', 'samples are not dumped');
 
-# A lock, or a DROP, stops no view
+# Sizes: what is locked, rewritten, temporary or elsewhere is measured without waiting
 
-sql('CREATE TABLE locked AS SELECT 1 AS a; ANALYZE locked');
-my ($stdin, $stdout) = ("BEGIN; LOCK TABLE locked;\n\\echo locked\n", '');
+mkdir(my $elsewhere = $node->basedir . '/elsewhere') or die $!;
+sql("CREATE TABLESPACE elsewhere LOCATION '$elsewhere'");
+sql('CREATE TABLE locked AS SELECT 1 AS a; ANALYZE locked;
+	CREATE TABLE rewritten AS SELECT g AS a FROM generate_series(1, 5000) g;
+	CREATE TABLE moved (a int PRIMARY KEY, b text) TABLESPACE elsewhere;
+	INSERT INTO moved SELECT g FROM generate_series(1, 5000) g; VACUUM moved');
+my $whole = sql("SELECT pg_total_relation_size('rewritten')");
+my ($stdin, $stdout) = (
+	"CREATE TEMP TABLE mine AS SELECT g AS a FROM generate_series(1, 5000) g;
+	BEGIN; LOCK TABLE locked; TRUNCATE rewritten;\n\\echo locked\n", '');
 my $locker = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
 	'<', \$stdin, '>', \$stdout);
 $locker->pump until $stdout =~ /locked/;
-is( sql("SET statement_timeout = '20s'; SELECT total_bytes, exact FROM cozi.table_sizes
-    WHERE relation = 'locked'::regclass"
-	),
-	'8192|f',
-	'a locked table has an estimate');
+
+sub size_of
+{
+	return sql(
+		"SET statement_timeout = '20s'; SELECT total_bytes, exact FROM cozi.table_sizes
+			WHERE relation::text ~ '$_[0]\$'");
+}
+is(size_of('locked'), '8192|t', 'a table that is locked ACCESS EXCLUSIVE is measured');
+is(size_of('rewritten'), "$whole|t", 'a table that is being truncated has the size it had');
+is( size_of('mine'),
+	sql("SELECT pg_total_relation_size(oid) FROM pg_class WHERE relname = 'mine'") . '|t',
+	'the temporary table of another session is measured');
+is(size_of('moved'), sql("SELECT pg_total_relation_size('moved')") . '|t',
+	'a table in another tablespace is measured');
 is( sql("SET statement_timeout = '20s'; SELECT count(*) FROM cozi.vacuum_health
     WHERE relation = 'locked'::regclass"
 	),
