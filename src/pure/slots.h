@@ -6,7 +6,10 @@
  * whose time has passed is free, so nothing ever sweeps.  In a full set the
  * limit that has most of the slots, the new key counted, gives one up: of its
  * keys the one that owes least, and a refused one last.  Seven slots are a
- * sample of the table: a limit loses keys where it has the most of them.
+ * sample of the table: a limit loses keys where it has the most of them.  Of
+ * one or two keys of a limit the sample says nothing.  A refused one of them
+ * counts as one: among many limits a new key would take its place, and it is
+ * to be forgotten last.
  *
  * The keys of one limit have the same length of debt, so that the times of
  * their slots compare by the share of the budget that is owed.
@@ -17,6 +20,7 @@
 #include "pure/bucket.h"
 
 #define COZI_SLOTS 7
+#define COZI_SLOTS_CHANCE 2		/* so many keys of a limit may meet by chance */
 #define COZI_PER_BITS 20
 
 typedef struct CoziGcraSlot
@@ -44,11 +48,13 @@ cozi_slot_of_limit(const CoziSlots *slots, int i, uint64_t tag, uint8_t limit)
 static inline int
 cozi_slot_company(const CoziSlots *slots, int i, uint64_t tag, uint8_t limit)
 {
-	int			n = cozi_slot_of_limit(slots, i, tag, limit);
+	int			n = 0;
 
 	for (int j = 0; j < COZI_SLOTS; j++)
 		n += cozi_slot_of_limit(slots, j, slots->slot[i].tag, slots->limit[i]);
-	return n;
+	if (n <= COZI_SLOTS_CHANCE && (slots->refused >> i & 1))
+		return 1;
+	return n + cozi_slot_of_limit(slots, i, tag, limit);
 }
 
 /* The slot for a new key: a free one, or the one to be given up. */
