@@ -9,7 +9,8 @@ CREATE TABLE rate_limit_config (
         AND pg_catalog.date_part('year', per) OPERATOR(pg_catalog.=) 0),
     algorithm text NOT NULL CHECK (algorithm IN ('exact', 'gcra')),
     memory bigint CHECK (memory OPERATOR(pg_catalog.>=) 16384),
-    shadow boolean NOT NULL
+    shadow boolean NOT NULL,
+    owner text NOT NULL DEFAULT CURRENT_USER
 );
 COMMENT ON TABLE rate_limit_config IS 'One row per named rate limit of this database';
 COMMENT ON COLUMN rate_limit_config.name IS 'Name of the limit: letters, digits and "_.:-"';
@@ -19,6 +20,7 @@ COMMENT ON COLUMN rate_limit_config.algorithm IS 'exact or gcra';
 COMMENT ON COLUMN rate_limit_config.memory IS
 'Reserved memory in bytes; NULL: a 64th of cozi.rate_limit_memory, and room for max_calls';
 COMMENT ON COLUMN rate_limit_config.shadow IS 'Whether the limit counts and never refuses';
+COMMENT ON COLUMN rate_limit_config.owner IS 'Role that created it, and may alter and drop it';
 SELECT pg_catalog.pg_extension_config_dump('cozi.rate_limit_config', '');
 
 CREATE OR REPLACE TRIGGER config_changed

@@ -8,9 +8,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -22,7 +24,7 @@
 /* The arguments of create_rate_limit() */
 enum
 {
-	NAME, MAX_CALLS, PER, ALGORITHM, MEMORY, SHADOW, COLUMNS
+	NAME, MAX_CALLS, PER, ALGORITHM, MEMORY, SHADOW, OWNER, COLUMNS
 };
 
 /* A name is part of a header and of JSON: nothing in it needs escaping. */
@@ -74,15 +76,17 @@ static uint64
 run_on_table(const char *template, const CoziLimit *limit, int nargs, int expected)
 {
 	Oid			relid = cozi_table(TABLE);
-	Oid			types[COLUMNS] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID, INT8OID, BOOLOID};
-	char		nulls[COLUMNS + 1] = "      ";
+	Oid			types[COLUMNS] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID, INT8OID, BOOLOID,
+	TEXTOID};
+	char		nulls[COLUMNS + 1] = "       ";
 	Datum		values[COLUMNS] = {
 		CStringGetTextDatum(limit->name),
 		Int32GetDatum(limit->max_calls),
 		cozi_interval_datum(limit->per),
 		CStringGetTextDatum(limit->exact ? "exact" : "gcra"),
 		Int64GetDatum(limit->memory),
-		BoolGetDatum(limit->shadow)
+		BoolGetDatum(limit->shadow),
+		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
 	};
 	const char *table = cozi_qualified_name(relid);
 	CoziSavedUser saved;
@@ -134,7 +138,7 @@ cozi_create_rate_limit(PG_FUNCTION_ARGS)
 	limiter = cozi_limiter_or_null();
 	if (limiter)
 		cozi_limit_check(limiter, &limit);
-	if (run_on_table("INSERT INTO {table} VALUES ($1, $2, $3, $4, $5, $6)"
+	if (run_on_table("INSERT INTO {table} VALUES ($1, $2, $3, $4, $5, $6, $7)"
 					 " ON CONFLICT (name) DO NOTHING",
 					 &limit, COLUMNS, SPI_OK_INSERT) == 0)
 		ereport(ERROR,
@@ -146,17 +150,27 @@ cozi_create_rate_limit(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The limit as it is, or an error. */
+/*
+ * The limit as it is, or an error; also for one that is another role's.  The
+ * owner of the extension may change any.
+ */
 static void
 read_existing(CoziLimit *limit)
 {
 	CoziLimit  *found = cozi_limit_find(limit->name);
+	Oid			owner;
 
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("rate limit \"%s\" does not exist", limit->name)));
 	*limit = *found;
+	owner = get_role_oid(limit->owner, true);
+	if (!(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) &&
+		!object_ownercheck(RelationRelationId, cozi_table(TABLE), GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of rate limit \"%s\"", limit->name)));
 }
 
 /*
@@ -196,7 +210,7 @@ cozi_alter_rate_limit(PG_FUNCTION_ARGS)
 	if (limiter)
 		cozi_limit_check(limiter, &limit);
 	(void) run_on_table("UPDATE {table} SET max_calls = $2, per = $3, algorithm = $4,"
-						" memory = $5, shadow = $6 WHERE name = $1", &limit, COLUMNS,
+						" memory = $5, shadow = $6 WHERE name = $1", &limit, OWNER,
 						SPI_OK_UPDATE);
 	if (limiter)
 		cozi_limit_change(limiter, &limit, false);

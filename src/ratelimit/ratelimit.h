@@ -100,6 +100,7 @@ typedef struct CoziLimit
 	int64		memory;			/* bytes; 0: the default */
 	bool		exact;
 	bool		shadow;
+	char		owner[NAMEDATALEN]; /* a role, which may be gone */
 	CoziHandle	handle;
 	uint64		name_hash;
 } CoziLimit;

@@ -27,7 +27,7 @@ static uint64 limits_generation = 0;
 /* The columns of cozi.rate_limit_config */
 enum
 {
-	NAME = 1, MAX_CALLS, PER, ALGORITHM, MEMORY, SHADOW
+	NAME = 1, MAX_CALLS, PER, ALGORITHM, MEMORY, SHADOW, OWNER
 };
 
 static void
@@ -48,6 +48,8 @@ read_row(HeapTuple tuple, TupleDesc desc, void *arg)
 	if (isnull)
 		limit->memory = 0;
 	limit->shadow = DatumGetBool(heap_getattr(tuple, SHADOW, desc, &isnull));
+	strlcpy(limit->owner, TextDatumGetCString(heap_getattr(tuple, OWNER, desc, &isnull)),
+			sizeof(limit->owner));
 	limit->handle.slot = -1;
 	limit->name_hash = 0;
 }

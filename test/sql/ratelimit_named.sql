@@ -59,6 +59,41 @@ ROLLBACK;
 SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name = 'regress.login';
 SELECT cozi.use_rate_limit('regress.login', 'alice');
 
+-- a limit is altered and dropped by the role that created it: no other may, and
+-- the owner of the extension may change all
+CREATE ROLE regress_limit_owner;
+CREATE ROLE regress_limit_other;
+SELECT count(*) > 0 AS granted FROM cozi.grant_owner('regress_limit_owner');
+SELECT count(*) > 0 AS granted FROM cozi.grant_owner('regress_limit_other');
+SET ROLE regress_limit_owner;
+SELECT cozi.create_rate_limit('regress.owned', 1, '1 h', memory => '16kB');
+SELECT cozi.alter_rate_limit('regress.owned', 2);
+SET ROLE regress_limit_other;
+SELECT cozi.alter_rate_limit('regress.owned', 1000000);
+SELECT cozi.drop_rate_limit('regress.owned');
+SELECT cozi.drop_rate_limit('regress.login');
+SELECT cozi.create_rate_limit('regress.owned', 1, '1 h');
+SELECT * FROM cozi.rate_limit_stats;
+RESET ROLE;
+SELECT max_calls, owner FROM cozi.rate_limit_config WHERE name = 'regress.owned';
+SELECT cozi.alter_rate_limit('regress.owned', 3);
+-- the role that is gone owns it no more
+BEGIN;
+DROP OWNED BY regress_limit_owner;
+DROP ROLE regress_limit_owner;
+SET LOCAL ROLE regress_limit_other;
+SAVEPOINT s;
+SELECT cozi.drop_rate_limit('regress.owned');
+ROLLBACK TO s;
+RESET ROLE;
+SELECT cozi.drop_rate_limit('regress.owned');
+ROLLBACK;
+SET ROLE regress_limit_owner;
+SELECT cozi.drop_rate_limit('regress.owned');
+RESET ROLE;
+DROP OWNED BY regress_limit_owner, regress_limit_other;
+DROP ROLE regress_limit_owner, regress_limit_other;
+
 -- transactions: what is rolled back has no memory, what is dropped gives it back at commit
 CREATE FUNCTION pg_temp.reserved() RETURNS bigint
 LANGUAGE sql AS 'SELECT bytes_reserved FROM cozi.rate_limit_stats WHERE name IS NULL';
@@ -156,9 +191,10 @@ SELECT cozi.use_rate_limits('{regress.login,regress.none}', '{bob,bob}');
 SELECT cozi.use_rate_limits(array_fill('regress.login'::text, '{17}'), array_agg('k' || i))
 FROM generate_series(1, 17) i;
 -- the table refuses what no limit could be
-INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month', 'exact', NULL, false);
+INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month', 'exact', NULL, false,
+    'owner');
 INSERT INTO cozi.rate_limit_config VALUES ('regress.bad', 1, '1 month -30 days', 'exact', NULL,
-    false);
+    false, 'owner');
 -- nothing of it was counted
 SELECT remaining FROM cozi.use_rate_limit_info('regress.login', 'frank');
 
