@@ -5,6 +5,7 @@ package House;
 #     is(House::difference($old, $new), '', 'equal');    # sets of lines
 #     House::signature($node, 'db');                     # see signature.sql
 #     House::poll_through_crash($node, 'SELECT ...');    # until it gives t
+#     my $psql = House::session($node, 'db', on_error_stop => 0);
 
 use strict;
 use warnings;
@@ -19,6 +20,16 @@ sub signature
 {
 	my ($node, $db) = @_;
 	return $node->safe_psql($db, $signature_sql);
+}
+
+# A psql in the background.  Its timeout counts from the last query: that of
+# background_psql counts from the first, and ends long tests on a slow machine.
+sub session
+{
+	my ($node, @params) = @_;
+	my $session = $node->background_psql(@params);
+	$session->set_query_timer_restart;
+	return $session;
 }
 
 # The lines in one text only, "-" for the first and "+" for the second.

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -108,7 +109,7 @@ is(query(q{SELECT level, code, object, ms_per_day > 0 FROM cozi.advice
 	'advice lists a missing index with the time of its statements');
 
 # Nobody is waited for
-my $locker = $node->background_psql('postgres') if $node->can('background_psql');
+my $locker = House::session($node, 'postgres');
 if ($locker)
 {
 	$locker->query_safe('BEGIN; LOCK TABLE "My Shop"."The Posts", tree, tree_1, tree_2, queue

@@ -72,7 +72,7 @@ is( $node->safe_psql('golden', q{BEGIN; SELECT FROM cozi.policy_advisor;
 
 # Nothing is waited for: every table is locked, and the findings are the same
 # but for the statements that need a table's columns.
-my $locker = $node->background_psql('golden') if $node->can('background_psql');
+my $locker = House::session($node, 'golden');
 if ($locker)
 {
 	$locker->query_safe(q{BEGIN; DO $$ DECLARE t regclass; BEGIN FOR t IN

@@ -3,6 +3,7 @@
 # under an owner who puts code on one.  Each time the table equals a recount.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -91,7 +92,7 @@ is( sql(q{
 is(sql($recount), '0|0', 'a transaction that is rolled back leaves nothing in the table');
 
 # A transaction that stays open holds nobody up, and only its own keys wait.
-my $open = $node->background_psql('postgres');
+my $open = House::session($node, 'postgres');
 $open->query_safe('BEGIN; INSERT INTO likes VALUES (7, 1, 1, true)');
 sql(q{SET lock_timeout = '10s'; INSERT INTO likes VALUES (8, 1, 1, true)});
 is(sql(q{SELECT n FROM gifts_live WHERE key = 1}),
@@ -179,7 +180,7 @@ is($node->safe_psql('restored', q{SELECT n FROM app.followers_live}),
 
 # A row that the owner has locked, or changed by hand, holds no writer up.
 $node->safe_psql('restored', 'DROP INDEX app.followers_note_idx; SELECT cozi.fold()');
-$open = $node->background_psql('restored');
+$open = House::session($node, 'restored');
 $open->query_safe('BEGIN; UPDATE app.followers SET n = 77 WHERE key = 5');
 $node->safe_psql('restored',
 	q{SET lock_timeout = '10s'; SET ROLE client; INSERT INTO app.follows VALUES (3, 5)});

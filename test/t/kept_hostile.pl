@@ -4,6 +4,7 @@
 # stalled, and the server does not crash.  Ten seconds; ten minutes with COZI_LONG.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -227,7 +228,7 @@ my $bench = IPC::Run::start(
 	'2>',
 	\$err);
 
-my $superuser = $node->background_psql('postgres', on_error_stop => 0);
+my $superuser = House::session($node, 'postgres', on_error_stop => 0);
 my $end = time + $seconds;
 my ($path, $role, $dumps) = ('', '', 0);
 while (time < $end)

@@ -3,6 +3,7 @@
 # an owner's.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -64,7 +65,7 @@ like($err, qr/cannot PREPARE/, 'a transaction whose fold was released is not pre
 # Preloaded: a worker.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'\n");
 $node->restart;
-my $voter = $node->background_psql('postgres');
+my $voter = House::session($node, 'postgres');
 my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
 $postmaster =~ s/\n[\s\S]*//;
 

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -56,7 +57,7 @@ sub becomes
 sub session
 {
 	my ($first, @options) = @_;
-	my $session = $node->background_psql('postgres', on_error_stop => 0, @options);
+	my $session = House::session($node, 'postgres', on_error_stop => 0, @options);
 	$session->query_safe($first) if $first;
 	return $session;
 }
@@ -148,7 +149,7 @@ sql("ROLLBACK PREPARED 'left'");
 $idle->quit;
 
 # what holds back vacuum here
-my $elsewhere = $node->background_psql('other');
+my $elsewhere = House::session($node, 'other');
 $elsewhere->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()');
 sql('CREATE TABLE d AS SELECT 1 AS i; DELETE FROM d');
 is(sql("SELECT datname, holds_horizon FROM cozi.long_transactions WHERE source = 'session'"),
@@ -238,7 +239,7 @@ is(health('connections', "value = 100 AND state = 'breach' AND detail ~ 'role cl
 	't', 'a role at its limit of connections is a breach, by name');
 $only->quit;
 sql('ALTER DATABASE other CONNECTION LIMIT 1');
-$elsewhere = $node->background_psql('other');
+$elsewhere = House::session($node, 'other');
 becomes(
 	'connections',
 	"value = 100 AND state = 'breach' AND detail ~ 'database other'",

@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -122,7 +123,7 @@ is( $q->(
 	'also in a trigger at the end');
 {
 	$q->('SELECT cozi.latency_reset()');
-	my $holder = $node->background_psql('postgres');
+	my $holder = House::session($node, 'postgres');
 	$holder->query_safe('BEGIN; LOCK TABLE slow');
 	$fails->("SET lock_timeout = '120ms'; BEGIN; LOCK TABLE slow");
 	$fails->("SET lock_timeout = '120ms'; BEGIN; LOCK TABLE slow NOWAIT");

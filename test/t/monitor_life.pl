@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -176,7 +177,7 @@ is(sql('SELECT cozi.error_ratio(oid) FROM pg_database WHERE datname = current_da
 # sessions
 sql('SELECT cozi.latency_reset()');
 my @idle = map {
-	my $s = $node->background_psql('postgres', on_error_stop => 0);
+	my $s = House::session($node, 'postgres', on_error_stop => 0);
 	$s->query_safe('SELECT 1');
 	$s
 } 1 .. 5;
@@ -192,7 +193,7 @@ is(sql("SELECT value, state FROM cozi.health WHERE metric = 'error_rate'"),
 	'0|ok', 'health does not count it');
 eval { $_->quit } for @idle;
 sql('ALTER ROLE client CONNECTION LIMIT 1');
-my $only = $node->background_psql('postgres', extra_params => [ '-U', 'client' ]);
+my $only = House::session($node, 'postgres', extra_params => [ '-U', 'client' ]);
 as('client', 'SELECT 1') for 1 .. 3;
 is( sql("SELECT value > 0, detail ~ '3 of them connections refused' FROM cozi.health
     WHERE metric = 'error_rate'"

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use IPC::Run ();
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -94,7 +95,7 @@ $pooler->kill_kill;
 
 {
 	local $ENV{PGAPPNAME} = 'Supavisor';
-	my $session = $node->background_psql('postgres');
+	my $session = House::session($node, 'postgres');
 	$session->query_safe('SELECT 1');
 	delete local $ENV{PGAPPNAME};
 	is($q->("SELECT name FROM cozi.poolers() WHERE source = 'the application_name of a session'"),

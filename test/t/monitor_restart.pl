@@ -140,7 +140,7 @@ start_again();
 is_reset('crash', 'a crash resets although an older file is found');
 
 fill();
-my $victim = $node->background_psql('postgres', on_error_stop => 0);
+my $victim = House::session($node, 'postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;

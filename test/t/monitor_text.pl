@@ -2,6 +2,7 @@
 
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -78,7 +79,7 @@ is("$rc $out", '0 t', 'a database of another encoding shows what it can');
 
 # a session that runs such a text now
 sql("CREATE DATABASE ascii ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0");
-my $session = $node->background_psql('ascii');
+my $session = House::session($node, 'ascii');
 $session->query_safe("BEGIN; SELECT 1 AS \"y\xff\"");
 ($rc, $out, $err) =
   watch("SELECT count(*), count(query) FROM cozi.activity_now WHERE datname = 'ascii'");

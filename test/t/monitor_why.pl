@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -49,7 +50,7 @@ $q->(
 # Waits
 
 {
-	my $holder = $node->background_psql('postgres');
+	my $holder = House::session($node, 'postgres');
 	$holder->query_safe('BEGIN; LOCK TABLE t');
 	my $waiter = start("UPDATE t SET v = v WHERE id = 7");
 	ok(wait_for_event('relation'), 'a session waits for a lock');
@@ -77,7 +78,7 @@ $q->(
 		qr/\bIPC:SyncRep\b/, 'what its commit waited for is a wait of the statement');
 }
 {
-	my $idle = $node->background_psql('postgres');
+	my $idle = House::session($node, 'postgres');
 	$idle->query_safe('BEGIN');
 	$idle->query_safe('SELECT v FROM t WHERE id = 9');
 	ok(wait_for_event('ClientRead'), 'a session is idle in a transaction');

@@ -206,7 +206,7 @@ is(sql("SELECT source FROM cozi.recent_transaction_time($now, 0.95)"),
 
 snapshot();
 $after = sql('SELECT max(taken_at) FROM cozi.snapshots');
-my $victim = $node->background_psql('postgres', on_error_stop => 0);
+my $victim = House::session($node, 'postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;

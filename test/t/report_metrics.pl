@@ -13,6 +13,7 @@ use lib $FindBin::Bin;
 use HTTP::Tiny;
 use IPC::Run ();
 use JSON::PP ();
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -219,7 +220,7 @@ WHERE pid = pg_backend_pid() AND locktype = 'relation';
 COMMIT;
 END
 is($locks, 'AccessShareLock', 'metrics take no lock above ACCESS SHARE');
-my $holder = $node->background_psql('postgres');
+my $holder = House::session($node, 'postgres');
 $holder->query_safe(
 	'BEGIN; LOCK TABLE votes, "hot ""posts""
 \\"');

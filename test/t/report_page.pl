@@ -11,6 +11,7 @@ use Digest::SHA qw(sha256_base64);
 use FindBin;
 use lib $FindBin::Bin;
 use IPC::Run ();
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -163,10 +164,10 @@ $node->psql(
 	extra_params => [ '-v', 'x=1' ],
 	connstr => $node->connstr('postgres') . " options='-c statement_timeout=50ms'");
 $node->psql('postgres', "SELECT 1 / 0 /* $evil */");
-my $session = $node->background_psql('postgres');
+my $session = House::session($node, 'postgres');
 $session->query_safe("SET application_name = '<img src=x onerror=alert(1)>'");
 $session->query_safe(qq{BEGIN; LOCK TABLE "$name"."$name" /* $evil */});
-my $waiting = $node->background_psql('postgres', on_error_stop => 0);
+my $waiting = House::session($node, 'postgres', on_error_stop => 0);
 $waiting->query_until(qr/go/, qq{\\echo go\nSELECT /* $evil */ * FROM "$name"."$name";\n});
 $node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
   or die 'nobody waits';

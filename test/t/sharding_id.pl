@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use IPC::Run qw(start finish);
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -93,7 +94,7 @@ is(draw(3, ["CALL draw(3, \$_, $third)"]), $sessions * $third,
 # An hour back, in the middle of a session's life: ids go on, a few a
 # millisecond.  Every session waits at a lock while the clock steps.
 my $few = $each / 100;
-my $gate = $node->background_psql('postgres');
+my $gate = House::session($node, 'postgres');
 $gate->query_safe('SELECT pg_advisory_lock(1)');
 is( draw(
 		4,

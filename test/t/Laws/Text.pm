@@ -133,6 +133,12 @@ law 'the name of a test is a sentence of its own', find => sub {
   lawful => { 'test/t/edge_a.pl' =>
 	  "is(1, 1, 'an edge is dropped once');\nlike(\$x, qr/so/, 'item is kept');" };
 
+law 'a psql in the background is a House::session, which has a timeout for each query', find => sub {
+	return lines_matching($_[0], qr{^test/t/(?!House\.pm|Laws/).*\.p[lm]$}, qr/->background_psql\b/);
+  },
+  planted => { 'test/t/edge_a.pl' => "my \$s = \$node->background_psql('postgres');" },
+  lawful => { 'test/t/edge_a.pl' => "my \$s = House::session(\$node, 'postgres');" };
+
 law 'a file of tests, of a bench or of the tour begins with the name of its room', find => sub {
 	my ($tree) = @_;
 	my %room = map { ($_ => 1) } qw(house), map { m{^src/(\w+)/} ? $1 : () } keys %$tree;
