@@ -57,7 +57,8 @@ is($status, 1, 'a schema with errors fails');
 # which tables are edges is data, and no part of a schema
 my @difference = grep { !/edge_writable|bad\.blocks/ } split /\n/, House::difference(
 	$node->safe_psql('golden', q{SELECT DISTINCT lower(code || ': ' || object) FROM cozi.advice
-		WHERE code !~ '^(setting|login|tls|password|secret|unused)' AND object !~ '^(auth|storage)\.'}),
+		WHERE code !~ '^(setting|login|tls|password|secret|unused)'
+			AND object !~ '^(auth|storage)\.'}),
 	findings($report));
 is(join("\n", @difference), '',
     'a dump of the golden schema has the findings of the golden schema');
