@@ -147,6 +147,34 @@ is_plain(unsigned char byte)
 	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
+#define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Is one of eight bytes below that byte, which is 0x80 at most? */
+static inline bool
+has_less(uint64_t word, uint64_t byte)
+{
+	return ((word - EACH_BYTE(byte)) & ~word & EACH_BYTE(0x80)) != 0;
+}
+
+/* Past the characters that stand for themselves. */
+static inline const char *
+skip_plain(const char *at, const char *end)
+{
+	while (end - at >= 8)
+	{
+		uint64_t	word;
+
+		memcpy(&word, at, 8);
+		if ((word & EACH_BYTE(0x80)) != 0 || has_less(word, 0x20) ||
+			has_less(word ^ EACH_BYTE('"'), 1) || has_less(word ^ EACH_BYTE('\\'), 1))
+			break;
+		at += 8;
+	}
+	while (at < end && is_plain((unsigned char) *at))
+		at++;
+	return at;
+}
+
 /*
  * A string whose opening quote was read.  What it says goes to out, where
  * that is not NULL: never more bytes than were written here.
@@ -164,8 +192,7 @@ cozi_json_read_string(CoziJson *json, char *out, int *out_len)
 		char		utf8[4];
 		uint32_t	c;
 
-		while (json->at < json->end && is_plain((unsigned char) *json->at))
-			json->at++;
+		json->at = skip_plain(json->at, json->end);
 		len = (int) (json->at - run);
 		if (out)
 			memcpy(out + n, run, len);

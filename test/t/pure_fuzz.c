@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pure/base64url.h"
 #include "pure/jws.h"
 #include "pure/siphash.h"
 
