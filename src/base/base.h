@@ -69,6 +69,7 @@ pg_noreturn extern void cozi_wrong_kind(const char *relation, const char *wanted
 extern char *cozi_relation_name(Oid relid);
 extern char *cozi_qualified_name(Oid relid);
 extern void cozi_require_owner(Oid relid);
+extern void cozi_require_select(Oid relid);
 
 /* column.c: a column of a user's table */
 typedef struct CoziColumn
@@ -86,6 +87,10 @@ extern bool cozi_is_integer(Oid type);
 
 /* row.c: what SPI has selected, as the function's result */
 extern void cozi_return_rows(struct FunctionCallInfoBaseData *fcinfo);
+struct ReturnSetInfo;
+extern char *cozi_rows_statement(Relation rel, const char *key, const char *item_type);
+extern int64 cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys,
+						   int64 k);
 
 /* statement.c: SQL from a template with named parts */
 extern char *cozi_statement(const char *template,...);
@@ -119,6 +124,18 @@ extern int	cozi_cursor_decode(const char *text, CoziCursorField **fields);
 extern char *cozi_cursor_text(const CoziCursorField *field);
 extern Datum cozi_cursor_value(const CoziCursorField *field, Oid declared);
 pg_noreturn extern void cozi_not_a_cursor(const char *text);
+
+/* plan.c: plans that a session keeps, and the planner told to walk indexes */
+typedef struct CoziPlanCosts
+{
+	double		startup;		/* before the first row */
+	double		inner_row;		/* of a row of the inner side, if it is a join */
+} CoziPlanCosts;
+
+struct _SPI_plan;
+extern void cozi_prefer_walks(void);
+extern struct _SPI_plan *cozi_plan(const char *sql, int ntypes, const Oid *types, int options);
+extern void cozi_plan_walks(struct _SPI_plan *plan, CoziPlanCosts *costs);
 
 /* expression.c: expressions in plans */
 struct Node;

@@ -163,6 +163,16 @@ find_setting_compat(const char *name)
 #define SEQUENCE_REWRITTEN(rel) ((rel)->rd_firstRelfilenodeSubid)
 #endif
 
+/*
+ * 18: a plan says how many of its nodes a setting has disabled.  Before, such a
+ * node costs 1e10.
+ */
+#if PG_VERSION_NUM >= 180000
+#define plan_is_disabled_compat(plan) ((plan)->disabled_nodes > 0)
+#else
+#define plan_is_disabled_compat(plan) ((plan)->total_cost >= 1.0e10)
+#endif
+
 /* 17: the local transaction id moved */
 #if PG_VERSION_NUM >= 170000
 #define MyProcLxid_compat (MyProc->vxid.lxid)

@@ -4,10 +4,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 #include "base/base.h"
@@ -52,4 +54,56 @@ cozi_return_rows(FunctionCallInfo fcinfo)
 									  j + 1, &nulls[j]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+}
+
+/*
+ * The statement that cozi_add_rows() runs: rows of the relation by a key, of a type
+ * that is written as item_type.  The columns come in the order of the row type;
+ * NULL for those that were dropped.
+ */
+char	   *
+cozi_rows_statement(Relation rel, const char *key, const char *item_type)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		appendStringInfo(&columns, "%s%s%s", i > 0 ? ", " : "", att->attisdropped ? "" : "t.",
+						 att->attisdropped ? "NULL" : quote_identifier(NameStr(att->attname)));
+	}
+	return cozi_statement("SELECT {columns} FROM pg_catalog.unnest($1) WITH ORDINALITY i (item, n)"
+						  " JOIN {table} t ON t.{key} OPERATOR(pg_catalog.=) i.item::{item}"
+						  " ORDER BY i.n LIMIT $2",
+						  "columns", columns.data,
+						  "table", cozi_qualified_name(RelationGetRelid(rel)),
+						  "key", quote_identifier(key), "item", item_type, NULL);
+}
+
+/* Add the rows of a text[] of keys to the result, at most k; returns how many there were. */
+int64
+cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys, int64 k)
+{
+	Oid			types[] = {TEXTARRAYOID, INT8OID};
+	Datum		arguments[] = {keys, Int64GetDatum(k)};
+	int			natts = rsinfo->setDesc->natts;
+	Datum	   *values = palloc(natts * sizeof(Datum));
+	bool	   *nulls = palloc(natts * sizeof(bool));
+	int64		found;
+
+	if (SPI_execute_with_args(statement, 2, types, arguments, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of the items");
+	found = SPI_processed;
+	for (int64 row = 0; row < found; row++)
+	{
+		for (int i = 0; i < natts; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1,
+									  &nulls[i]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }

@@ -57,30 +57,6 @@ find_key(Relation rel, const char *name, const Kept *board, CoziColumn *key)
 				 errhint("Name the column that holds the items: key => 'id'.")));
 }
 
-/* The columns of the row type, in its order; NULL for those that were dropped. */
-static char *
-rows_statement(Relation rel, const CoziColumn *key, const Kept *board)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	StringInfoData columns;
-
-	initStringInfo(&columns);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		appendStringInfo(&columns, "%s%s%s", i > 0 ? ", " : "", att->attisdropped ? "" : "t.",
-						 att->attisdropped ? "NULL" : quote_identifier(NameStr(att->attname)));
-	}
-	return cozi_statement("SELECT {columns} FROM pg_catalog.unnest($1) WITH ORDINALITY i (item, n)"
-						  " JOIN {table} t ON t.{key} OPERATOR(pg_catalog.=) i.item::{item}"
-						  " ORDER BY i.n LIMIT $2",
-						  "columns", columns.data,
-						  "table", cozi_qualified_name(RelationGetRelid(rel)),
-						  "key", quote_identifier(NameStr(key->name)),
-						  "item", cozi_kept_column_type(board->relation, "item"), NULL);
-}
-
 static Datum
 item_array(const TopItem *items, int n)
 {
@@ -89,31 +65,6 @@ item_array(const TopItem *items, int n)
 	for (int i = 0; i < n; i++)
 		values[i] = CStringGetTextDatum(items[i].item);
 	return PointerGetDatum(construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-/* Add the rows of some items to the result; returns how many there were. */
-static int64
-add_rows(ReturnSetInfo *rsinfo, const char *statement, const TopItem *items, int n, int64 k)
-{
-	Oid			types[] = {TEXTARRAYOID, INT8OID};
-	Datum		arguments[] = {item_array(items, n), Int64GetDatum(k)};
-	int			natts = rsinfo->setDesc->natts;
-	Datum	   *values = palloc(natts * sizeof(Datum));
-	bool	   *nulls = palloc(natts * sizeof(bool));
-	int64		found;
-
-	if (SPI_execute_with_args(statement, 2, types, arguments, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the rows of the items");
-	found = SPI_processed;
-	for (int64 row = 0; row < found; row++)
-	{
-		for (int i = 0; i < natts; i++)
-			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1,
-									  &nulls[i]);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return found;
 }
 
 PG_FUNCTION_INFO_V1(cozi_top_rows);
@@ -145,7 +96,8 @@ cozi_top_rows(PG_FUNCTION_ARGS)
 	cozi_top_arguments(fcinfo, 1, &top);
 	rel = relation_open(relid, AccessShareLock);
 	find_key(rel, PG_ARGISNULL(6) ? NULL : NameStr(*PG_GETARG_NAME(6)), &top.board, &key);
-	statement = rows_statement(rel, &key, &top.board);
+	statement = cozi_rows_statement(rel, NameStr(key.name),
+									cozi_kept_column_type(top.board.relation, "item"));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_top_open(&top);
@@ -154,8 +106,9 @@ cozi_top_rows(PG_FUNCTION_ARGS)
 		int			n;
 		TopItem    *items = cozi_top_read(&top, (int) wanted, &n);
 
-		found += add_rows(rsinfo, statement, items + Min(done, n), n - Min(done, n),
-						  top.k - found);
+		found += cozi_add_rows(rsinfo, statement, item_array(items + Min(done, n),
+															 n - Min(done, n)),
+							   top.k - found);
 		done = n;
 		if (n < wanted)
 			break;

@@ -37,14 +37,9 @@ static Relation
 open_relation(Oid relid)
 {
 	Relation	rel;
-	char	   *name = get_rel_name(relid);
 
-	if (name != NULL &&
-		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relid)), name);
-
-	rel = name != NULL ? try_relation_open(relid, AccessShareLock) : NULL;
+	cozi_require_select(relid);
+	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		cozi_no_such_relation(relid);
 	if (rel->rd_rel->relkind != RELKIND_RELATION &&

@@ -75,10 +75,6 @@ ends_with_window(const TopRanked *top, int by)
 static Portal
 open_cursor(const TopRanked *top, int by, bool nulls_first)
 {
-	static const char *const settings[][2] = {
-		{"enable_indexscan", "on"}, {"enable_seqscan", "off"},
-		{"enable_bitmapscan", "off"}, {"enable_sort", "off"}, {"jit", "off"}
-	};
 	StringInfoData query;
 	Portal		portal;
 	Oid			type = top->window.type;
@@ -102,9 +98,7 @@ open_cursor(const TopRanked *top, int by, bool nulls_first)
 					 psprintf("r.%s", quote_identifier(top->columns[by].name)),
 					 nulls_first ? "" : " NULLS LAST");
 
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	cozi_prefer_walks();
 	portal = SPI_cursor_open_with_args(NULL, query.data, ends ? 1 : 0, &type, &since, NULL, true,
 									   CURSOR_OPT_NO_SCROLL | CURSOR_OPT_FAST_PLAN);
 	AtEOXact_GUC(false, level);

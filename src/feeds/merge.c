@@ -1,0 +1,226 @@
+/*
+ * feeds/merge.c
+ *		One way to the page: the ordered ranges of the keys, merged.
+ *
+ * A step is one statement: of a bounded array of keys, the first rows of each
+ * range, as far as they are above the floor.  A range that gave as many rows as
+ * were asked for is read on from its own place, unless that is below the floor by
+ * now.  So each key costs one descent of the index, and few cost more.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+
+#include "feeds/feeds.h"
+
+#define FIRST_CHUNK		64		/* keys of the first statement */
+#define MOST_CHUNK		2048	/* and of any */
+#define LOAD_GROWTH		4
+#define MOST_ROW_COST	1000	/* of the planner: more, and no index serves
+								 * it */
+
+/* What a statement has said of one of its keys. */
+typedef struct RangeRead
+{
+	int			nrows;
+	FeedRow		last;			/* a copy */
+	bool		hidden;			/* the key is an author whom a block hides */
+} RangeRead;
+
+void
+cozi_feed_start_merge(Feed *feed)
+{
+	CoziPlanCosts costs;
+
+	cozi_plan_walks(cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0), &costs);
+	feed->can_merge = costs.inner_row < MOST_ROW_COST;
+	feed->chunk = FIRST_CHUNK;
+}
+
+static Datum
+make_array(const Datum *values, int n, Oid type)
+{
+	int16		len;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	return PointerGetDatum(construct_array(unconstify(Datum *, values), n, type, len, byval,
+										   align));
+}
+
+/* Take the rows of a statement, whose first column says which key they are of. */
+static void
+take_rows(Feed *feed, RangeRead *reads)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		by_author = feed->author.column.attnum == feed->key.column.attnum;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		bool		hidden = false;
+		RangeRead  *read = &reads[DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull)) - 1];
+		FeedRow		row;
+
+		row.rank = SPI_getbinval(tuple, desc, 2, &isnull);
+		row.item = SPI_getbinval(tuple, desc, 3, &isnull);
+		if (isnull)
+			continue;
+		if (OidIsValid(feed->author.type))
+		{
+			Datum		author = SPI_getbinval(tuple, desc, 4, &isnull);
+
+			hidden = !isnull && cozi_feed_hides(feed, author);
+		}
+		read->hidden |= hidden && by_author;
+		read->nrows++;
+		read->last = row;
+		if (!hidden)
+			cozi_feed_offer(feed, &row);
+	}
+}
+
+/* Keep the ranges that may have more rows of the page. */
+static void
+keep_ranges(Feed *feed, const RangeRead *reads, const int *keys, int n, int limit)
+{
+	for (int i = 0; i < n; i++)
+	{
+		const RangeRead *read = &reads[i];
+
+		if (read->nrows < limit || read->hidden || cozi_feed_below_floor(feed, &read->last))
+			continue;
+		feed->ranges = feed->ranges == NULL ? palloc(FIRST_CHUNK * sizeof(FeedRange)) :
+			feed->nranges >= FIRST_CHUNK && (feed->nranges & (feed->nranges - 1)) == 0 ?
+			repalloc_huge(feed->ranges, 2 * (Size) feed->nranges * sizeof(FeedRange)) :
+			feed->ranges;
+		feed->ranges[feed->nranges].key = keys[i];
+		feed->ranges[feed->nranges++].place = cozi_feed_copy(feed, &read->last);
+	}
+}
+
+static void
+read_ranges(Feed *feed, SPIPlanPtr plan, Datum *values, char *nulls, const int *keys, int n,
+			int limit)
+{
+	RangeRead  *reads = palloc0(n * sizeof(RangeRead));
+
+	values[PARAM_LIMIT] = Int64GetDatum(limit);
+	nulls[PARAM_LIMIT] = ' ';
+	nulls[PARAM_KEYS] = ' ';
+	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the ranges of a feed");
+	take_rows(feed, reads);
+	keep_ranges(feed, reads, keys, n, limit);
+	SPI_freetuptable(SPI_tuptable);
+	pfree(reads);
+}
+
+/* Open the ranges of the next keys. */
+static void
+open_ranges(Feed *feed)
+{
+	int			n = Min(feed->chunk, feed->nkeys - feed->nopened);
+	int		   *keys = palloc(n * sizeof(int));
+	int			limit = cozi_feed_is_full(feed) ? 4 : 2 * feed->k / feed->nkeys + 1;
+	Datum		values[PARAMS];
+	char		nulls[PARAMS];
+	CoziPlanCosts costs;
+	SPIPlanPtr	plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0);
+	instr_time	began;
+	instr_time	ended;
+
+	cozi_plan_walks(plan, &costs);
+	INSTR_TIME_SET_CURRENT(began);
+	for (int i = 0; i < n; i++)
+		keys[i] = feed->nopened + i;
+	cozi_feed_params(feed, values, nulls);
+	values[PARAM_KEYS] = make_array(feed->keys + feed->nopened, n, feed->key_type);
+	limit = Min(limit, feed->k);
+	feed->limit = Max(feed->limit, limit);
+	read_ranges(feed, plan, values, nulls, keys, n, limit);
+	feed->nopened += n;
+	feed->chunk = Min(feed->chunk * 2, MOST_CHUNK);
+	pfree(keys);
+	INSTR_TIME_SET_CURRENT(ended);
+	INSTR_TIME_SUBTRACT(ended, began);
+	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
+}
+
+/* Read on in ranges that are above the floor; a range leaves the list until it is kept again. */
+static void
+continue_ranges(Feed *feed)
+{
+	Datum	   *columns[3];
+	int			keys[MOST_CHUNK];
+	int			n = 0;
+	int			limit = Min(feed->k, 4 * feed->limit);
+	Datum		values[PARAMS];
+	char		nulls[PARAMS];
+	CoziPlanCosts costs;
+	SPIPlanPtr	plan;
+	instr_time	began;
+	instr_time	ended;
+
+	for (int i = 0; i < 3; i++)
+		columns[i] = palloc(MOST_CHUNK * sizeof(Datum));
+	while (feed->nranges > 0 && n < MOST_CHUNK)
+	{
+		FeedRange  *range = &feed->ranges[--feed->nranges];
+
+		if (cozi_feed_below_floor(feed, &range->place))
+			continue;
+		columns[0][n] = feed->keys[range->key];
+		columns[1][n] = range->place.rank;
+		columns[2][n] = range->place.item;
+		keys[n++] = range->key;
+	}
+	if (n == 0)
+		return;
+	plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, true), 0);
+	cozi_plan_walks(plan, &costs);
+	INSTR_TIME_SET_CURRENT(began);
+	cozi_feed_params(feed, values, nulls);
+	values[PARAM_KEYS] = make_array(columns[0], n, feed->key_type);
+	values[PARAM_RANKS] = make_array(columns[1], n, feed->rank.type);
+	values[PARAM_ITEMS] = make_array(columns[2], n, feed->item.type);
+	nulls[PARAM_RANKS] = nulls[PARAM_ITEMS] = ' ';
+	feed->limit = limit;
+	read_ranges(feed, plan, values, nulls, keys, n, limit);
+	INSTR_TIME_SET_CURRENT(ended);
+	INSTR_TIME_SUBTRACT(ended, began);
+	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
+}
+
+static void
+load_keys(Feed *feed)
+{
+	instr_time	began;
+	instr_time	ended;
+
+	INSTR_TIME_SET_CURRENT(began);
+	cozi_feed_load(feed, Max(FIRST_CHUNK, (int64) feed->nkeys * LOAD_GROWTH));
+	INSTR_TIME_SET_CURRENT(ended);
+	INSTR_TIME_SUBTRACT(ended, began);
+	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
+}
+
+/* A step of the merge; true when the rows are the page. */
+bool
+cozi_feed_merge(Feed *feed)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (feed->nopened < feed->nkeys)
+		open_ranges(feed);
+	else if (!feed->all_keys)
+		load_keys(feed);
+	else if (feed->nranges > 0)
+		continue_ranges(feed);
+	if (feed->too_many_keys)
+		feed->can_merge = false;
+	return feed->all_keys && feed->nopened == feed->nkeys && feed->nranges == 0;
+}
