@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "analytics/analytics.h"
 #include "base/base.h"
 #include "counter/counter.h"
 #include "identity/identity.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 	cozi_kept_init();
 	cozi_trending_init();
 	cozi_counter_init();
+	cozi_analytics_init();
 	cozi_monitor_init();
 	MarkGUCPrefixReserved("cozi");
 }

@@ -19,10 +19,11 @@ CREATE TABLE kept (
     who         name,
     half_life   interval,
     down_weight float8,
-    broken      text
+    broken      text,
+    time_zone   text
 );
 COMMENT ON TABLE kept IS
-'One row per kept table: what it counts and where it is; see the views boards and counters';
+'One row per kept table: what it counts and where it is; see the views boards, counters and activities';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
 
 CREATE OR REPLACE TRIGGER cozi_config_changed
@@ -198,7 +199,7 @@ CREATE OR REPLACE FUNCTION _count_rows() RETURNS trigger
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION _count_rows() IS
 'Counts, as a statement trigger on a source, what a statement has changed; '
-'put there by create_board() and create_counter()';
+'put there by create_board() and its kin';
 
 CREATE OR REPLACE FUNCTION _kept_ddl() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'cozi_kept_ddl'

@@ -293,6 +293,8 @@ counter_check(const Kept *kept)
 
 const KeptKind cozi_counter_kind = {
 	.name = "counter",
+	.noun = "a counter",
+	.plural = "counters",
 	.item = "key",
 	.ncolumns = 2,
 	.names = {"n", "sum"},

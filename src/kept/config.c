@@ -85,6 +85,8 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	kept->broken = isnull ? NULL : TextDatumGetCString(value);
 	kept->factor = 1;
 	kept->unit = 1;
+	value = heap_getattr(tuple, KEPT_TIME_ZONE, desc, &isnull);
+	kept->time_zone = isnull ? NULL : TextDatumGetCString(value);
 	*list = lappend(*list, kept);
 }
 
@@ -200,15 +202,16 @@ void
 cozi_kept_get(Oid relation, const char *wanted, Kept *kept)
 {
 	char	   *name = cozi_relation_name(relation);
+	const KeptKind *kind = wanted ? cozi_kept_find_kind(wanted) : NULL;
 
 	if (cozi_kept_find(relation, kept) &&
 		(wanted == NULL || strcmp(kept->kind->name, wanted) == 0))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("\"%s\" is not a %s", name, wanted ? wanted : "kept table"),
-			 wanted ? errhint("The view cozi.%ss lists the %ss.", wanted, wanted) :
-			 errhint("The views cozi.boards and cozi.counters list them.")));
+			 errmsg("\"%s\" is not %s", name, kind ? kind->noun : "a kept table"),
+			 kind ? errhint("The view cozi.%s lists the %s.", kind->plural, kind->plural) :
+			 errhint("The views cozi.boards, cozi.counters and cozi.activities list them.")));
 }
 
 /* A kept table that the caller may change: one of their own. */
@@ -247,7 +250,9 @@ cozi_kept_restoring(void)
 const char *
 cozi_kept_key_columns(const Kept *kept)
 {
-	return kept_has(kept, KEPT_SCOPE) ? psprintf("scope, %s", kept->kind->item) : kept->kind->item;
+	return kept_has(kept, KEPT_SCOPE) ?
+		psprintf("%s, %s", cozi_kept_role_column(kept, KEPT_SCOPE), kept->kind->item) :
+		kept->kind->item;
 }
 
 typedef struct LocalSearch

@@ -68,7 +68,7 @@ find_column(Batch *batch, Relation rel, KeptRole role)
 	Form_pg_attribute att;
 
 	memset(column, 0, sizeof(Column));
-	if (!kept_has(batch->kept, role))
+	if (!kept_has(batch->kept, role) || (role == KEPT_SCOPE && kept_derives(batch->kept)))
 		return true;
 	column->attnum = get_attnum(RelationGetRelid(rel), NameStr(batch->kept->columns[role]));
 	if (column->attnum <= 0)
@@ -85,7 +85,7 @@ fits(Batch *batch, KeptRole role)
 {
 	AttrNumber	attnum;
 
-	if (!kept_has(batch->kept, role))
+	if (!kept_has(batch->kept, role) || (role == KEPT_SCOPE && kept_derives(batch->kept)))
 		return true;
 	attnum = get_attnum(batch->kept->relation, cozi_kept_role_column(batch->kept, role));
 	return attnum > 0 && getBaseType(get_atttype(batch->kept->relation, attnum)) ==
@@ -306,10 +306,17 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 	int			nscopes = 1;
 	char	  **items = element_texts(batch, slot, KEPT_ITEM, &nitems);
 	char	  **scopes = NULL;
+	char	   *derived;
 
 	if (nitems == 0 || !read_figures(batch, slot, &row))
 		return;
-	if (kept_has(batch->kept, KEPT_SCOPE))
+	if (kept_derives(batch->kept))
+	{
+		derived = batch->kept->kind->scope_of(batch->kept, row.at);
+		scopes = &derived;
+		nscopes = derived != NULL ? 1 : 0;
+	}
+	else if (kept_has(batch->kept, KEPT_SCOPE))
 		scopes = element_texts(batch, slot, KEPT_SCOPE, &nscopes);
 	for (int i = 0; i < nscopes; i++)
 		for (int j = 0; j < nitems; j++)
@@ -379,8 +386,8 @@ warn_not_counted(const Kept *kept, Relation rel)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("rows of \"%s\" are not counted by one of its %ss",
-					RelationGetRelationName(rel), kept->kind->name),
+			 errmsg("rows of \"%s\" are not counted by one of its %s",
+					RelationGetRelationName(rel), kept->kind->plural),
 			 errdetail("A column or a part of the %s was changed"
 					   " while event triggers were off.", kept->kind->name),
 			 errhint("Drop the %s with cozi.drop_%s() and create it again.", kept->kind->name,
@@ -407,7 +414,7 @@ count_statement(const Kept *kept, TriggerData *trigger)
 	if (batch.columns[KEPT_SCOPE].key.is_array || batch.columns[KEPT_ITEM].key.is_array)
 		batch.elements = cozi_kept_sums(kept, context);
 	batch.store = cozi_kept_open_delta(kept);
-	if (kept_has(kept, KEPT_SCOPE) &&
+	if (kept_has(kept, KEPT_SCOPE) && !kept_derives(kept) &&
 		cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
 		level = cozi_kept_plain_settings();
 
@@ -439,7 +446,7 @@ warn_without_kept(Relation rel)
 	warned = true;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("rows of \"%s\" are counted by no board and no counter",
+			 errmsg("rows of \"%s\" are counted by no kept table",
 					RelationGetRelationName(rel)),
 			 errdetail("Its triggers are there, as after a dump of the schema alone."),
 			 errhint("Create it again with cozi.create_board() or cozi.create_counter(),"

@@ -81,8 +81,8 @@ cozi_kept_check_column(const Kept *kept, KeptRole role, const char *what, const 
 			return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of type %s cannot be the %s of a %s",
-					column, format_type_be(found.type), what, kept->kind->name),
+			 errmsg("column \"%s\" of type %s cannot be the %s of %s",
+					column, format_type_be(found.type), what, kept->kind->noun),
 			 errhint("It must be one of: %s.", names)));
 }
 
@@ -104,9 +104,9 @@ cozi_kept_check_scope(const Kept *kept)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of type %s cannot be the scope of a %s",
+			 errmsg("column \"%s\" of type %s cannot be the scope of %s",
 					NameStr(kept->columns[KEPT_SCOPE]), format_type_be(found.type),
-					kept->kind->name),
+					kept->kind->noun),
 			 errhint("It must be of a built-in type with an order, an enum,"
 					 " or an array of these.")));
 }
@@ -116,7 +116,7 @@ void
 cozi_kept_check_source(const Kept *kept)
 {
 	Oid			source = kept->source;
-	const char *what = kept->kind->name;
+	const char *what = kept->kind->noun;
 	Relation	rel = table_open(source, AccessShareLock);
 	char		kind = rel->rd_rel->relkind;
 	const char *name = RelationGetRelationName(rel);
@@ -126,14 +126,14 @@ cozi_kept_check_source(const Kept *kept)
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a temporary table cannot have a %s", what),
+				 errmsg("a temporary table cannot have %s", what),
 				 errhint("Create \"%s\" as an ordinary table.", name)));
 	if (has_superclass(source))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" is a partition or a child of another table", name),
 				 errhint("Create the %s on the parent:"
-						 " it counts the rows of all its partitions.", what)));
+						 " it counts the rows of all its partitions.", kept->kind->name)));
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -144,16 +144,16 @@ cozi_kept_check_source(const Kept *kept)
 static void
 check_name(const Kept *kept, const char *name)
 {
-	const char *what = kept->kind->name;
+	const char *what = kept->kind->noun;
 
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a %s must not be empty", what)));
+				 errmsg("the name of %s must not be empty", what)));
 	if (strlen(name) + SUFFIX_BYTES >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("\"%s\" is too long for the name of a %s", name, what),
+				 errmsg("\"%s\" is too long for the name of %s", name, what),
 				 errhint("Use at most %d bytes.", (int) (NAMEDATALEN - 1 - SUFFIX_BYTES))));
 }
 
@@ -186,6 +186,9 @@ column_definition(const Kept *kept, KeptRole role, const char *name)
 	initStringInfo(&def);
 	if (!kept_has(kept, role))
 		return def.data;
+	if (role == KEPT_SCOPE && kept_derives(kept))
+		return psprintf("%s %s NOT NULL, ", kept->kind->scope,
+						format_type_be(kept->kind->scope_type));
 	stored_column(kept->source, NameStr(kept->columns[role]), &found);
 	element = get_base_element_type(found.type);
 	if (OidIsValid(element))
@@ -272,13 +275,15 @@ static void
 create_public(const Kept *kept, const char *table)
 {
 	bool		unlogged = get_rel_persistence(kept->source) == RELPERSISTENCE_UNLOGGED;
+	char	   *scope = column_definition(kept, KEPT_SCOPE, "scope");
+	char	   *item = column_definition(kept, KEPT_ITEM, kept->kind->item);
 
-	cozi_run(cozi_statement("CREATE {unlogged} TABLE {table} ({scope}{item}{computed}"
+	cozi_run(cozi_statement("CREATE {unlogged} TABLE {table} ({first}{second}{computed}"
 							"PRIMARY KEY ({key})) WITH (fillfactor = 90)",
 							"unlogged", unlogged ? "UNLOGGED" : "",
 							"table", table,
-							"scope", column_definition(kept, KEPT_SCOPE, "scope"),
-							"item", column_definition(kept, KEPT_ITEM, kept->kind->item),
+							"first", kept_derives(kept) ? item : scope,
+							"second", kept_derives(kept) ? scope : item,
 							"computed", computed_definitions(kept),
 							"key", cozi_kept_key_columns(kept), NULL), SPI_OK_UTILITY);
 }
@@ -334,7 +339,7 @@ can_take_over(Kept *kept, const char *name)
 		if (other.adopted)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
-					 errmsg("\"%s\" is a %s already", name, other.kind->name)));
+					 errmsg("\"%s\" is %s already", name, other.kind->noun)));
 		/* it came with a dump, and is counted anew */
 		cozi_kept_forget(&other);
 	}

@@ -77,8 +77,8 @@ refuse_on_public(const Kept *kept)
 	if (misfit != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" is a %s, which only folds write", get_rel_name(kept->relation),
-						kept->kind->name),
+				 errmsg("\"%s\" is %s, which only folds write", get_rel_name(kept->relation),
+						kept->kind->noun),
 				 errdetail("After this command %s.", misfit),
 				 errhint("Indexes that are not unique, policies, grants, comments, publications,"
 						 " statistics and storage parameters are welcome.")));
@@ -108,8 +108,9 @@ refuse_references(const Kept *kept, Oid relid)
 	if (refers)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a foreign key cannot refer to \"%s\", which is a %s",
-						get_rel_name(kept->relation), kept->kind->name),
+				 errmsg("a foreign key cannot refer to \"%s\", which is %s",
+						get_rel_name(kept->relation), kept->kind->noun),
+				 kept_derives(kept) ? errhint("Refer to the table that the keys are of.") :
 				 errhint("Refer to the table that the items are of;"
 						 " create_%s(..., item_table => ...) makes"
 						 " a computed relationship to it.", kept->kind->name)));
@@ -131,7 +132,7 @@ enum_changed(Oid type, const CollectedCommand * command)
 		Kept	   *kept = lfirst(lc);
 
 		AttrNumber	attnum = kept_has(kept, KEPT_SCOPE) ?
-		get_attnum(kept->relation, "scope") : InvalidAttrNumber;
+		get_attnum(kept->relation, cozi_kept_role_column(kept, KEPT_SCOPE)) : InvalidAttrNumber;
 
 		if (attnum > 0 && getBaseType(get_atttype(kept->relation, attnum)) == type)
 			cozi_kept_set_broken(kept, "a label of its scope was renamed");

@@ -71,7 +71,7 @@ refuse_drop(const Kept *kept, const Dropped *part)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("cannot drop a part of a %s by itself", kept->kind->name),
+			 errmsg("cannot drop a part of %s by itself", kept->kind->noun),
 			 errdetail("Rows of \"%s\" are counted into it.", get_rel_name(kept->source)),
 			 errhint("Drop the %s with cozi.drop_%s(), or the table \"%s\" with it.",
 					 kept->kind->name, kept->kind->name, get_rel_name(kept->source))));

@@ -389,7 +389,7 @@ at_transaction_end(XactEvent event, void *arg)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction"
-								" that has folded a board or a counter"),
+								" that has folded a kept table"),
 						 errdetail("Nobody else could fold it"
 								   " until the transaction is finished.")));
 			return;

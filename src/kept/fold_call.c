@@ -107,7 +107,7 @@ cozi_fold(PG_FUNCTION_ARGS)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("\"%s\" was not folded: %s", get_rel_name(kept->relation), failure),
-					 errhint("The view cozi.%ss shows it in last_error.", kept->kind->name)));
+					 errhint("The view cozi.%s shows it in last_error.", kept->kind->plural)));
 	}
 	PG_RETURN_INT64(folded);
 }

@@ -95,16 +95,21 @@ typedef struct Kept
 	int64		unit;			/* 1, or of several sources 1000: see
 								 * several.c */
 	List	   *sources;		/* of Kept, one for each source; NIL: only one */
+	char	   *time_zone;		/* of a derived scope; NULL: none */
 } Kept;
 
 #define kept_has(k, role)	(NameStr((k)->columns[role])[0] != '\0')
+
+/* Is the scope derived from the instant?  columns[KEPT_SCOPE] is that column, too. */
+#define kept_derives(k)		((k)->kind->scope_of != NULL)
 
 /* The columns of cozi.kept and of cozi.kept_local; see sql/kept/kept.sql. */
 enum
 {
 	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
 	KEPT_FIRST_ROLE,			/* scope, item, value, at, counted, who */
-	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN
+	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN,
+	KEPT_TIME_ZONE
 };
 
 enum
@@ -138,6 +143,9 @@ typedef struct KeptRow
 typedef struct KeptKind
 {
 	const char *name;			/* "board" */
+	const char *noun;			/* "a board" */
+	const char *plural;			/* "boards", as the view is called */
+	const char *remove_source;	/* the function; NULL: it has one source */
 	const char *item;			/* the key column of the public table: "item" */
 	int			ncolumns;		/* that are made of a sum */
 	const char *names[KEPT_MAX_COLUMNS];
@@ -162,6 +170,19 @@ typedef struct KeptKind
 
 	/* An error unless the columns of the source will do. */
 	void		(*check) (const Kept *kept);
+
+	/*
+	 * Where the scope is derived from the instant of a row: what it is called,
+	 * its type, its text (NULL: the row counts nothing), and the same in SQL
+	 * from an expression for the instant.  Without: the scope is a column.
+	 */
+	const char *scope;
+	Oid			scope_type;
+	char	   *(*scope_of) (const Kept *kept, TimestampTz at);
+	char	   *(*scope_in_sql) (const Kept *kept, const char *at);
+
+	/* What keeps it from being counted on this server; NULL: nothing. */
+	char	   *(*misfit) (const Kept *kept);
 } KeptKind;
 
 extern void cozi_kept_register_kind(const KeptKind *kind);

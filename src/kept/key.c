@@ -169,7 +169,7 @@ cozi_kept_sums(const Kept *kept, MemoryContext parent)
 	cozi_kept_key_type(&sums->item, type, collation);
 	if (kept_has(kept, KEPT_SCOPE))
 	{
-		attnum = get_attnum(kept->relation, "scope");
+		attnum = get_attnum(kept->relation, cozi_kept_role_column(kept, KEPT_SCOPE));
 		get_atttypetypmodcoll(kept->relation, attnum, &type, &typmod, &collation);
 		cozi_kept_key_type(&sums->scope, type, collation);
 	}

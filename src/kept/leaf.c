@@ -60,7 +60,7 @@ has_rows(Oid relid)
 static void
 check_persistence(const Kept *kept, Oid source, Oid relid)
 {
-	const char *kind = kept->kind->name;
+	const char *noun = kept->kind->noun;
 	bool		unlogged = cozi_kept_is_unlogged(source);
 
 	if (get_rel_relkind(relid) != RELKIND_RELATION ||
@@ -68,13 +68,14 @@ check_persistence(const Kept *kept, Oid source, Oid relid)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("\"%s\" must be %s like \"%s\", whose rows are counted into a %s",
+			 errmsg("\"%s\" must be %s like \"%s\", whose rows are counted into %s",
 					get_rel_name(relid), unlogged ? "unlogged" : "logged", get_rel_name(source),
-					kind),
+					noun),
 			 errdetail("A crash would empty one of them, and not what was counted."),
-			 errhint("Make \"%s\" %s; to change all tables of a %s, drop it first with"
+			 errhint("Make \"%s\" %s; to change all tables of %s, drop it first with"
 					 " cozi.drop_%s().",
-					 get_rel_name(relid), unlogged ? "unlogged" : "logged", kind, kind)));
+					 get_rel_name(relid), unlogged ? "unlogged" : "logged", noun,
+					 kept->kind->name)));
 }
 
 /* An error unless a crash empties all tables of all sources, or none. */

@@ -103,6 +103,7 @@ bool	   *
 cozi_kept_shown(const Kept *kept, KeptPublicRow *rows, int n)
 {
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
+	const char *scope = cozi_kept_role_column(kept, KEPT_SCOPE);
 	bool		judged = check_enable_rls(kept->relation, InvalidOid, false) == RLS_ENABLED;
 	bool	   *shown = palloc((n + 1) * sizeof(bool));
 	char	   *sql;
@@ -123,8 +124,8 @@ cozi_kept_shown(const Kept *kept, KeptPublicRow *rows, int n)
 						 "key", kept->kind->item,
 						 "item", cozi_kept_column_type(kept->relation, kept->kind->item),
 						 "match", scoped ?
-						 psprintf("b.scope OPERATOR(pg_catalog.=) g.scope::%s AND",
-								  cozi_kept_column_type(kept->relation, "scope")) : "",
+						 psprintf("b.%s OPERATOR(pg_catalog.=) g.scope::%s AND", scope,
+								  cozi_kept_column_type(kept->relation, scope)) : "",
 						 NULL);
 	if (SPI_execute_with_args(sql, 2, cozi_kept_array_types(kept), arrays, NULL, true,
 							  0) != SPI_OK_SELECT)
@@ -176,7 +177,7 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("_pending_rows() takes the row type of a board or a counter"),
+				 errmsg("_pending_rows() takes the row type of a kept table"),
 				 errhint("Write NULL::hot_posts for the board hot_posts.")));
 	if (!cozi_kept_find(relid, &kept))
 		return (Datum) 0;
@@ -208,7 +209,8 @@ cozi_pending_rows(PG_FUNCTION_ARGS)
 				continue;
 			if (strcmp(NameStr(form->attname), kept.kind->item) == 0)
 				values[att] = key_datum(form->atttypid, rows[i].key.item);
-			else if (strcmp(NameStr(form->attname), "scope") == 0)
+			else if (strcmp(NameStr(form->attname),
+							cozi_kept_role_column(&kept, KEPT_SCOPE)) == 0)
 				values[att] = key_datum(form->atttypid, rows[i].key.scope);
 			else if (column < kept.kind->ncolumns)
 			{

@@ -48,12 +48,16 @@ expected_columns(const Kept *kept, const char **names, Oid *types)
 {
 	int			n = 0;
 
-	for (int role = KEPT_SCOPE; role <= KEPT_ITEM; role++)
+	for (int i = 0; i < 2; i++)
 	{
+		/* a derived scope stands behind the item */
+		KeptRole	role = (i == 0) == kept_derives(kept) ? KEPT_ITEM : KEPT_SCOPE;
+
 		if (!kept_has(kept, role))
 			continue;
 		names[n] = cozi_kept_role_column(kept, role);
-		types[n++] = InvalidOid;
+		types[n++] = role == KEPT_SCOPE && kept_derives(kept) ? kept->kind->scope_type :
+			InvalidOid;
 	}
 	for (int i = 0; i < kept->kind->ncolumns; i++)
 	{
@@ -112,7 +116,7 @@ misfit_key(const Kept *kept)
 		int32		typmod;
 		KeptKeyType key[2];
 
-		if (!kept_has(kept, role))
+		if (!kept_has(kept, role) || (role == KEPT_SCOPE && kept_derives(kept)))
 			continue;
 		attnum = get_attnum(kept->source, NameStr(kept->columns[role]));
 		if (attnum <= 0)
@@ -178,7 +182,7 @@ misfit_indexes(const Kept *kept, Relation rel)
 			char	   *name = get_attname(kept->relation, index->indkey.values[i], true);
 
 			fits = name != NULL &&
-				(strcmp(name, kept->kind->item) == 0 || strcmp(name, "scope") == 0);
+				(strcmp(name, kept->kind->item) == 0 || strcmp(name, cozi_kept_role_column(kept, KEPT_SCOPE)) == 0);
 		}
 		ReleaseSysCache(tuple);
 		if (!fits)
@@ -275,6 +279,8 @@ cozi_kept_misfit(const Kept *kept)
 		misfit = misfit_sources(kept, rel);
 	if (misfit == NULL)
 		misfit = misfit_indexes(kept, rel);
+	if (misfit == NULL && kept->kind->misfit != NULL)
+		misfit = kept->kind->misfit(kept);
 	relation_close(rel, AccessShareLock);
 	return misfit;
 }

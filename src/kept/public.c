@@ -65,7 +65,9 @@ cozi_kept_computed_type(const Kept *kept, int column)
 const char *
 cozi_kept_role_column(const Kept *kept, KeptRole role)
 {
-	return role == KEPT_SCOPE ? "scope" : kept->kind->item;
+	if (role != KEPT_SCOPE)
+		return kept->kind->item;
+	return kept_derives(kept) ? kept->kind->scope : "scope";
 }
 
 /* "ups, downs, heat", each with a prefix */
@@ -201,6 +203,7 @@ write_statement(const Kept *kept, bool deletes)
 {
 	StringInfoData sets;
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
+	const char *scope = cozi_kept_role_column(kept, KEPT_SCOPE);
 
 	initStringInfo(&sets);
 	for (int i = 0; i < kept->kind->ncolumns; i++)
@@ -214,10 +217,10 @@ write_statement(const Kept *kept, bool deletes)
 						  " ON CONFLICT ({key}) DO UPDATE SET {sets}",
 						  "table", cozi_qualified_name(kept->relation),
 						  "rows", cozi_kept_arrays_as_rows(kept),
-						  "match", scoped ? psprintf("b.scope = g.scope::%s AND",
-													 cozi_kept_column_type(kept->relation, "scope")) : "",
+						  "match", scoped ? psprintf("b.%s = g.scope::%s AND", scope,
+													 cozi_kept_column_type(kept->relation, scope)) : "",
 						  "scope", scoped ? psprintf("g.scope::%s,",
-													 cozi_kept_column_type(kept->relation, "scope")) : "",
+													 cozi_kept_column_type(kept->relation, scope)) : "",
 						  "name", kept->kind->item,
 						  "item", cozi_kept_column_type(kept->relation, kept->kind->item),
 						  "key", cozi_kept_key_columns(kept),

@@ -102,7 +102,13 @@ add_key(const Kept *kept, KeptRole role, StringInfo columns, StringInfo joins,
 	Oid			type = get_atttype(kept->source,
 								   get_attnum(kept->source, NameStr(kept->columns[role])));
 
-	if (OidIsValid(get_base_element_type(type)))
+	if (role == KEPT_SCOPE && kept_derives(kept))
+	{
+		column = kept->kind->scope_in_sql(kept, instant_expression(kept));
+		appendStringInfo(columns, "%s AS %s, ", column, name);
+		appendStringInfo(conditions, " AND %s IS NOT NULL", column);
+	}
+	else if (OidIsValid(get_base_element_type(type)))
 	{
 		appendStringInfo(columns, "%s.%s, ", name, name);
 		appendStringInfo(joins, " CROSS JOIN LATERAL (SELECT DISTINCT e AS %s"

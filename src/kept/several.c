@@ -267,7 +267,7 @@ check_source_key(const Kept *source, KeptRole role, const char *what)
 	int32		typmod;
 	KeptKeyType key[2];
 
-	if (!kept_has(source, role))
+	if (!kept_has(source, role) || (role == KEPT_SCOPE && kept_derives(source)))
 		return;
 	get_atttypetypmodcoll(source->source, get_attnum(source->source, column), &type[0], &typmod,
 						  &collation[0]);
@@ -296,7 +296,8 @@ check_owner(const Kept *kept, Oid source)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of \"%s\" does not own \"%s\"", get_rel_name(kept->relation),
 						name),
-				 errhint("A %s and its sources have one owner.", kept->kind->name)));
+				 errhint("%c%s and its sources have one owner.",
+						 pg_toupper(kept->kind->noun[0]), kept->kind->noun + 1)));
 }
 
 static void
@@ -311,7 +312,7 @@ check_new_source(const Kept *kept, const Kept *source)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is a source of \"%s\" already", get_rel_name(source->source),
 						get_rel_name(kept->relation)),
-				 errhint("Remove it first with cozi.remove_source().")));
+				 errhint("Remove it first with cozi.%s().", kept->kind->remove_source)));
 	if (kept_has(kept, KEPT_SCOPE) && !kept_has(source, KEPT_SCOPE))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -31,6 +31,7 @@ live_rows(const Kept *kept)
 {
 	StringInfoData rows;
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
+	const char *scope = cozi_kept_role_column(kept, KEPT_SCOPE);
 	char	   *item = cozi_kept_column_type(kept->relation, kept->kind->item);
 
 	initStringInfo(&rows);
@@ -42,8 +43,8 @@ live_rows(const Kept *kept)
 						  " WHERE ({key}) NOT IN (SELECT {key} FROM pending)"
 						  " UNION ALL SELECT {key}, {columns} FROM pending WHERE pending.exists)",
 						  "scope", scoped ?
-						  psprintf("g.scope::%s AS scope,",
-								   cozi_kept_column_type(kept->relation, "scope")) : "",
+						  psprintf("g.scope::%s AS %s,", cozi_kept_column_type(kept->relation, scope),
+								   scope) : "",
 						  "item", item, "name", kept->kind->item,
 						  "pending", cozi_kept_column_list(kept, "g."),
 						  "columns", cozi_kept_column_list(kept, ""),

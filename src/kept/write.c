@@ -101,7 +101,7 @@ void
 cozi_kept_write(const Kept *kept, bool insert)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
-	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID};
+	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 
@@ -125,13 +125,18 @@ cozi_kept_write(const Kept *kept, bool insert)
 	values[KEPT_BROKEN - 1] = kept->broken ? CStringGetTextDatum(kept->broken) : (Datum) 0;
 	if (kept->broken == NULL)
 		nulls[KEPT_BROKEN - 1] = 'n';
+	values[KEPT_TIME_ZONE - 1] = kept->time_zone ? CStringGetTextDatum(kept->time_zone) :
+		(Datum) 0;
+	if (kept->time_zone == NULL)
+		nulls[KEPT_TIME_ZONE - 1] = 'n';
 
 	execute(insert ?
 			"INSERT INTO {schema}.kept VALUES"
-			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)" :
+			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)" :
 			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
 			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
-			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14"
+			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14,"
+			" time_zone = $15"
 			" WHERE id = $1",
 			lengthof(types), types, values, nulls);
 	cozi_kept_changed(kept);

@@ -83,6 +83,9 @@ board_check(const Kept *kept)
 
 const KeptKind cozi_board_kind = {
 	.name = "board",
+	.noun = "a board",
+	.plural = "boards",
+	.remove_source = "remove_source",
 	.item = "item",
 	.ncolumns = 3,
 	.names = {"ups", "downs", "heat"},

@@ -19,6 +19,7 @@ my %floor = (
 	edge => 3,
 	trending => 3,
 	counter => 3,
+	analytics => 3,
 	monitor => 3,
 	policy => 4,
 	advisor => 5,
