@@ -56,7 +56,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'add_source remove_source'),
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_activity drop_activity rebuild_activity verify_activity'),
-    ('owner', 'EXECUTE', 'add_activity_source remove_activity_source'),
+    ('owner', 'EXECUTE', 'add_activity_source remove_activity_source touch_activity'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
@@ -67,6 +67,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
+    ('app', 'EXECUTE', 'touch_activity'),
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),

@@ -71,3 +71,33 @@ CREATE OR REPLACE FUNCTION verify_activity(activity regclass)
 COMMENT ON FUNCTION verify_activity(regclass) IS
 'Returns the users and months whose days, pending events included, differ from a recount; no row '
 'means that the activity is right';
+
+CREATE OR REPLACE FUNCTION touch_activity(
+        activity regclass, user_id uuid, at timestamptz = now())
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_touch_activity'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION touch_activity(regclass, uuid, timestamptz) IS
+'Notes that a user is active, as a row of the table of events that the activity was created on, '
+'written as the caller; writes nothing where the day of the user is folded already; a NULL is an '
+'error';
+
+CREATE OR REPLACE FUNCTION touch_activity(
+        activity regclass, user_id bigint, at timestamptz = now())
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_touch_activity'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION touch_activity(regclass, bigint, timestamptz) IS
+'Notes that a user is active, as a row of the table of events that the activity was created on, '
+'written as the caller; writes nothing where the day of the user is folded already; a NULL is an '
+'error';
+
+CREATE OR REPLACE FUNCTION touch_activity(
+        activity regclass, user_id text, at timestamptz = now())
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_touch_activity'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION touch_activity(regclass, text, timestamptz) IS
+'Notes that a user is active, as a row of the table of events that the activity was created on, '
+'written as the caller; writes nothing where the day of the user is folded already; a NULL is an '
+'error';

@@ -23,7 +23,8 @@ CREATE TABLE kept (
     time_zone   text
 );
 COMMENT ON TABLE kept IS
-'One row per kept table: what it counts and where it is; see the views boards, counters and activities';
+'One row per kept table: what it counts and where it is; see the views boards, counters and '
+'activities';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept', '');
 
 CREATE OR REPLACE TRIGGER cozi_config_changed

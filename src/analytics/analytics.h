@@ -18,6 +18,7 @@ extern void cozi_analytics_init(void);
 
 /* analytics/days.c */
 extern const KeptKind cozi_activity_kind;
+extern bool cozi_days_have(const Kept *activity, const bytea *stored, TimestampTz at);
 extern char *cozi_day_in_sql(const Kept *activity, const char *at);
 
 #endif							/* COZI_ANALYTICS_H */

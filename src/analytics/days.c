@@ -33,7 +33,7 @@
 typedef struct Days
 {
 	int64		events[MONTH_DAYS];
-}			Days;
+} Days;
 
 /* The zone of an activity; UTC where this server does not know it: see misfit. */
 static pg_tz *
@@ -66,7 +66,7 @@ month_of(const Kept *activity, TimestampTz at)
 }
 
 /* The local date of an instant in SQL; NULL where it has none. */
-char *
+char	   *
 cozi_day_in_sql(const Kept *activity, const char *at)
 {
 	return cozi_statement("(CASE WHEN {at} >= '0001-01-02 00:00+00'::pg_catalog.timestamptz"
@@ -98,7 +98,7 @@ days_add_row(void *to, const Kept *activity, const KeptRow *row, int times)
 }
 
 static void
-bad_sum(void)
+malformed_days(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
@@ -119,7 +119,7 @@ days_add_stored(void *to, const bytea *stored)
 
 		from = varint_get(from, end, &events);
 		if (from == NULL || day >= MONTH_DAYS)
-			bad_sum();
+			malformed_days();
 		((Days *) to)->events[day] += (int64) events;
 	}
 }
@@ -127,7 +127,7 @@ days_add_stored(void *to, const bytea *stored)
 static bytea *
 days_store(const void *from)
 {
-	const		Days *days = from;
+	const Days *days = from;
 	bytea	   *result = palloc(VARHDRSZ + MONTH_DAYS * (1 + VARINT_BYTES));
 	char	   *to = VARDATA(result);
 
@@ -142,11 +142,22 @@ days_store(const void *from)
 	return result;
 }
 
+/* Has the stored sum of a month an event on the day of the instant? */
+bool
+cozi_days_have(const Kept *activity, const bytea *stored, TimestampTz at)
+{
+	Days		days = {0};
+	struct pg_tm tm;
+
+	days_add_stored(&days, stored);
+	return local_date(activity, at, &tm) && days.events[tm.tm_mday - 1] > 0;
+}
+
 /* Bit 0 is the first of the month. */
 static bool
 days_columns(const void *from, const Kept *activity, Datum *values, bool *nulls)
 {
-	const		Days *days = from;
+	const Days *days = from;
 	int32		mask = 0;
 
 	for (int day = 0; day < MONTH_DAYS; day++)
@@ -183,7 +194,8 @@ days_misfit(const Kept *activity)
 {
 	if (activity->time_zone != NULL && pg_tzset(activity->time_zone) != NULL)
 		return NULL;
-	return psprintf("this server does not know its time zone \"%s\"",
+	return psprintf("this server does not know its time zone \"%s\", and counts the days"
+					" of UTC until cozi.rebuild_activity() is called",
 					activity->time_zone ? activity->time_zone : "");
 }
 

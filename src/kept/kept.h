@@ -172,9 +172,10 @@ typedef struct KeptKind
 	void		(*check) (const Kept *kept);
 
 	/*
-	 * Where the scope is derived from the instant of a row: what it is called,
-	 * its type, its text (NULL: the row counts nothing), and the same in SQL
-	 * from an expression for the instant.  Without: the scope is a column.
+	 * Where the scope is derived from the instant of a row: what it is
+	 * called, its type, its text (NULL: the row counts nothing), and the same
+	 * in SQL from an expression for the instant.  Without: the scope is a
+	 * column.
 	 */
 	const char *scope;
 	Oid			scope_type;

@@ -182,7 +182,8 @@ misfit_indexes(const Kept *kept, Relation rel)
 			char	   *name = get_attname(kept->relation, index->indkey.values[i], true);
 
 			fits = name != NULL &&
-				(strcmp(name, kept->kind->item) == 0 || strcmp(name, cozi_kept_role_column(kept, KEPT_SCOPE)) == 0);
+				(strcmp(name, kept->kind->item) == 0 ||
+				 strcmp(name, cozi_kept_role_column(kept, KEPT_SCOPE)) == 0);
 		}
 		ReleaseSysCache(tuple);
 		if (!fits)

@@ -123,6 +123,8 @@ copy_kept(const Kept *kept)
 	*copy = *kept;
 	if (copy->broken != NULL)
 		copy->broken = pstrdup(copy->broken);
+	if (copy->time_zone != NULL)
+		copy->time_zone = pstrdup(copy->time_zone);
 	return copy;
 }
 

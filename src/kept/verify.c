@@ -43,8 +43,8 @@ live_rows(const Kept *kept)
 						  " WHERE ({key}) NOT IN (SELECT {key} FROM pending)"
 						  " UNION ALL SELECT {key}, {columns} FROM pending WHERE pending.exists)",
 						  "scope", scoped ?
-						  psprintf("g.scope::%s AS %s,", cozi_kept_column_type(kept->relation, scope),
-								   scope) : "",
+						  psprintf("g.scope::%s AS %s,",
+								   cozi_kept_column_type(kept->relation, scope), scope) : "",
 						  "item", item, "name", kept->kind->item,
 						  "pending", cozi_kept_column_list(kept, "g."),
 						  "columns", cozi_kept_column_list(kept, ""),
