@@ -8,8 +8,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -159,6 +162,49 @@ index_advice(Relation rel, const CoziEdgeConfig *config, const NameData *first,
 						  "include", include.data, NULL);
 }
 
+/* An index on the two columns that leaves rows out; NULL where there is none. */
+static char *
+partial_index(Relation rel, AttrNumber first, AttrNumber second)
+{
+	char	   *name = NULL;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indnkeyatts >= 2 && form->indkey.values[0] == first &&
+			form->indkey.values[1] == second &&
+			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+			name = pstrdup(RelationGetRelationName(index));
+		index_close(index, NoLock);
+	}
+	return name;
+}
+
+/*
+ * No index holds all rows that count.  One that leaves rows out knows which: a
+ * full index in its place would make an edge of a request that is pending.
+ */
+pg_noreturn static void
+refuse_without_index(Relation rel, const CoziEdgeConfig *config, AttrNumber src, AttrNumber dst)
+{
+	char	   *partial = partial_index(rel, src, dst);
+	char	   *advice = index_advice(rel, config, &config->src, &config->dst);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that count",
+					RelationGetRelationName(rel), NameStr(config->src), NameStr(config->dst)),
+			 partial ? errdetail("Index \"%s\" leaves rows out, which would be edges.", partial)
+			 : 0,
+			 partial ? errhint("Say which rows count, as the index does, by status, accepted, "
+							   "expires_at, deleted_at, role and roles; only where all do: %s",
+							   advice)
+			 : errhint("%s", advice)));
+}
+
 /* Is there an index to read the edge by, and back, where that is asked for? */
 static void
 check_indexes(Relation rel, const CoziEdgeConfig *config, const CoziEdgeTest *test)
@@ -167,11 +213,7 @@ check_indexes(Relation rel, const CoziEdgeConfig *config, const CoziEdgeTest *te
 	AttrNumber	dst = get_attnum(RelationGetRelid(rel), NameStr(config->dst));
 
 	if (!OidIsValid(cozi_edge_index(rel, src, dst, test)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" has no index on (\"%s\", \"%s\") with all rows that count",
-						RelationGetRelationName(rel), NameStr(config->src), NameStr(config->dst)),
-				 errhint("%s", index_advice(rel, config, &config->src, &config->dst))));
+		refuse_without_index(rel, config, src, dst);
 	if (strcmp(NameStr(config->name), "blocked") == 0 &&
 		!OidIsValid(cozi_edge_index(rel, dst, src, test)))
 		ereport(NOTICE,

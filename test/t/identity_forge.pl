@@ -304,6 +304,11 @@ for my $when ('late', 'early')
 			"nobody||\nthen nobody",
 			"$when: claims that are none: " . substr($bad, 0, 30));
 	}
+	my $log = slurp_file($node->logfile);
+	like($log, qr/request.jwt.claims of a trusted gateway is not believed/,
+		"$when: the log says that a gateway's claims are not believed");
+	like($log, qr/Reason: too long\./,
+		"$when: the log says why a gateway's claims are not believed");
 	$node->append_conf('postgresql.conf', "cozi.trusted_gateways = ''");
 	$node->reload;
 }
