@@ -29,6 +29,6 @@ extern CoziSource cozi_find_source(void);
 extern void cozi_warn_source(CoziSource src);
 
 /* monitor/text.c */
-extern void cozi_with_raw_texts(void (*call) (void *arg), void *arg);
+extern bool cozi_with_raw_texts(void (*call) (void *arg), void *arg);
 
 #endif							/* COZI_MONITOR_SOURCE_H */

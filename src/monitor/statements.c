@@ -133,13 +133,17 @@ run_reading(void *arg)
 		elog(ERROR, "could not read %s", PGSS);
 }
 
-/* Answer a set-returning function with what another function returns. */
-static void
+/*
+ * Answer a set-returning function with what another function returns; false, and
+ * some rows or none, where it is raw and its texts cannot be read.
+ */
+static bool
 return_rows(FunctionCallInfo fcinfo, Oid function, const char *args, Tuplestorestate *rows,
 			bool raw)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	SourceQuery reading = {.query = build_query(function, args, rsinfo->setDesc)};
+	bool		read = true;
 
 	reading.options.read_only = true;
 	reading.options.dest = CreateTuplestoreDestReceiver();
@@ -148,10 +152,11 @@ return_rows(FunctionCallInfo fcinfo, Oid function, const char *args, Tuplestores
 									false, NULL, NULL);
 	SPI_connect();
 	if (raw)
-		cozi_with_raw_texts(run_reading, &reading);
+		read = cozi_with_raw_texts(run_reading, &reading);
 	else
 		run_reading(&reading);
 	SPI_finish();
+	return read;
 }
 
 /* The rows with their texts: one that has no representation here is NULL. */
@@ -167,7 +172,11 @@ return_texts(FunctionCallInfo fcinfo, Oid function)
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "cozi statement row",
 											  ALLOCSET_DEFAULT_SIZES);
 
-	return_rows(fcinfo, function, "true", rows, true);
+	if (!return_rows(fcinfo, function, "true", rows, true))
+	{
+		tuplestore_clear(rows);
+		return_rows(fcinfo, function, "false", rows, false);
+	}
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(row);

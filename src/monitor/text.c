@@ -25,6 +25,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "monitor/monitor.h"
 #include "monitor/source.h"
@@ -175,8 +176,8 @@ read_text(TextMap *map, HeapTuple tup, TupleDesc desc)
  * SQL_ASCII, so that it hands out the bytes as they are: it raises an error for
  * all texts when one has no representation here.
  */
-void
-cozi_with_raw_texts(void (*call) (void *arg), void *arg)
+static void
+call_raw(void (*call) (void *arg), void *arg)
 {
 	int			here = GetDatabaseEncoding();
 
@@ -190,6 +191,54 @@ cozi_with_raw_texts(void (*call) (void *arg), void *arg)
 		SetDatabaseEncoding(here);
 	}
 	PG_END_TRY();
+}
+
+/*
+ * The same; false, with a warning, where the file of the texts was damaged or
+ * deleted under the server: then pg_stat_statements raises an error for all of
+ * them.  In parallel mode, which knows no subtransactions, so does this.
+ */
+bool
+cozi_with_raw_texts(void (*call) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	if (IsInParallelMode())
+	{
+		call_raw(call, arg);
+		return true;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		call_raw(call, arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return true;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the query texts of \"%s\" cannot be read", PGSS),
+			 errdetail("%s", error->message),
+			 errhint("Run: SELECT %s();",
+					 quote_qualified_identifier(get_namespace_name(cozi_find_source().schema),
+												PGSS "_reset"))));
+	return false;
 }
 
 static void
@@ -223,7 +272,8 @@ read_texts(TextMap *map)
 	plan = SPI_prepare(query.data, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare the reading of %s", PGSS);
-	cozi_with_raw_texts(run_plan, plan);
+	if (!cozi_with_raw_texts(run_plan, plan))
+		SPI_processed = 0;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
