@@ -40,14 +40,17 @@ COMMENT ON FUNCTION connection_limits() IS
 CREATE OR REPLACE FUNCTION _no_room(kind text) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT format('; %s %s had no room of their own, see cozi.monitor_status', d.dropped, kind)
+    SELECT format('; %s %s had no room of their own, see cozi.monitor_status', d.dropped,
+                  CASE kind WHEN 'transactions' THEN 'roles' ELSE kind END)
     FROM cozi.latency_stats() l
     CROSS JOIN LATERAL (SELECT CASE kind WHEN 'errors' THEN l.errors_dropped
+                                         WHEN 'transactions' THEN l.transactions_dropped
                                          ELSE l.statements_dropped END) d(dropped)
     WHERE d.dropped > 0;
 END;
 COMMENT ON FUNCTION _no_room(text) IS
-'Returns the words for the statements, or errors, that had no room of their own; NULL if all had';
+'Returns the words for the statements, the roles whose transactions, or the errors, that had no '
+'room of their own; NULL if all had';
 
 CREATE OR REPLACE FUNCTION health_statements(
     OUT rank int, OUT metric text, OUT value float8, OUT period interval, OUT events bigint,
@@ -68,7 +71,8 @@ BEGIN ATOMIC
            CASE WHEN t.value IS NULL
                 THEN coalesce(cozi.latency_reason(), 'no transaction was recorded in the period')
                 ELSE format('95th percentile of %s transactions: the database''s share of a '
-                            'response; see cozi.slow_queries_by_p99', t.events) END
+                            'response; see cozi.slow_queries_by_p99%s', t.events,
+                            cozi._no_room('transactions')) END
     FROM cozi.recent_transaction_time(cozi._target_period('api_response'), 0.95) t
     UNION ALL
     SELECT 4, 'error_rate', 100 * e.value, e.period, e.events, e.source,

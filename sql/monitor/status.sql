@@ -13,7 +13,7 @@ WITH pgss AS (
            coalesce(current_setting('pg_stat_statements.track_planning', true)::boolean, false)
                AS planning,
            l.statements_dropped AS cozi_dropped, l.stats_since AS cozi_since,
-           l.max_statements::bigint AS cozi_max,
+           l.max_statements::bigint AS cozi_max, l.transactions_dropped, l.errors_dropped,
            coalesce(l.statements_dropped > l.max_statements / 20.0
                     * greatest(extract(epoch FROM clock_timestamp() - l.stats_since) / 86400, 1),
                     false)
@@ -51,6 +51,15 @@ FROM pgss, LATERAL (VALUES
             pgss.cozi_dropped, pgss.cozi_since),
      format('ALTER SYSTEM SET cozi.max_statements = %s; then restart the server.',
             2 * pgss.cozi_max)),
+    ('room for transactions', coalesce(pgss.transactions_dropped, 0) = 0, 'warn',
+     format('%s roles had no room of their own since %s: cozi counts their transactions together, '
+            'by database',
+            pgss.transactions_dropped, pgss.cozi_since),
+     'SELECT cozi.latency_reset();'),
+    ('room for errors', coalesce(pgss.errors_dropped, 0) = 0, 'warn',
+     format('%s errors had no room since %s: error_rate does not have them',
+            pgss.errors_dropped, pgss.cozi_since),
+     'SELECT cozi.latency_reset();'),
     ('cozi preloaded', cozi.is_preloaded(), 'missing',
      'percentiles, timeouts, error rates and plans are NULL or absent',
      cozi.preload_fix('cozi')),
