@@ -86,7 +86,7 @@ CREATE TABLE kept_state (
     item  text COLLATE "C" NOT NULL,
     sum   bytea    NOT NULL,
     PRIMARY KEY (kept, n, hash)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 90);
 COMMENT ON TABLE kept_state IS
 'One row per key of a kept table: the exact sum behind the row of the public table';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state', '');
@@ -99,7 +99,7 @@ CREATE UNLOGGED TABLE kept_state_unlogged (
     item  text COLLATE "C" NOT NULL,
     sum   bytea    NOT NULL,
     PRIMARY KEY (kept, n, hash)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 90);
 COMMENT ON TABLE kept_state_unlogged IS
 'One row per key of a kept table whose source is unlogged: a crash empties both';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state_unlogged', '');

@@ -288,17 +288,31 @@ create_public(const Kept *kept, const char *table)
 							"key", cozi_kept_key_columns(kept), NULL), SPI_OK_UTILITY);
 }
 
+/* The index of the order, after the fill, so that its pages are full. */
 static void
-create_order(const Kept *kept, const char *table, const char *name)
+create_order(const Kept *kept, const char *name)
 {
 	char	   *index = psprintf("%s_%s_idx", name, kept->kind->order);
+	CoziSavedUser saved;
 
-	cozi_run(cozi_statement("CREATE INDEX IF NOT EXISTS {index} ON {table}"
-							" ({scope} {order} DESC, {item} DESC)",
-							"index", quote_identifier(index), "table", table,
-							"order", kept->kind->order, "item", kept->kind->item,
-							"scope", kept_has(kept, KEPT_SCOPE) ? "scope," : "", NULL),
-			 SPI_OK_UTILITY);
+	cozi_switch_to_owner(kept->relation, &saved);
+	cozi_kept_own_ddl = true;
+	PG_TRY();
+	{
+		cozi_run(cozi_statement("CREATE INDEX IF NOT EXISTS {index} ON {table}"
+								" ({scope} {order} DESC, {item} DESC)",
+								"index", quote_identifier(index),
+								"table", cozi_qualified_name(kept->relation),
+								"order", kept->kind->order, "item", kept->kind->item,
+								"scope", kept_has(kept, KEPT_SCOPE) ? "scope," : "", NULL),
+				 SPI_OK_UTILITY);
+	}
+	PG_FINALLY();
+	{
+		cozi_kept_own_ddl = false;
+	}
+	PG_END_TRY();
+	cozi_restore_user(&saved);
 }
 
 static void
@@ -313,8 +327,6 @@ create_relations(Kept *kept, const char *name, bool exists)
 	if (!exists)
 		create_public(kept, table);
 	kept->relation = get_relname_relid(name, namespace);
-	if (kept->kind->order != NULL)
-		create_order(kept, table, name);
 	cozi_kept_create_live(kept, live);
 	kept->live = get_relname_relid(live, namespace);
 	cozi_run(cozi_statement("COMMENT ON TABLE {table} IS {text}", "table", table,
@@ -447,6 +459,8 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	}
 	PG_END_TRY();
 	cozi_kept_fill(kept, !exists);
+	if (kept->kind->order != NULL)
+		create_order(kept, name);
 	SPI_finish();
 }
 
