@@ -61,10 +61,17 @@ WHERE NOT EXISTS (SELECT FROM own o WHERE o.classid = d.classid AND o.objid = d.
     AND NOT EXISTS (SELECT FROM pg_inherits h
                     WHERE d.classid = 'pg_class'::regclass AND h.inhrelid = d.objid
                         AND h.inhparent = d.refobjid)
-    AND NOT EXISTS (            -- what cozi keeps for a board comes along with it
-        SELECT FROM cozi.kept_local l LEFT JOIN pg_rewrite w ON w.ev_class = l.live
-        WHERE rel IN (l.source, l.relation)
+    AND NOT EXISTS (            -- what cozi keeps for a board or a counter comes along with it
+        SELECT FROM cozi.kept_local l
+            LEFT JOIN pg_rewrite w ON w.ev_class = l.live
+            LEFT JOIN pg_class k ON k.oid = l.relation
+            LEFT JOIN pg_proc f ON f.pronamespace = k.relnamespace AND f.pronargs = 1
+                AND f.proargtypes[0] = k.reltype
+                AND f.proname = (SELECT i.relname FROM pg_class i WHERE i.reltype = f.prorettype)
+        WHERE (rel IN (l.source, l.relation)
+               OR rel IN (SELECT s.relation FROM cozi._kept_sources(l.id) s))
             AND (d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                 OR d.classid = 'pg_proc'::regclass AND d.objid = f.oid
                  OR d.classid = 'pg_class'::regclass AND d.objid IN (l.relation, l.live)))
 GROUP BY d.classid, d.objid, d.objsubid
 $$;

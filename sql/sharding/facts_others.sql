@@ -45,6 +45,9 @@ UNION ALL
 SELECT 'outside', 'table', pg_get_functiondef(p.oid), NULL, NULL
 FROM outside JOIN pg_proc p ON p.oid = outside.objid AND outside.classid = 'pg_proc'::regclass
 WHERE p.prokind IN ('f', 'p')
+    AND NOT EXISTS (            -- made again with the board or the counter
+        SELECT FROM cozi.kept_local l JOIN pg_class k ON k.oid = l.relation
+        WHERE l.source = rel AND p.pronargs = 1 AND p.proargtypes[0] = k.reltype)
 $$;
 COMMENT ON FUNCTION _shard_facts_outside(oid) IS
 'Returns the views, policies and functions that name a table, as they are (internal)';

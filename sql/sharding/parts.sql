@@ -75,54 +75,95 @@ $$;
 COMMENT ON FUNCTION _shard_indexes(oid, name) IS
 'Returns the indexes of a table, and whether a unique one lacks the key (internal)';
 
--- The boards and edges of a table: what drops them first, and what makes them
--- again on the new table.  owned is the board's table.
+-- The table by whose rows PostgREST embeds the items of a board or a counter.
+CREATE OR REPLACE FUNCTION _shard_item_table(kept oid) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT i.oid::regclass::text
+    FROM pg_class k
+        JOIN pg_proc f ON f.pronamespace = k.relnamespace AND f.pronargs = 1
+            AND f.proargtypes[0] = k.reltype
+        JOIN pg_class i ON i.reltype = f.prorettype AND i.relname = f.proname
+    WHERE k.oid = kept
+    ORDER BY 1 LIMIT 1
+$$;
+COMMENT ON FUNCTION _shard_item_table(oid) IS
+'Returns the item_table that a board or a counter was created with, or NULL (internal)';
+
+-- The boards, counters and edges of a table: what drops them first, and what makes
+-- them again on the new table, in the order of kind.  owned is the table of a
+-- board or a counter.
 CREATE OR REPLACE FUNCTION _shard_registered(rel oid)
     RETURNS TABLE (kind text, name text, owned oid, before text, after text)
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
+WITH t AS (
+    SELECT format('%I.%I', n.nspname, c.relname) AS q
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel
+)
     SELECT 'board', b.board::text, b.board::oid,
            format('SELECT cozi.drop_board(%L)', b.board::text),
            format('SELECT cozi.create_board(board => %L, votes => %L, item => %L, weight => %L,'
                   ' voted_at => %L,'
-                  || ' scope => %L, half_life => %L, down_weight => %L)',
-                  c.relname, format('%I.%I', n.nspname, t.relname), b.item, b.weight, b.voted_at,
-                  b.scope, b.half_life, b.down_weight)
-    FROM cozi.boards b
-        JOIN pg_class c ON c.oid = b.board
-        JOIN pg_class t ON t.oid = rel
-        JOIN pg_namespace n ON n.oid = t.relnamespace
+                  || ' scope => %L, half_life => %L, down_weight => %L, item_table => %L)',
+                  c.relname, t.q, b.item, b.weight, b.voted_at,
+                  b.scope, b.half_life, b.down_weight, cozi._shard_item_table(b.board))
+    FROM t, cozi.boards b JOIN pg_class c ON c.oid = b.board
     WHERE b.votes = rel
+    UNION ALL                   -- hidden items of such a board, and its further sources
+    SELECT 'board item', format('%s %s', b.board, i), NULL, NULL,
+           format('SELECT cozi.hide_item(%L, %L)', b.board::text, i)
+    FROM cozi.boards b, cozi.hidden_items(b.board) i
+    WHERE b.votes = rel
+    UNION ALL                   -- ... and the boards of which the table is a further source
+    SELECT 'board source', format('%s %s', s.board, s.relation), NULL,
+           CASE WHEN b.votes <> rel THEN
+               format('SELECT cozi.remove_source(%L, %L)', s.board::text, s.relation::text) END,
+           format('SELECT cozi.add_source(%L, %L, %L, %L, %L, %L, %L)', s.board::text,
+                  CASE s.relation::oid WHEN rel THEN t.q ELSE s.relation::text END,
+                  s.item, s.weight, s.factor, s.voted_at, s.scope)
+    FROM t, cozi.board_sources s JOIN cozi.boards b ON b.board = s.board
+    WHERE rel IN (b.votes, s.relation) AND s.relation <> b.votes
+    UNION ALL
+    SELECT 'counter', r.counter::text, r.counter::oid,
+           format('SELECT cozi.drop_counter(%L)', r.counter::text),
+           format('SELECT cozi.create_counter(counter => %L, relation => %L, key => %L,'
+                  ' value => %L, counted => %L, user_id => %L, item_table => %L)',
+                  c.relname, t.q, r.key, r.value, r.counted, r.user_id,
+                  cozi._shard_item_table(r.counter))
+    FROM t, cozi.counters r JOIN pg_class c ON c.oid = r.counter
+    WHERE r.relation = rel
     UNION ALL
     SELECT 'edge', e.edge::text, NULL, format('SELECT cozi.drop_edge(%L)', e.edge),
-           format('SELECT cozi.register_edge(%L, %L, %L, %L', e.edge,
-                  format('%I.%I', n.nspname, t.relname), e.src, e.dst)
+           format('SELECT cozi.register_edge(%L, %L, %L, %L', e.edge, t.q, e.src, e.dst)
            || concat(', status => ' || quote_literal(e.status),
                      ', accepted => ' || quote_literal(e.accepted),
                      ', expires_at => ' || quote_literal(e.expires_at),
                      ', deleted_at => ' || quote_literal(e.deleted_at),
                      ', role => ' || quote_literal(e.role), ', roles => ' || quote_literal(e.roles),
                      ')')
-    FROM cozi.edges e
-        JOIN pg_class t ON t.oid = e.relation
-        JOIN pg_namespace n ON n.oid = t.relnamespace
+    FROM t, cozi.edges e
     WHERE e.relation = rel
 $$;
 COMMENT ON FUNCTION _shard_registered(oid) IS
-'Returns the boards and edges of a table, and the SQL that drops and makes them (internal)';
+'Returns the boards, counters and edges of a table, and the SQL that drops and makes them '
+'(internal)';
 
--- Grants and the comment of a board, which drop_board() takes away.
+-- Grants on a board or a counter and on its view, and its comment, which go with it.
 CREATE OR REPLACE FUNCTION _shard_registered_grants(rel oid) RETURNS SETOF text
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, x.col, r.name,
+    SELECT format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, x.col, c.oid::regclass,
                   CASE a.grantee WHEN 0 THEN 'PUBLIC'
                       ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM cozi._shard_registered(rel) r
-        JOIN pg_class c ON c.oid = r.owned,
+        JOIN pg_class c ON c.oid = r.owned OR c.oid IN (
+            SELECT live FROM cozi.boards WHERE board = r.owned
+            UNION ALL SELECT live FROM cozi.counters WHERE counter = r.owned),
         LATERAL (SELECT c.relacl, ''
                  UNION ALL
                  SELECT b.attacl, format(' (%I)', b.attname) FROM pg_attribute b
@@ -136,10 +177,11 @@ AS $$
             AND d.objsubid = 0
 $$;
 COMMENT ON FUNCTION _shard_registered_grants(oid) IS
-'Returns the statements that grant on boards of a table what is granted now (internal)';
+'Returns the statements that grant on boards and counters of a table what is granted now '
+'(internal)';
 
--- What hangs on a board beside what create_board() makes, and what else of cozi
--- knows the table: any regclass column of any of its tables.
+-- What hangs on a board or a counter beside what creates it makes, and what else of
+-- cozi knows the table: any regclass column of any of its tables.
 CREATE OR REPLACE FUNCTION _shard_blockers_registered(rel oid)
     RETURNS TABLE (step int, object text, mend text)
     LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 1
@@ -150,9 +192,9 @@ DECLARE
     col name;
 BEGIN
     RETURN QUERY
-        SELECT DISTINCT 11, format('%s is of board %s', x.what, r.name),
-               format('-- drop the board with cozi.drop_board(%L), and create it again afterwards',
-                      r.name)
+        SELECT DISTINCT 11, format('%s is of %s %s', x.what, r.kind, r.name),
+               format('-- drop the %1$s with cozi.drop_%1$s(%2$L), and create it again afterwards',
+                      r.kind, r.name)
         FROM cozi._shard_registered(rel) r,
             LATERAL (SELECT format('policy "%s"', p.polname) FROM pg_policy p
                      WHERE p.polrelid = r.owned
@@ -169,16 +211,18 @@ BEGIN
                          AND d.refclassid = 'pg_class'::regclass
                          AND d.refobjid = r.owned AND v.oid <> r.owned
                          AND v.oid NOT IN (SELECT l.live FROM cozi.kept_local l)) AS x (what)
-        WHERE r.kind = 'board';
+        WHERE r.owned IS NOT NULL;
     RETURN QUERY
         SELECT 11, format('it is counted for %s %s', k.kind, k.relation),
                '-- drop it, and create it again afterwards'
         FROM cozi.kept k JOIN cozi.kept_local l ON l.id = k.id
-        WHERE k.kind <> 'board' AND l.source = rel;
+        WHERE k.kind NOT IN ('board', 'counter') AND l.source = rel;
     RETURN QUERY
-        SELECT 11, format('it is board %s', b.board),
-               '-- a board is one table: shard what it counts'
-        FROM cozi.boards b WHERE b.board = rel;
+        SELECT 11, format('it is %s %s', k.kind, k.relation),
+               '-- it is one table: shard what it counts'
+        FROM (SELECT 'board', board FROM cozi.boards
+              UNION ALL SELECT 'counter', counter FROM cozi.counters) AS k (kind, relation)
+        WHERE k.relation = rel;
     FOR registry, col IN
         SELECT c.relname, a.attname
         FROM pg_depend d

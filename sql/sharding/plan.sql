@@ -35,7 +35,7 @@ $$;
 COMMENT ON FUNCTION _shard_partitions(oid, int, text) IS
 'Returns the statements that make the shards of a table (internal)';
 
--- Before the new table is made: the lock, boards and edges, and old names that
+-- Before the new table is made: the lock, boards, counters and edges, and old names that
 -- the new table will take.
 CREATE OR REPLACE FUNCTION _shard_plan_before(rel oid, key name, drop_children boolean)
     RETURNS TABLE (a int, b bigint, c bigint, statement text)

@@ -12,9 +12,9 @@ CREATE OR REPLACE FUNCTION shard_table(rel regclass, key name, modulus int, dry_
     AS 'MODULE_PATHNAME', 'cozi_shard_table'
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 200;
 COMMENT ON FUNCTION shard_table(regclass, name, int, boolean, boolean) IS
-'Turns a table into one with hash partitions on key, with rows, indexes, grants, boards and '
-'edges, and the rows of its children; returns the statements it ran, or with dry_run would run; '
-'locks the table until the transaction ends; an error if an argument is NULL';
+'Turns a table into one with hash partitions on key, with rows, indexes, grants, boards, '
+'counters and edges, and the rows of its children; returns the statements it ran, or with dry_run '
+'would run; locks the table until the transaction ends; an error if an argument is NULL';
 
 CREATE OR REPLACE FUNCTION unshard_table(rel regclass, dry_run boolean = false) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'cozi_unshard_table'

@@ -6,8 +6,9 @@ CREATE SCHEMA ways AUTHORIZATION regress_ways_owner;
 GRANT USAGE ON SCHEMA cozi TO regress_ways_owner;
 GRANT EXECUTE ON FUNCTION cozi.create_shards, cozi.shard_table, cozi.unshard_table,
     cozi.shard_report, cozi.shard_check,
-    cozi.create_board, cozi.drop_board, cozi.verify_board, cozi.register_edge,
-    cozi.drop_edge TO regress_ways_owner;
+    cozi.create_board, cozi.drop_board, cozi.verify_board, cozi.add_source, cozi.remove_source,
+    cozi.hide_item, cozi.hidden_items, cozi.create_counter, cozi.drop_counter, cozi.verify_counter,
+    cozi.register_edge, cozi.drop_edge TO regress_ways_owner;
 SET client_min_messages = warning;
 SET search_path = ways;
 SET ROLE regress_ways_owner;
@@ -161,17 +162,47 @@ SET ROLE regress_ways_owner;
 DROP TABLE hinted CASCADE;
 
 --
--- boards and edges come along, with their grants
+-- boards, counters and edges come along, with their grants
 --
 CREATE TABLE ballots (post_id bigint, author_id bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now());
 INSERT INTO ballots SELECT g % 7, g FROM generate_series(1, 100) g;
 SELECT cozi.create_board('hot_posts', 'ballots', 'post_id', half_life => '3 hours');
 GRANT SELECT ON hot_posts TO regress_ways_reader;
+GRANT SELECT ON hot_posts_live TO regress_ways_reader;
 COMMENT ON TABLE hot_posts IS 'what is hot';
+CREATE TABLE shares (post_id bigint, who bigint NOT NULL, at timestamptz DEFAULT now());
+INSERT INTO shares SELECT g % 3, g FROM generate_series(1, 30) g;
+SELECT cozi.add_source('hot_posts', 'shares', 'post_id', factor => 2, voted_at => 'at');
+SELECT cozi.hide_item('hot_posts', '2');
+CREATE TABLE items (id bigint PRIMARY KEY);
+SELECT cozi.create_counter('post_counts', 'ballots', 'post_id', user_id => 'author_id',
+    item_table => 'items');
+GRANT SELECT ON post_counts, post_counts_live TO regress_ways_reader;
+CREATE FUNCTION kept_state() RETURNS SETOF text
+LANGUAGE sql AS $$
+    SELECT 'source ' || concat_ws(' ', relation, item, weight, factor, voted_at)
+    FROM cozi.board_sources
+    UNION ALL SELECT 'hidden ' || cozi.hidden_items('ways.hot_posts')
+    UNION ALL SELECT 'counter ' || concat_ws(' ', counter, relation, key, value, counted, user_id)
+    FROM cozi.counters
+    UNION ALL SELECT 'embeds ' || proname FROM pg_proc
+    WHERE proargtypes[0] = 'ways.post_counts'::regtype
+    UNION ALL SELECT 'wrong ' || item FROM cozi.verify_board('ways.hot_posts')
+    UNION ALL SELECT 'wrong ' || key FROM cozi.verify_counter('ways.post_counts')
+    UNION ALL SELECT 'readable ' || relname FROM pg_class
+    WHERE relnamespace = 'ways'::regnamespace AND relkind IN ('r', 'v')
+        AND has_table_privilege('regress_ways_reader', oid, 'SELECT')
+    ORDER BY 1
+$$;
+CREATE TABLE state AS SELECT kept_state() AS line;
+TABLE state;
 CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
 SELECT cozi.register_edge('regress_follows', 'follows', 'a', 'b');
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('ballots', 'author_id', 4);
+SELECT count(*) > 0 AS sharded FROM cozi.shard_table('shares', 'who', 2);
+SELECT * FROM (SELECT kept_state() EXCEPT TABLE state) x UNION ALL (TABLE state EXCEPT
+    SELECT kept_state());
 SELECT count(*) > 0 AS sharded FROM cozi.shard_table('follows', 'a', 2);
 INSERT INTO ballots SELECT 1, g FROM generate_series(1, 50) g;
 SELECT count(*) AS wrong FROM cozi.verify_board('hot_posts');
@@ -180,17 +211,25 @@ SELECT half_life FROM cozi.boards WHERE board = 'hot_posts'::regclass;
 SELECT has_table_privilege('regress_ways_reader', 'hot_posts', 'SELECT') AS reader,
     obj_description('hot_posts'::regclass) AS comment;
 SELECT count(*) > 0 AS back FROM cozi.unshard_table('ballots');
+SELECT count(*) > 0 AS back FROM cozi.unshard_table('shares');
+SELECT * FROM (SELECT kept_state() EXCEPT TABLE state) x UNION ALL (TABLE state EXCEPT
+    SELECT kept_state());
 SELECT count(*) AS wrong FROM cozi.verify_board('hot_posts');
 SELECT has_table_privilege('regress_ways_reader', 'hot_posts', 'SELECT') AS reader;
 CREATE VIEW of_board AS SELECT * FROM hot_posts;
 SELECT cozi.shard_table('ballots', 'author_id', 4);
 DROP VIEW of_board;
+CREATE VIEW of_counter AS SELECT * FROM post_counts;
+SELECT cozi.shard_table('ballots', 'author_id', 4);
+DROP VIEW of_counter;
+SELECT cozi.shard_table('post_counts', 'key', 4);
 RESET ROLE;
 SELECT edge, relation, trouble FROM cozi.edges WHERE edge = 'regress_follows';
 SELECT cozi.drop_edge('regress_follows');
 SET ROLE regress_ways_owner;
-SELECT cozi.drop_board('hot_posts');
-DROP TABLE ballots, follows;
+SELECT cozi.drop_board('hot_posts'), cozi.drop_counter('post_counts');
+DROP FUNCTION kept_state;
+DROP TABLE ballots, follows, shares, items, state;
 
 --
 -- trees of two levels, without shards, by an expression

@@ -50,4 +50,43 @@ for my $language (sort keys %client)
 		"$language agrees with all 2,000 vectors");
 }
 
+# What is no key, or is none that the server would take, is an error and no shard.
+my %bad = (
+	python => <<'END',
+for key in (2**63, -2**63 - 1, 1.5, None, [1], {}):
+    try:
+        print('routed', repr(key), shard_of(key, 1024))
+    except (OverflowError, TypeError, AttributeError, struct.error) as error:
+        print('refused')
+for text in ('{017f22e2-79b0-7cc3-98c4-dc0c0c07398', '', 'ann', '017f22e2-79b0-7cc3-98c4'):
+    try:
+        print('routed', shard_of(uuid.UUID(text), 1024))
+    except ValueError:
+        print('refused')
+END
+	js => <<'END');
+const keys = [2n ** 63n, -(2n ** 63n) - 1n, 1.5, NaN, Infinity, 2 ** 53, null, undefined, {}, true];
+for (const key of keys) {
+  try { console.log('routed', key, shardOf(key, 1024)); } catch (error) { console.log('refused'); }
+}
+const uuid = '017f22e2-79b0-7cc3-98c4-dc0c0c07398f';
+for (const text of [`{${uuid}}`, ` ${uuid}`, uuid.replaceAll('-', ''), '', 'ann']) {
+  try {
+    console.log('routed', shardOf(uuidBytes(text), 1024));
+  } catch (error) {
+    console.log('refused');
+  }
+}
+END
+for my $language (sort keys %bad)
+{
+	my ($block) = $page =~ /^```$language\n(.*?)^```$/ms;
+	my $file = "$dir/bad.$language";
+	open(my $h, '>:raw', $file) or die $!;
+	print $h $block, $bad{$language};
+	close $h;
+	my $said = qx($client{$language}[0] $file 2>&1);
+	unlike($said, qr/^(?!refused$)/m, "$language refuses what is no key");
+}
+
 done_testing();
