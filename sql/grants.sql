@@ -107,6 +107,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'SELECT',  'settings_advisor advice waivers _advice_seen'),
     ('pg_monitor', 'EXECUTE', '_findings_of _index_covers _index_verdict _sequence_position'),
     ('pg_monitor', 'EXECUTE', '_hba_lines advice_gate advice_new what_if _one_statement'),
+    ('pg_monitor', 'EXECUTE', '_api_role_names'),
     ('pg_monitor', 'SELECT',  'missing_indexes table_growth table_size_blocks'),
     ('pg_monitor', 'SELECT',  'latency_histograms'),
     ('pg_monitor', 'EXECUTE', 'openmetrics _metric_bounds _histogram_upto _metric_databases'),

@@ -16,6 +16,8 @@ BEGIN ATOMIC
     ('policy_user_metadata', 'a policy trusts user_metadata', 'each user writes their own'),
     ('policy_forgeable_identity', 'a policy trusts a setting that any client may SET',
         'SQL injection becomes any user'),
+    ('policy_unreadable', 'a policy is nested too deeply to be judged',
+        'nobody can tell whom it lets through'),
     ('policy_to_public', 'a policy names no role',
         'each role that gets a grant later is let through, too'),
     ('policy_write_without_select', 'rows to write cannot be found',

@@ -143,6 +143,12 @@ FROM facts f
 WHERE f.fact = 'setting' AND f.detail LIKE 'request.%'
 GROUP BY f.detail
 UNION ALL
+SELECT 'warn', 'policy_unreadable', p.relation::regclass, p.name, p.role_names, p.command,
+       format('%s is nested too deeply to be judged; write it as a list, a table or a function',
+           p.name), NULL
+FROM (SELECT DISTINCT subject FROM facts WHERE fact = 'unreadable') f
+JOIN cozi._advisor_policies p ON p.oid = f.subject
+UNION ALL
 SELECT 'info', 'policy_to_public', p.relation::regclass, p.name, p.role_names, p.command,
        format('%s names no role: it is for every role that has a grant; TO says for whom it is '
            'meant', p.name),

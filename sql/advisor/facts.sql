@@ -35,13 +35,16 @@ COMMENT ON FUNCTION _tree_reads_identity(pg_node_tree) IS
 
 -- The roles of the API, the users' relations, and what those roles may do.
 
+CREATE OR REPLACE FUNCTION _api_role_names() RETURNS text[]
+    AS 'MODULE_PATHNAME', 'cozi_api_role_names'
+    LANGUAGE C STABLE PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION _api_role_names() IS
+'Returns the names in cozi.api_roles, whether or not such roles exist.';
+
 CREATE OR REPLACE VIEW _advisor_roles AS
 SELECT r.oid, r.rolname, r.rolsuper, r.rolbypassrls
 FROM pg_catalog.pg_roles r
-WHERE r.rolname = ANY (
-    SELECT btrim(s.name, ' "')
-    FROM string_to_table(coalesce(current_setting('cozi.api_roles', true), 'anon, authenticated'),
-        ',') s(name));
+WHERE r.rolname = ANY (cozi._api_role_names());
 COMMENT ON VIEW _advisor_roles IS 'One row per role of cozi.api_roles that exists.';
 
 CREATE OR REPLACE VIEW _advisor_relations AS

@@ -94,25 +94,34 @@ COMMENT ON VIEW index_usage IS
     'verdict.';
 
 CREATE OR REPLACE VIEW duplicate_indexes AS
+WITH pairs AS MATERIALIZED (
+    SELECT n.indexrelid AS narrow, w.indexrelid AS wide
+    FROM pg_catalog.pg_index n JOIN pg_catalog.pg_index w ON w.indrelid = n.indrelid
+    WHERE n.indexrelid <> w.indexrelid AND n.indexrelid >= 16384 AND NOT n.indisprimary
+      AND NOT n.indisreplident AND NOT n.indisclustered
+      AND cozi._index_covers(w.indexrelid, n.indexrelid)
+), indexes AS MATERIALIZED (
+    SELECT x.* FROM cozi._advisor_indexes x
+    WHERE x.oid = x.root
+      AND x.oid IN (SELECT p.narrow FROM pairs p UNION SELECT p.wide FROM pairs p)
+)
 SELECT n.relation::regclass, n.oid::regclass AS index, n.bytes, w.oid::regclass AS covered_by,
     w.bytes AS covered_by_bytes,
        format('whatever %s serves, %s serves, too', n.name, w.name) AS evidence,
        format(CASE n.relkind WHEN 'I' THEN 'DROP INDEX %s' ELSE 'DROP INDEX CONCURRENTLY %s' END,
            n.name) AS fix_sql
-FROM cozi._advisor_indexes n
+FROM indexes n
 CROSS JOIN LATERAL (
     SELECT w.oid, w.name, w.bytes
-    FROM cozi._advisor_indexes w
-    WHERE w.relation = n.relation AND w.oid <> n.oid AND w.oid = w.root
-      AND cozi._index_covers(w.oid, n.oid)
+    FROM pairs p JOIN indexes w ON w.oid = p.wide
+    WHERE p.narrow = n.oid
       -- of two that are equal one stays: that of a constraint, else the older
       AND (NOT cozi._index_covers(n.oid, w.oid)
            OR (w.is_constraint OR w.is_referenced OR w.indisreplident, w.indisunique,
                -w.oid::bigint)
               > (false, n.indisunique, -n.oid::bigint))
     ORDER BY w.indisunique DESC, w.bytes, w.oid LIMIT 1) w
-WHERE n.oid = n.root AND NOT n.is_constraint AND NOT n.is_referenced AND NOT n.indisreplident
-    AND NOT n.indisclustered
+WHERE NOT n.is_constraint AND NOT n.is_referenced
 ORDER BY n.bytes DESC, n.name;
 COMMENT ON VIEW duplicate_indexes IS 'One row per index that another index of the table makes '
     'redundant, largest first.';

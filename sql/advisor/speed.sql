@@ -5,10 +5,6 @@ WITH facts AS MATERIALIZED (
     SELECT f.*, p.relation, p.name, p.relation_name, p.role_names, p.command, p.using_text,
         p.check_text
     FROM cozi._policy_facts() f JOIN cozi._advisor_policies p ON p.oid = f.subject
-), first_columns AS MATERIALIZED (
-    SELECT i.indrelid AS relation, i.indkey[0] AS attnum
-    FROM pg_catalog.pg_index i
-    WHERE i.indisvalid AND i.indpred IS NULL
 )
 SELECT 'warn' AS level, 'policy_per_row_function' AS code, f.relation::regclass, f.name AS policy,
     f.role_names AS role, f.command,
@@ -44,7 +40,9 @@ FROM facts f
 JOIN pg_catalog.pg_class c ON c.oid = f.relation
 JOIN pg_catalog.pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.attnum
 WHERE f.fact = 'filter' AND f.clause = 'using' AND f.command IN ('SELECT', 'ALL')
-  AND NOT EXISTS (SELECT FROM first_columns l WHERE l.relation = f.relation AND l.attnum = f.attnum)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                  WHERE i.indrelid = f.relation AND i.indkey[0] = f.attnum
+                    AND i.indisvalid AND i.indpred IS NULL)
 GROUP BY f.relation, f.relation_name, a.attname, c.relkind
 UNION ALL
 SELECT 'warn', 'policy_column_cast', f.relation::regclass, min(f.name), min(f.role_names),
@@ -85,14 +83,14 @@ WHERE r.rls AND EXISTS (SELECT FROM cozi._advisor_policies p WHERE p.relation = 
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
                   WHERE k.contype = 'f' AND k.conrelid = i.indrelid
                       AND i.indkey[0] = ANY (k.conkey))
+  -- no condition of a policy asks for the column, or for one in the expression
   AND NOT EXISTS (SELECT FROM facts f
-                  WHERE f.relation = i.indrelid AND f.fact IN ('owner', 'column')
-                    AND (f.attnum = i.indkey[0]
-                         OR i.indkey[0] = 0 AND EXISTS (SELECT FROM pg_catalog.pg_depend d
-                                                        WHERE d.classid =
-                                                            'pg_catalog.pg_class'::regclass
-                                                            AND d.objid = i.indexrelid
-                                                          AND d.refobjid = i.indrelid
-                                                              AND d.refobjsubid = f.attnum)));
+                  WHERE f.relation = i.indrelid AND f.attnum = i.indkey[0]
+                    AND f.fact IN ('owner', 'column'))
+  AND NOT EXISTS (SELECT FROM facts f
+                  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass
+                      AND d.refobjid = f.relation AND d.refobjsubid = f.attnum
+                  WHERE f.relation = i.indrelid AND d.objid = i.indexrelid AND i.indkey[0] = 0
+                    AND f.fact IN ('owner', 'column'));
 COMMENT ON VIEW _findings_speed IS 'One row per finding about the cost of a policy; see '
     'policy_advisor.';

@@ -19,6 +19,9 @@
 
 #include "base/base.h"
 
+/* tree.c: a tree of the catalog; NULL where it is nested too deeply to be read */
+extern Node *cozi_tree(Datum tree);
+
 /* token.c: the words of SQL and PL/pgSQL */
 typedef enum CoziTokenKind
 {
@@ -49,6 +52,7 @@ typedef struct CoziRead
 typedef struct CoziFunction
 {
 	Oid			funcid;			/* hash key */
+	int			depth;			/* of the calls that led here */
 	bool		ready;			/* false while its own callees are looked at */
 	bool		identity;		/* its answer depends on who calls */
 	bool		unreadable;		/* of a language that the advisor cannot read */

@@ -23,6 +23,13 @@
 
 #include "advisor/advisor.h"
 
+/*
+ * A body may be so long that reading it keeps all others waiting: what a longer
+ * one does is not known.
+ */
+#define MAX_BODY	(256 * 1024)
+#define MAX_WORK	1000000
+
 typedef struct Body
 {
 	HTAB	   *functions;
@@ -133,6 +140,11 @@ named_table(const Body *body, int i)
 static void
 add_columns(Body *body)
 {
+	if ((int64) body->count * list_length(body->into->reads) > MAX_WORK)
+	{
+		body->into->unreadable = true;
+		return;
+	}
 	for (int r = 0; r < list_length(body->into->reads); r++)
 	{
 		CoziRead   *read = list_nth(body->into->reads, r);
@@ -176,6 +188,11 @@ cozi_read_body(HTAB *functions, Oid schema, const char *text, CoziFunction *into
 	static const char *const users[] = {"current_user", "session_user", "current_role", NULL};
 	Body		body = {.functions = functions,.schema = schema,.into = into};
 
+	if (strlen(text) > MAX_BODY)
+	{
+		into->unreadable = true;
+		return;
+	}
 	body.tokens = cozi_tokens(text, &body.count);
 	into->simple = is_simple(&body);
 	for (int i = 0; i < body.count; i++)

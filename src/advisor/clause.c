@@ -67,7 +67,11 @@ has_expression_index(Oid relid, Node *wanted)
 
 		if (!isnull && index->indkey.values[0] == 0 && index->indisvalid &&
 			heap_attisnull(tuple, Anum_pg_index_indpred, RelationGetDescr(rel)))
-			found = equal(linitial((List *) stringToNode(TextDatumGetCString(trees))), wanted);
+		{
+			List	   *keys = (List *) cozi_tree(trees);
+
+			found = keys != NIL && equal(linitial(keys), wanted);
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

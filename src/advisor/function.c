@@ -28,6 +28,8 @@
 
 #include "advisor/advisor.h"
 
+#define MAX_CALLS	100			/* from a policy down to a function */
+
 typedef struct Reader
 {
 	HTAB	   *functions;
@@ -84,6 +86,8 @@ cozi_add_setting(CoziFunction *into, const char *name)
 	into->settings = lappend(into->settings, pstrdup(name));
 }
 
+static CoziFunction *function_below(HTAB *functions, Oid funcid, int depth);
+
 /* Add what a callee reads to what its caller reads. */
 void
 cozi_add_callee(HTAB *functions, CoziFunction *into, Oid funcid)
@@ -91,10 +95,16 @@ cozi_add_callee(HTAB *functions, CoziFunction *into, Oid funcid)
 	CoziFunction *callee;
 	ListCell   *cell;
 
+	CHECK_FOR_INTERRUPTS();
 	if (list_member_oid(into->calls, funcid))
 		return;
 	into->calls = lappend_oid(into->calls, funcid);
-	callee = cozi_function(functions, funcid);
+	if (into->depth >= MAX_CALLS)
+	{
+		into->unreadable = true;
+		return;
+	}
+	callee = function_below(functions, funcid, into->depth + 1);
 	if (!callee->ready)
 		return;
 	into->identity |= callee->identity;
@@ -340,7 +350,11 @@ read_function(HTAB *functions, HeapTuple tuple, CoziFunction *into)
 	body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
 	if (!isnull)
 	{
-		read_standard_body(functions, stringToNode(TextDatumGetCString(body)), into);
+		Node	   *tree = cozi_tree(body);
+
+		if (tree != NULL)
+			read_standard_body(functions, tree, into);
+		into->unreadable = tree == NULL;
 		return;
 	}
 	body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
@@ -349,9 +363,8 @@ read_function(HTAB *functions, HeapTuple tuple, CoziFunction *into)
 	into->simple &= proc->prolang == SQLlanguageId;
 }
 
-/* The function, read once for each table of functions. */
-CoziFunction *
-cozi_function(HTAB *functions, Oid funcid)
+static CoziFunction *
+function_below(HTAB *functions, Oid funcid, int depth)
 {
 	bool		found;
 	CoziFunction *function = hash_search(functions, &funcid, HASH_ENTER, &found);
@@ -361,7 +374,7 @@ cozi_function(HTAB *functions, Oid funcid)
 		return function;
 	memset(function, 0, sizeof(CoziFunction));
 	function->funcid = funcid;
-	check_stack_depth();
+	function->depth = depth;
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
 	if (HeapTupleIsValid(tuple))
 	{
@@ -370,4 +383,11 @@ cozi_function(HTAB *functions, Oid funcid)
 	}
 	function->ready = true;
 	return function;
+}
+
+/* The function, read once for each table of functions. */
+CoziFunction *
+cozi_function(HTAB *functions, Oid funcid)
+{
+	return function_below(functions, funcid, 0);
 }

@@ -51,10 +51,12 @@ attribute(HeapTuple tuple, AttrNumber number, bool *isnull)
 	return SysCacheGetAttr(INDEXRELID, tuple, number, isnull);
 }
 
+/* False where the index is gone, or too deeply nested to be read. */
 static bool
 read_index(Oid indexid, IndexRow *index)
 {
-	bool		isnull;
+	bool		isnull,
+				readable = true;
 	Datum		tree;
 
 	memset(index, 0, sizeof(IndexRow));
@@ -70,11 +72,19 @@ read_index(Oid indexid, IndexRow *index)
 															  Anum_pg_index_indoption, &isnull));
 	tree = attribute(index->tuple, Anum_pg_index_indexprs, &isnull);
 	if (!isnull)
-		index->expressions = stringToNode(TextDatumGetCString(tree));
+	{
+		index->expressions = (List *) cozi_tree(tree);
+		readable = index->expressions != NIL;
+	}
 	tree = attribute(index->tuple, Anum_pg_index_indpred, &isnull);
 	if (!isnull)
-		index->predicate = stringToNode(TextDatumGetCString(tree));
-	return true;
+	{
+		index->predicate = cozi_tree(tree);
+		readable = readable && index->predicate != NULL;
+	}
+	if (!readable)
+		ReleaseSysCache(index->tuple);
+	return readable;
 }
 
 /* Are the first key columns of wide all those of narrow, in their order? */

@@ -18,6 +18,7 @@
  *	call		a function that is called, itself or by another
  *	setting		a setting that any client may set
  *	metadata	what a user writes about themselves is trusted
+ *	unreadable	a clause is nested too deeply; nothing else is known of it
  *
  * function_facts() says the same of functions: identity, read, call, setting.
  *
@@ -30,11 +31,13 @@
 #include "access/table.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "catalog/dependency.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -100,9 +103,13 @@ put_policy(CoziFacts *facts, HeapTuple tuple, TupleDesc desc)
 		bool		isnull;
 		Datum		tree = heap_getattr(tuple, columns[i], desc, &isnull);
 
+		Node	   *clause = isnull ? NULL : cozi_tree(tree);
+
 		facts->clause = clauses[i];
-		if (!isnull)
-			cozi_put_clause(facts, stringToNode(TextDatumGetCString(tree)));
+		if (clause != NULL)
+			cozi_put_clause(facts, clause);
+		else if (!isnull)
+			cozi_put_fact(facts, "unreadable", InvalidOid, 0, NULL, NULL);
 	}
 }
 
@@ -165,4 +172,20 @@ Datum
 cozi_function_facts(PG_FUNCTION_ARGS)
 {
 	return facts_of(fcinfo, ProcedureRelationId, put_function);
+}
+
+PG_FUNCTION_INFO_V1(cozi_api_role_names);
+
+/* _api_role_names() -> text[]: of cozi.api_roles, whether or not they exist */
+Datum
+cozi_api_role_names(PG_FUNCTION_ARGS)
+{
+	List	   *roles = api_roles();
+	Datum	   *names = palloc(sizeof(Datum) * (list_length(roles) + 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, roles)
+		names[n++] = CStringGetTextDatum(lfirst(cell));
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
 }

@@ -240,16 +240,18 @@ Datum
 cozi_view_definition(PG_FUNCTION_ARGS)
 {
 	Oid			view = PG_GETARG_OID(0);
-	Node	   *tree = (Node *) stringToNode(TextDatumGetCString(PG_GETARG_DATUM(1)));
+	Node	   *tree = cozi_tree(PG_GETARG_DATUM(1));
 	List	   *relids = list_make1_oid(view);
-	List	   *locked = lock_at_once(tree, &relids);
-	Datum text = (Datum) 0;
+	List	   *locked;
+	Datum		definition = 0;
 
-	if (list_length(locked) == list_length(relids))
-		text = DirectFunctionCall1(pg_get_viewdef, ObjectIdGetDatum(view));
-
-	unlock(locked);
-	if (text == (Datum) 0)
+	if (tree == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(text);
+	locked = lock_at_once(tree, &relids);
+	if (list_length(locked) == list_length(relids))
+		definition = DirectFunctionCall1(pg_get_viewdef, ObjectIdGetDatum(view));
+	unlock(locked);
+	if (definition == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(definition);
 }

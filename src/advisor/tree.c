@@ -11,6 +11,33 @@
 
 #include "advisor/advisor.h"
 
+#define MAX_NESTING	1000
+
+/*
+ * The tree, unless its owner nested it so deeply that reading it would end in an
+ * error: that must not keep others from their advice.
+ */
+Node	   *
+cozi_tree(Datum tree)
+{
+	char	   *string = TextDatumGetCString(tree);
+	int			depth = 0;
+
+	for (char *c = string; *c; c++)
+	{
+		if (*c == '\\' && c[1])
+			c++;
+		else if (*c == '{' || *c == '(')
+		{
+			if (++depth > MAX_NESTING)
+				return NULL;
+		}
+		else if (*c == '}' || *c == ')')
+			depth--;
+	}
+	return stringToNode(string);
+}
+
 static bool
 is_leaky(Oid funcid, void *context)
 {
@@ -35,7 +62,11 @@ PG_FUNCTION_INFO_V1(cozi_tree_is_leakproof);
 Datum
 cozi_tree_is_leakproof(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(!leaky_walker(stringToNode(TextDatumGetCString(PG_GETARG_DATUM(0))), NULL));
+	Node	   *tree = cozi_tree(PG_GETARG_DATUM(0));
+
+	if (tree == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(!leaky_walker(tree, NULL));
 }
 
 PG_FUNCTION_INFO_V1(cozi_tree_reads_identity);
@@ -45,7 +76,10 @@ Datum
 cozi_tree_reads_identity(PG_FUNCTION_ARGS)
 {
 	CoziFunction reads = {0};
+	Node	   *tree = cozi_tree(PG_GETARG_DATUM(0));
 
-	cozi_read_tree(cozi_functions(), stringToNode(TextDatumGetCString(PG_GETARG_DATUM(0))), &reads);
+	if (tree == NULL)
+		PG_RETURN_NULL();
+	cozi_read_tree(cozi_functions(), tree, &reads);
 	PG_RETURN_BOOL(reads.identity);
 }
