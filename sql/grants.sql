@@ -53,7 +53,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
     ('owner', 'EXECUTE', 'set_down_weight hide_item show_item hidden_items fold'),
-    ('owner', 'EXECUTE', 'add_source remove_source'),
+    ('owner', 'EXECUTE', 'add_source remove_source close_before archive_plan'),
+    ('owner', 'EXECUTE', '_archive_column _archive_literal _archive_partitions'),
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_activity drop_activity rebuild_activity verify_activity'),
     ('owner', 'EXECUTE', 'add_activity_source remove_activity_source touch_activity'),

@@ -3,7 +3,8 @@
 CREATE OR REPLACE VIEW counters AS
     SELECT s.relation AS counter, s.source AS relation, k.item AS key, k.value, k.counted,
            k.who AS user_id, s.pending, s.oldest_pending, s.last_fold, s.live, s.state,
-           s.last_error, s.stalled_since, s.set_aside
+           s.last_error, s.stalled_since, s.set_aside, k.at AS closed_by,
+           k.closed AS closed_before
     FROM cozi.kept k
     CROSS JOIN LATERAL cozi._kept_status(k.id) s
     WHERE k.kind = 'counter';

@@ -20,7 +20,8 @@ CREATE TABLE kept (
     half_life   interval,
     down_weight float8,
     broken      text,
-    time_zone   text
+    time_zone   text,
+    closed      timestamptz
 );
 COMMENT ON TABLE kept IS
 'One row per kept table: what it counts and where it is; see the views boards, counters and '
@@ -88,7 +89,8 @@ CREATE TABLE kept_state (
     PRIMARY KEY (kept, n, hash)
 ) WITH (fillfactor = 90);
 COMMENT ON TABLE kept_state IS
-'One row per key of a kept table: the exact sum behind the row of the public table';
+'One row per key of a kept table: the exact sum behind the row of the public table; and, under '
+'the negative id, the sum of the rows that close_before() has closed';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_state', '');
 
 CREATE UNLOGGED TABLE kept_state_unlogged (
@@ -239,3 +241,13 @@ COMMENT ON FUNCTION fold(regclass, int) IS
 'waits for a fold under way, and makes others wait until the end of the transaction; '
 'refused before PREPARE TRANSACTION; '
 'NULL board: every kept table that the caller owns; NULL max_rows: whatever is due';
+
+CREATE OR REPLACE FUNCTION close_before(
+        kept regclass, before timestamptz, created_at name = NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cozi_close_before'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION close_before(regclass, timestamptz, name) IS
+'Freezes what the rows of a board or a counter that are dated before an instant add up to, so '
+'that they may be deleted, and returns how many counts it froze; later changes of such rows are '
+'refused; locks all sources against writes until the end of the transaction; NULL created_at: a '
+'counter is closed by its column created_at, a board by the time column of each source';

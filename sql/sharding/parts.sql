@@ -213,10 +213,17 @@ BEGIN
                          AND v.oid NOT IN (SELECT l.live FROM cozi.kept_local l)) AS x (what)
         WHERE r.owned IS NOT NULL;
     RETURN QUERY
-        SELECT 11, format('it is counted for %s %s', k.kind, k.relation),
+        SELECT 11, format('it is counted for %s %s', k.kind, k.relation)
+                   || CASE WHEN k.closed IS NOT NULL THEN
+                          ', which has closed rows: dropped, it forgets what they count'
+                      ELSE '' END,
                '-- drop it, and create it again afterwards'
         FROM cozi.kept k JOIN cozi.kept_local l ON l.id = k.id
-        WHERE k.kind NOT IN ('board', 'counter') AND l.source = rel;
+        WHERE k.kind NOT IN ('board', 'counter') AND l.source = rel
+           OR k.closed IS NOT NULL
+              AND (l.source = rel
+                   OR EXISTS (SELECT FROM cozi.kept_source_local s
+                              WHERE s.kept = k.id AND s.source = rel));
     RETURN QUERY
         SELECT 11, format('it is %s %s', k.kind, k.relation),
                '-- it is one table: shard what it counts'

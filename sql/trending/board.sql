@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW boards AS
     SELECT s.relation AS board, s.source AS votes, k.item, k.value AS weight, k.at AS voted_at,
            k.scope, k.half_life, k.down_weight, s.pending, s.oldest_pending, s.last_fold, s.future,
-           s.live, s.state, s.last_error, s.stalled_since, s.set_aside
+           s.live, s.state, s.last_error, s.stalled_since, s.set_aside, k.closed AS closed_before
     FROM cozi.kept k
     CROSS JOIN LATERAL cozi._kept_status(k.id) s
     WHERE k.kind = 'board';

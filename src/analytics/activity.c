@@ -122,9 +122,12 @@ cozi_rebuild_activity(PG_FUNCTION_ARGS)
 static char *
 days_again(const Kept *activity, const char *source, const char *half_life)
 {
-	return cozi_statement("truth AS (SELECT month, user_id, pg_catalog.bit_or(1 <<"
-						  " (pg_catalog.date_part('day', {day})::pg_catalog.int4 - 1)) AS true_days"
-						  " FROM ({source}) v GROUP BY month, user_id)"
+	return cozi_statement("open AS (SELECT month, user_id, pg_catalog.bit_or(1 <<"
+						  " (pg_catalog.date_part('day', {day})::pg_catalog.int4 - 1)) AS days"
+						  " FROM ({source}) v GROUP BY month, user_id),"
+						  " truth AS (SELECT month, user_id,"
+						  " coalesce(o.days, 0) | coalesce(c.days, 0) AS true_days"
+						  " FROM open o FULL JOIN closed c USING (month, user_id))"
 						  " SELECT user_id::pg_catalog.text, month, days, true_days"
 						  " FROM live FULL JOIN truth USING (month, user_id)"
 						  " WHERE days IS DISTINCT FROM true_days ORDER BY user_id, month",

@@ -66,30 +66,41 @@ cozi_rebuild_counter(PG_FUNCTION_ARGS)
 
 /* sum() of the values, with the exceptions of counter/sum.c. */
 static char *
-true_sum(const Kept *counter)
+sum_of_values(const Kept *counter)
 {
-	Oid			type;
-
 	if (!kept_has(counter, KEPT_VALUE))
 		return "NULL::pg_catalog.numeric";
-	type = cozi_counter_kind.value_type(counter);
-	if (type == INT8OID)
-		return "least(greatest(coalesce(sum(value), 0), -9223372036854775808),"
-			" 9223372036854775807)::numeric";
+	if (cozi_counter_kind.value_type(counter) == INT8OID)
+		return "coalesce(sum(value), 0)";
 	return "coalesce(sum(CASE WHEN abs(value) >= '1e100000'::numeric"
 		" AND value NOT IN ('Infinity'::numeric, '-Infinity'::numeric)"
 		" THEN 'NaN'::numeric ELSE value END), 0)";
 }
 
+/* That of the open rows and of the closed ones. */
+static char *
+true_sum(const Kept *counter)
+{
+	if (!kept_has(counter, KEPT_VALUE))
+		return "NULL::pg_catalog.numeric";
+	if (cozi_counter_kind.value_type(counter) == INT8OID)
+		return "least(greatest(coalesce(o.sum, 0) + coalesce(c.sum, 0), -9223372036854775808),"
+			" 9223372036854775807)::numeric";
+	return "coalesce(o.sum, 0) + coalesce(c.sum, 0)";
+}
+
 static char *
 counts_again(const Kept *counter, const char *source, const char *half_life)
 {
-	return cozi_statement("truth AS (SELECT key, pg_catalog.count(*) AS true_n,"
-						  " {sum} AS true_sum FROM ({source}) v GROUP BY key)"
+	return cozi_statement("open AS (SELECT key, pg_catalog.count(*) AS n, {open_sum} AS sum"
+						  "  FROM ({source}) v GROUP BY key),"
+						  " truth AS (SELECT key, coalesce(o.n, 0) + coalesce(c.n, 0) AS true_n,"
+						  "  {sum} AS true_sum FROM open o FULL JOIN closed c USING (key))"
 						  " SELECT key::pg_catalog.text, n, sum::pg_catalog.numeric, true_n,"
 						  " true_sum FROM live FULL JOIN truth USING (key)"
 						  " WHERE n IS DISTINCT FROM true_n OR sum IS DISTINCT FROM true_sum"
 						  " ORDER BY key",
+						  "open_sum", sum_of_values(counter),
 						  "sum", true_sum(counter), "source", source, NULL);
 }
 

@@ -302,6 +302,7 @@ const KeptKind cozi_counter_kind = {
 	.nullable = {false, true},
 	.eager = true,
 	.any_value = true,
+	.timeless = true,
 	.sum_size = sizeof(Sum),
 	.init = counter_init,
 	.add_row = counter_add_row,

@@ -83,6 +83,9 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	kept->down_weight = isnull ? 0 : DatumGetFloat8(value);
 	value = heap_getattr(tuple, KEPT_BROKEN, desc, &isnull);
 	kept->broken = isnull ? NULL : TextDatumGetCString(value);
+	value = heap_getattr(tuple, KEPT_CLOSED, desc, &isnull);
+	kept->has_closed = !isnull;
+	kept->closed = isnull ? 0 : DatumGetTimestampTz(value);
 	kept->factor = 1;
 	kept->unit = 1;
 	value = heap_getattr(tuple, KEPT_TIME_ZONE, desc, &isnull);
@@ -209,7 +212,8 @@ cozi_kept_get(Oid relation, const char *wanted, Kept *kept)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("\"%s\" is not %s", name, kind ? kind->noun : "a kept table"),
+			 errmsg("\"%s\" is not %s", name,
+					kind ? kind->noun : "a board, a counter or an activity"),
 			 kind ? errhint("The view cozi.%s lists the %s.", kind->plural, kind->plural) :
 			 errhint("The views cozi.boards, cozi.counters and cozi.activities list them.")));
 }

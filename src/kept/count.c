@@ -7,8 +7,8 @@
  * row per key to each delta: the row of the source and its count commit or
  * vanish together, and no row is ever updated that another writer could hold.
  *
- * The law: nothing here makes a write fail that would succeed without it.  A
- * column that went missing while event triggers were off is a warning, and the
+ * The law: nothing here makes a write fail that would succeed without it, but a
+ * change of rows that their owner has closed with close_before().  A column that went missing while event triggers were off is a warning, and the
  * kept table says that it may no longer equal its source.
  */
 #include "postgres.h"
@@ -57,6 +57,8 @@ typedef struct Batch
 	MemoryContext row_context;	/* reset for each row */
 	KeptSums   *sums;
 	KeptSums   *elements;		/* of an array, to count each once */
+	KeptSums   *closed;			/* changes of closed rows; NULL: they are let
+								 * be */
 	KeptStore  *store;
 	int64		appended;
 } Batch;
@@ -131,22 +133,6 @@ find_columns(Batch *batch, Relation rel)
 	return true;
 }
 
-/* The instant of a row: timestamp and date are read as UTC. */
-static TimestampTz
-row_instant(Datum value, Oid type)
-{
-	DateADT		date;
-
-	if (type != DATEOID)
-		return DatumGetTimestampTz(value);
-	date = DatumGetDateADT(value);
-	if (DATE_IS_NOBEGIN(date))
-		return DT_NOBEGIN;
-	if (DATE_IS_NOEND(date) || date >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
-		return DT_NOEND;
-	return (TimestampTz) date * USECS_PER_DAY;
-}
-
 /* The value of a row. */
 static void
 value_of_row(KeptRow *row, Datum value, Oid type)
@@ -199,13 +185,16 @@ flush(Batch *batch)
 static void
 add_row(Batch *batch, KeptKey *key, const KeptRow *row, int times)
 {
+	KeptSums   *sums = row->is_closed ? batch->closed : batch->sums;
 	KeptGroup  *group;
 	MemoryContext caller;
 
+	if (sums == NULL)
+		return;
 	key->due = row->at > batch->now ? row->at : 0;
-	cozi_kept_hash_key(batch->sums, key);
-	group = cozi_kept_group(batch->sums, key, true);
-	caller = MemoryContextSwitchTo(cozi_kept_context(batch->sums));
+	cozi_kept_hash_key(sums, key);
+	group = cozi_kept_group(sums, key, true);
+	caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 	batch->kept->kind->add_row(group->sum, batch->kept, row, times);
 	MemoryContextSwitchTo(caller);
 }
@@ -269,6 +258,25 @@ element_texts(Batch *batch, TupleTableSlot *slot, KeptRole role, int *n)
 	return texts;
 }
 
+/* When a row is dated, and whether it is closed; false: it counts nothing. */
+static bool
+read_instant(Batch *batch, TupleTableSlot *slot, KeptRow *row)
+{
+	const Kept *kept = batch->kept;
+	Datum		value;
+	TimestampTz at = DT_NOEND;
+
+	if (!kept_has(kept, KEPT_AT))
+		return true;
+	if (get_column(batch, slot, KEPT_AT, &value))
+		at = cozi_kept_instant(value, batch->columns[KEPT_AT].key.type);
+	row->is_closed = kept->has_closed && at < kept->closed;
+	if (kept->kind->timeless)
+		return true;
+	row->at = at;
+	return !TIMESTAMP_NOT_FINITE(at);
+}
+
 /* What a row says beside its keys; false: it counts nothing. */
 static bool
 read_figures(Batch *batch, TupleTableSlot *slot, KeptRow *row)
@@ -279,14 +287,8 @@ read_figures(Batch *batch, TupleTableSlot *slot, KeptRow *row)
 	if (kept_has(kept, KEPT_COUNTED) &&
 		!(get_column(batch, slot, KEPT_COUNTED, &value) && DatumGetBool(value)))
 		return false;
-	if (kept_has(kept, KEPT_AT))
-	{
-		if (!get_column(batch, slot, KEPT_AT, &value))
-			return false;
-		row->at = row_instant(value, batch->columns[KEPT_AT].key.type);
-		if (TIMESTAMP_NOT_FINITE(row->at))
-			return false;
-	}
+	if (!read_instant(batch, slot, row))
+		return false;
 	if (kept_has(kept, KEPT_VALUE))
 	{
 		row->is_null = !get_column(batch, slot, KEPT_VALUE, &value);
@@ -413,6 +415,9 @@ count_statement(const Kept *kept, TriggerData *trigger)
 	batch.sums = cozi_kept_sums(kept, context);
 	if (batch.columns[KEPT_SCOPE].key.is_array || batch.columns[KEPT_ITEM].key.is_array)
 		batch.elements = cozi_kept_sums(kept, context);
+	if (kept->has_closed && !cozi_kept_restoring() &&
+		(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)))
+		batch.closed = cozi_kept_sums(kept, context);
 	batch.store = cozi_kept_open_delta(kept);
 	if (kept_has(kept, KEPT_SCOPE) && !kept_derives(kept) &&
 		cozi_kept_settings_matter(&batch.columns[KEPT_SCOPE].key))
@@ -426,6 +431,8 @@ count_statement(const Kept *kept, TriggerData *trigger)
 		count_transition(&batch, rel, trigger->tg_newtable, 1);
 	}
 	flush(&batch);
+	if (batch.closed != NULL)
+		cozi_kept_refuse_late(kept, batch.closed);
 
 	if (level > 0)
 		AtEOXact_GUC(false, level);

@@ -348,7 +348,7 @@ can_take_over(Kept *kept, const char *name)
 		return false;
 	if (cozi_kept_find(relid, &other))
 	{
-		if (other.adopted)
+		if (other.adopted || other.has_closed)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
 					 errmsg("\"%s\" is %s already", name, other.kind->noun)));

@@ -88,6 +88,8 @@ typedef struct Kept
 	int64		half_life_us;
 	float8		down_weight;
 	char	   *broken;			/* why it may no longer equal its source */
+	bool		has_closed;		/* rows dated before the next: closed.c */
+	TimestampTz closed;
 	int32		nth;			/* which of its sources; 0: the first */
 	float8		factor;			/* of the values of this source: several.c */
 	int64		mantissa;		/* of the factor, in decimal */
@@ -109,7 +111,7 @@ enum
 	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
 	KEPT_FIRST_ROLE,			/* scope, item, value, at, counted, who */
 	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN,
-	KEPT_TIME_ZONE
+	KEPT_TIME_ZONE, KEPT_CLOSED
 };
 
 enum
@@ -131,6 +133,7 @@ typedef struct KeptRow
 	bool		is_null;		/* the value is NULL */
 	struct NumericData *number; /* the value of a numeric column, else NULL */
 	TimestampTz at;
+	bool		is_closed;		/* dated before close_before() */
 } KeptRow;
 
 #define KEPT_MAX_COLUMNS 4
@@ -155,6 +158,7 @@ typedef struct KeptKind
 	bool		eager;			/* written by statements: kept/direct.c */
 	bool		any_value;		/* rows of value 0 or NULL count too; numeric
 								 * may be */
+	bool		timeless;		/* the instant says what is closed, no more */
 
 	Size		sum_size;
 	void		(*init) (void *sum);
@@ -326,6 +330,12 @@ extern void cozi_kept_add_sum(const Kept *kept, KeptSums *sums, KeptGroup *group
 							  HeapTuple tuple, TupleDesc desc, int attnum);
 extern void cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums,
 									 struct SnapshotData *snapshot, const char *item);
+extern KeptStore *cozi_kept_open_closed(const Kept *kept, bool for_write);
+extern void cozi_kept_read_key(KeptStore *store, HeapTuple tuple, KeptKey *key);
+extern void cozi_kept_add_state(KeptStore *store, const Kept *kept, KeptSums *sums,
+								KeptGroup *group, HeapTuple tuple);
+extern struct SysScanDescData *cozi_kept_scan_state(KeptStore *store,
+													struct SnapshotData *snapshot);
 extern void cozi_kept_empty(KeptStore *store, struct SnapshotData *snapshot);
 extern void cozi_kept_move(const Kept *kept, bool to_unlogged);
 
@@ -446,11 +456,21 @@ extern void cozi_kept_left_by(const struct CollectedCommand *command, Oid relid)
 extern void cozi_kept_name_internal_error(void *arg);
 extern void cozi_kept_require_event_trigger(FunctionCallInfo fcinfo, const char *name);
 
-/* kept/rebuild.c */
+/* kept/query.c, kept/rebuild.c */
+extern char *cozi_kept_source_query(const Kept *kept, const char *condition,
+									const TimestampTz *until);
 extern void cozi_kept_fill(const Kept *kept, bool was_empty);
+extern int64 cozi_kept_fill_closed(const Kept *kept, TimestampTz until);
 extern void cozi_kept_rebuild(Oid relation, const char *wanted);
 extern void cozi_kept_refuse_old_snapshot(const char *function);
-extern char *cozi_kept_source_query(const Kept *kept, const char *condition);
+
+/* kept/closed.c */
+extern TimestampTz cozi_kept_instant(Datum value, Oid type);
+extern char *cozi_kept_instant_in_sql(TimestampTz at);
+extern void cozi_kept_refuse_closed(const Kept *kept, const char *what);
+extern void cozi_kept_refuse_late(const Kept *kept, KeptSums *sums);
+extern KeptPublicRow *cozi_kept_closed_rows(const Kept *kept, int *n, Kept *raw,
+											struct SnapshotData *snapshot);
 
 /* kept/live.c */
 extern KeptPublicRow *cozi_kept_pending_rows(const Kept *kept, int *n,

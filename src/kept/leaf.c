@@ -3,7 +3,8 @@
  *		Partitions and children of a source that come and go.
  *
  * A table that enters the tree of a source is watched from then on.  Rows that
- * come or go with a table fire no trigger, so the kept table is noted as broken.
+ * come or go with a table fire no trigger, so the kept table is noted as broken;
+ * unless all of them are closed (kept/closed.c).
  * A table that is dropped is looked at before it goes, by the server's hook on
  * drops: afterwards nobody knows whether it had rows.  An event trigger at the
  * beginning of each command loads the library, and with it the hook.
@@ -20,6 +21,7 @@
 #include "catalog/pg_inherits.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -28,16 +30,37 @@
 
 static object_access_hook_type next_hook = NULL;
 
-/* Has the table a row of its own, to a snapshot taken now? */
+/* Is a row closed?  attnum: that of the time by which rows are; 0: there is none. */
 static bool
-has_row(Oid relid)
+is_closed(const Kept *kept, TupleTableSlot *slot, AttrNumber attnum)
+{
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+
+	if (attnum <= 0)
+		return false;
+	type = getBaseType(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid);
+	value = slot_getattr(slot, attnum, &isnull);
+	return !isnull && cozi_kept_instant(value, type) < kept->closed;
+}
+
+/* Has the table a row of its own that is not closed, to a snapshot taken now? */
+static bool
+has_row(const Kept *kept, Oid relid)
 {
 	Relation	rel = table_open(relid, NoLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan_compat(rel, snapshot, 0, NULL);
-	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	AttrNumber	attnum = kept->has_closed ? get_attnum(relid, NameStr(kept->columns[KEPT_AT])) : 0;
+	bool		found = false;
 
+	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = !is_closed(kept, slot, attnum);
+	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
@@ -47,12 +70,12 @@ has_row(Oid relid)
 
 /* Has it, or a table below it? */
 static bool
-has_rows(Oid relid)
+has_rows(const Kept *kept, Oid relid)
 {
 	ListCell   *lc;
 
 	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
-		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && has_row(lfirst_oid(lc)))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && has_row(kept, lfirst_oid(lc)))
 		return true;
 	return false;
 }
@@ -106,7 +129,7 @@ cozi_kept_entered(const Kept *kept, Oid relid)
 		return;
 	cozi_kept_check_leaves(kept);
 	cozi_kept_watch(get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE ? kept->source : relid, true);
-	if (has_rows(relid))
+	if (has_rows(kept, relid))
 		cozi_kept_break(kept, "rows came with", relid);
 }
 
@@ -116,7 +139,7 @@ cozi_kept_left(const Kept *kept, Oid relid)
 {
 	if (!OidIsValid(relid))
 		return;
-	if (has_rows(relid))
+	if (has_rows(kept, relid))
 		cozi_kept_break(kept, "rows went with", relid);
 	if (cozi_kept_on(relid) == NIL)
 		cozi_kept_watch(relid, false);
@@ -134,7 +157,7 @@ about_to_drop(Oid relid)
 	{
 		Kept	   *kept = lfirst(lc);
 
-		if (kept->source != relid && has_row(relid))
+		if (kept->source != relid && has_row(kept, relid))
 			cozi_kept_break(kept, "rows went with", relid);
 	}
 }

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -51,126 +52,6 @@ cozi_kept_refuse_old_snapshot(const char *function)
 				 errhint("Run it on its own, or at READ COMMITTED.")));
 }
 
-static char *
-source_column(const Kept *kept, KeptRole role)
-{
-	return psprintf("v.%s", quote_identifier(NameStr(kept->columns[role])));
-}
-
-/* The instant of a row in SQL, as kept/count.c reads it. */
-static char *
-instant_expression(const Kept *kept)
-{
-	char	   *column;
-
-	if (!kept_has(kept, KEPT_AT))
-		return "'-infinity'::pg_catalog.timestamptz";
-	column = source_column(kept, KEPT_AT);
-	switch (getBaseType(get_atttype(kept->source,
-									get_attnum(kept->source, NameStr(kept->columns[KEPT_AT])))))
-	{
-		case TIMESTAMPOID:
-			return psprintf("(%s AT TIME ZONE 'UTC')", column);
-		case DATEOID:
-			return cozi_statement("(CASE WHEN {column} < '294276-12-31' THEN"
-								  " ({column})::pg_catalog.timestamp AT TIME ZONE 'UTC' END)",
-								  "column", column, NULL);
-		default:
-			return column;
-	}
-}
-
-/* Is the value of type numeric, not an integer? */
-static bool
-is_numeric(const Kept *kept)
-{
-	return kept_has(kept, KEPT_VALUE) &&
-		getBaseType(get_atttype(kept->source, get_attnum(kept->source,
-														 NameStr(kept->columns[KEPT_VALUE])))) == NUMERICOID;
-}
-
-/*
- * What a key column of a source contributes to the query: the expression, a join
- * where an array has several, and the condition that there is one.
- */
-static void
-add_key(const Kept *kept, KeptRole role, StringInfo columns, StringInfo joins,
-		StringInfo conditions)
-{
-	const char *name = cozi_kept_role_column(kept, role);
-	char	   *column = source_column(kept, role);
-	Oid			type = get_atttype(kept->source,
-								   get_attnum(kept->source, NameStr(kept->columns[role])));
-
-	if (role == KEPT_SCOPE && kept_derives(kept))
-	{
-		column = kept->kind->scope_in_sql(kept, instant_expression(kept));
-		appendStringInfo(columns, "%s AS %s, ", column, name);
-		appendStringInfo(conditions, " AND %s IS NOT NULL", column);
-	}
-	else if (OidIsValid(get_base_element_type(type)))
-	{
-		appendStringInfo(columns, "%s.%s, ", name, name);
-		appendStringInfo(joins, " CROSS JOIN LATERAL (SELECT DISTINCT e AS %s"
-						 " FROM pg_catalog.unnest(%s) e WHERE e IS NOT NULL) %s", name, column,
-						 name);
-	}
-	else
-	{
-		appendStringInfo(columns, "%s AS %s, ", column, name);
-		appendStringInfo(conditions, " AND %s IS NOT NULL", column);
-	}
-}
-
-static char *
-query_of_source(const Kept *kept, const char *condition)
-{
-	StringInfoData columns;
-	StringInfoData joins;
-	StringInfoData conditions;
-
-	initStringInfo(&columns);
-	initStringInfo(&joins);
-	initStringInfo(&conditions);
-	for (int role = KEPT_SCOPE; role <= KEPT_ITEM; role++)
-		if (kept_has(kept, role))
-			add_key(kept, role, &columns, &joins, &conditions);
-	if (kept_has(kept, KEPT_COUNTED))
-		appendStringInfo(&conditions, " AND %s", source_column(kept, KEPT_COUNTED));
-	return cozi_statement("SELECT * FROM (SELECT {columns}"
-						  " ({value})::pg_catalog.{type} AS value, {at} AS at"
-						  " FROM {source} v{joins} WHERE true{conditions}) v"
-						  " WHERE {valued} AND {finite} {condition}",
-						  "columns", columns.data,
-						  "value", cozi_kept_weigh_in_sql(kept, kept_has(kept, KEPT_VALUE) ?
-														  source_column(kept, KEPT_VALUE) : "1"),
-						  "at", instant_expression(kept),
-						  "type", is_numeric(kept) ? "numeric" : "int8",
-						  "valued", kept->kind->any_value ? "true" : "value <> 0",
-						  "source", cozi_qualified_name(kept->source),
-						  "joins", joins.data, "conditions", conditions.data,
-						  "finite", kept_has(kept, KEPT_AT) ?
-						  "at > '-infinity' AND at < 'infinity'" : "true",
-						  "condition", condition, NULL);
-}
-
-/*
- * SELECT [scope,] item, value, at: every row of every source that counts at all,
- * once in each of its scopes and for each of its items, with the given condition.
- */
-char	   *
-cozi_kept_source_query(const Kept *kept, const char *condition)
-{
-	StringInfoData query;
-	ListCell   *lc;
-
-	initStringInfo(&query);
-	foreach(lc, cozi_kept_sources(kept))
-		appendStringInfo(&query, "%s%s", query.len > 0 ? " UNION ALL " : "",
-						 query_of_source(lfirst(lc), condition));
-	return query.data;
-}
-
 typedef struct Filling
 {
 	const Kept *kept;
@@ -181,7 +62,19 @@ typedef struct Filling
 	KeptKey		last;			/* the key of the row before */
 	MemoryContext last_context;
 	int64		rows;
+	KeptStore  *closed;			/* sums of closed rows to be added; NULL: none */
+	const TimestampTz *until;	/* NULL, or closing: see closed.c */
 } Filling;
+
+/* Add the stored sum of a key to that of its group. */
+static void
+add_from(Filling *fill, KeptStore *store, KeptGroup *group)
+{
+	bytea	   *stored = cozi_kept_state(store, fill->sums, fill->snapshot, &group->key);
+
+	if (stored != NULL)
+		fill->kept->kind->add_stored(group->sum, stored);
+}
 
 /* Write what was added up: the keys of it do not come again. */
 static void
@@ -198,9 +91,12 @@ write_batch(Filling *fill)
 	for (int i = 0; i < n; i++)
 	{
 		KeptGroup  *group = groups[i];
-		bytea	   *sum = kept->kind->store(group->sum);
+		bytea	   *sum;
 
 		CHECK_FOR_INTERRUPTS();
+		if (fill->closed != NULL && group->key.due == 0)
+			add_from(fill, fill->closed, group);
+		sum = kept->kind->store(group->sum);
 		if (group->key.due != 0)
 		{
 			if (VARSIZE_ANY_EXHDR(sum) > 0)
@@ -224,6 +120,71 @@ write_batch(Filling *fill)
 	pfree(groups);
 	pfree(rows);
 	cozi_kept_reset(fill->sums);
+}
+
+/* Add what was added up to the sums of closed rows. */
+static void
+write_closed(Filling *fill)
+{
+	int			n;
+	KeptGroup **groups = cozi_kept_list(fill->sums, &n);
+	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(fill->sums));
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		add_from(fill, fill->store, groups[i]);
+		cozi_kept_save(fill->store, fill->snapshot, &groups[i]->key,
+					   fill->kept->kind->store(groups[i]->sum));
+	}
+	CommandCounterIncrement();
+	MemoryContextSwitchTo(caller);
+	pfree(groups);
+	cozi_kept_reset(fill->sums);
+}
+
+static void
+write_sums(Filling *fill)
+{
+	if (fill->until != NULL)
+		write_closed(fill);
+	else
+		write_batch(fill);
+}
+
+/* The keys of closed rows that have no other. */
+static void
+fill_rest(Filling *fill)
+{
+	KeptStore  *closed = fill->closed;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi closed key",
+												  ALLOCSET_SMALL_SIZES);
+	Snapshot	filled = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = cozi_kept_scan_state(closed, fill->snapshot);
+	HeapTuple	tuple;
+
+	fill->closed = NULL;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		KeptKey		key = {0};
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+
+		CHECK_FOR_INTERRUPTS();
+		cozi_kept_read_key(closed, tuple, &key);
+		if (cozi_kept_state(fill->store, fill->sums, filled, &key) == NULL)
+			cozi_kept_add_state(closed, fill->kept, fill->sums,
+								cozi_kept_group(fill->sums, &key, true), tuple);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch);
+		if (cozi_kept_groups(fill->sums) >= BATCH_KEYS)
+			write_batch(fill);
+	}
+	systable_endscan(scan);
+	if (cozi_kept_groups(fill->sums) > 0)
+		write_batch(fill);
+	UnregisterSnapshot(filled);
+	MemoryContextDelete(scratch);
+	fill->closed = closed;
 }
 
 /* Remember a key, in a context of its own. */
@@ -265,7 +226,7 @@ fill_row(Filling *fill, HeapTuple tuple, TupleDesc desc, KeptKeyType *scope, Kep
 	cozi_kept_hash_key(fill->sums, &key);
 	if (cozi_kept_groups(fill->sums) >= BATCH_KEYS &&
 		!cozi_kept_same_key(fill->sums, &key, &fill->last))
-		write_batch(fill);
+		write_sums(fill);
 	keep_last(fill, &key);
 
 	key.due = row.at > fill->clock ? row.at : 0;
@@ -300,7 +261,7 @@ read_source(Filling *fill)
 {
 	const Kept *kept = fill->kept;
 	char	   *sql = cozi_statement("{source} ORDER BY {key}",
-									 "source", cozi_kept_source_query(kept, ""),
+									 "source", cozi_kept_source_query(kept, "", fill->until),
 									 "key", cozi_kept_key_columns(kept), NULL);
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi source row",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -335,7 +296,7 @@ read_source(Filling *fill)
 	}
 	SPI_cursor_close(portal);
 	if (cozi_kept_groups(fill->sums) > 0)
-		write_batch(fill);
+		write_sums(fill);
 	MemoryContextDelete(scratch);
 }
 
@@ -363,13 +324,46 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 	(void) cozi_kept_plain_settings();
 	if (!was_empty)
 		cozi_run(psprintf("DELETE FROM %s", cozi_qualified_name(kept->relation)), SPI_OK_DELETE);
+	if (kept->has_closed)
+		fill.closed = cozi_kept_open_closed(kept, false);
 	read_source(&fill);
+	if (kept->has_closed)
+	{
+		fill_rest(&fill);
+		cozi_kept_close(fill.closed);
+	}
 	cozi_restore_user(&saved);
 	cozi_kept_close(fill.store);
 	UnregisterSnapshot(fill.snapshot);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	CommandCounterIncrement();
+}
+
+/*
+ * Add the rows that are dated before an instant, and are not closed, to the sums
+ * of closed rows; SPI is connected and writers wait.  Returns how many counted.
+ */
+int64
+cozi_kept_fill_closed(const Kept *kept, TimestampTz until)
+{
+	Filling		fill = {.kept = kept,.until = &until};
+	CoziSavedUser saved;
+
+	fill.last_context = AllocSetContextCreate(CurrentMemoryContext, "cozi last key",
+											  ALLOCSET_SMALL_SIZES);
+	fill.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	fill.clock = GetCurrentTimestamp();
+	fill.sums = cozi_kept_sums(kept, CurrentMemoryContext);
+	fill.store = cozi_kept_open_closed(kept, true);
+	cozi_switch_to_owner(kept->relation, &saved);
+	(void) cozi_kept_plain_settings();
+	read_source(&fill);
+	cozi_restore_user(&saved);
+	cozi_kept_close(fill.store);
+	UnregisterSnapshot(fill.snapshot);
+	CommandCounterIncrement();
+	return fill.rows;
 }
 
 /* Why rows will go uncounted from now on; NULL: they will not. */

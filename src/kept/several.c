@@ -359,6 +359,7 @@ cozi_kept_add_source(Oid relation, const char *wanted, const Kept *given)
 	Kept		source;
 
 	lock_and_get(relation, wanted, given->source, ShareRowExclusiveLock, &kept);
+	cozi_kept_refuse_closed(&kept, "the sources");
 	source = kept;
 	source.source = given->source;
 	memcpy(source.columns, given->columns, sizeof(source.columns));
@@ -385,6 +386,7 @@ cozi_kept_remove_source(Oid relation, const char *wanted, Oid source)
 	Kept		alone;
 
 	lock_and_get(relation, wanted, InvalidOid, AccessExclusiveLock, &kept);
+	cozi_kept_refuse_closed(&kept, "the sources");
 	foreach(lc, cozi_kept_sources(&kept))
 		if (((Kept *) lfirst(lc))->source == source)
 		found = lfirst(lc);

@@ -86,6 +86,16 @@ cozi_kept_open(const Kept *kept, bool for_write)
 	return open_store(kept->id, cozi_kept_is_unlogged(kept->source), for_write);
 }
 
+/*
+ * The sums of closed rows are in the state, too, under the negative id: what is in
+ * the delta is never theirs.
+ */
+KeptStore  *
+cozi_kept_open_closed(const Kept *kept, bool for_write)
+{
+	return open_store(-kept->id, cozi_kept_is_unlogged(kept->source), for_write);
+}
+
 /* For a writer, who appends to the delta and does nothing else. */
 KeptStore  *
 cozi_kept_open_delta(const Kept *kept)
@@ -284,20 +294,54 @@ move_rows(Relation from, Oid from_index, Relation to, CatalogIndexState indexes,
 	systable_endscan(scan);
 }
 
+static void
+move_store(int32 id, bool to_unlogged, Snapshot snapshot)
+{
+	KeptStore  *from = open_store(id, !to_unlogged, true);
+	KeptStore  *to = open_store(id, to_unlogged, true);
+
+	move_rows(from->state, from->state_index, to->state, to->state_indexes, id, snapshot);
+	move_rows(from->delta, from->delta_index, to->delta, to->delta_indexes, id, snapshot);
+	cozi_kept_close(from);
+	cozi_kept_close(to);
+}
+
 /* The source was made unlogged, or logged: so are state and delta. */
 void
 cozi_kept_move(const Kept *kept, bool to_unlogged)
 {
-	KeptStore  *from = open_store(kept->id, !to_unlogged, true);
-	KeptStore  *to = open_store(kept->id, to_unlogged, true);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
-	move_rows(from->state, from->state_index, to->state, to->state_indexes, kept->id, snapshot);
-	move_rows(from->delta, from->delta_index, to->delta, to->delta_indexes, kept->id, snapshot);
+	move_store(kept->id, to_unlogged, snapshot);
+	move_store(-kept->id, to_unlogged, snapshot);
 	UnregisterSnapshot(snapshot);
-	cozi_kept_close(from);
-	cozi_kept_close(to);
 	CommandCounterIncrement();
+}
+
+/* All rows of the state. */
+SysScanDesc
+cozi_kept_scan_state(KeptStore *store, Snapshot snapshot)
+{
+	return cozi_kept_scan(store->state, store->state_index, store->id, snapshot);
+}
+
+/* The key of a row of the state. */
+void
+cozi_kept_read_key(KeptStore *store, HeapTuple tuple, KeptKey *key)
+{
+	TupleDesc	desc = RelationGetDescr(store->state);
+
+	key->hash = DatumGetInt64(cozi_kept_tuple_value(tuple, desc, STATE_HASH));
+	key->scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
+	key->item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
+}
+
+/* Add the sum of a row of the state to a group. */
+void
+cozi_kept_add_state(KeptStore *store, const Kept *kept, KeptSums *sums, KeptGroup *group,
+					HeapTuple tuple)
+{
+	cozi_kept_add_sum(kept, sums, group, tuple, RelationGetDescr(store->state), STATE_SUM);
 }
 
 /* The sums of an item in all of its scopes, from the state: all of it is read. */

@@ -23,32 +23,53 @@
 #include "kept/kept.h"
 
 /*
- * $1 and $2: scope and item of what is pending; then its columns, whether the row
- * exists, the clock, the half-life and the hidden items.
+ * The parameters of a recount: what is pending, as arrays; whether such a row
+ * exists; the clock, the half-life, the hidden items; what closed rows add up to,
+ * as arrays.
  */
+#define MAX_PARAMETERS (2 * (KEPT_MAX_COLUMNS + 2) + 4)
+
+/* Rows from n parameters that are arrays, beginning with the first. */
+static char *
+rows_from(const Kept *kept, int first, int n)
+{
+	StringInfoData rows;
+
+	initStringInfo(&rows);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&rows, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", first + i);
+	return cozi_statement("ROWS FROM ({rows}) g (scope, item, {columns}{exists})",
+						  "rows", rows.data,
+						  "columns", cozi_kept_column_list(kept, ""),
+						  "exists", n > kept->kind->ncolumns + 2 ? ", exists" : "", NULL);
+}
+
+/* CTEs: closed, what closed rows add up to; live, the kept table with what is pending. */
 static char *
 live_rows(const Kept *kept)
 {
-	StringInfoData rows;
+	int			n = kept->kind->ncolumns + 2;
 	bool		scoped = kept_has(kept, KEPT_SCOPE);
 	const char *scope = cozi_kept_role_column(kept, KEPT_SCOPE);
-	char	   *item = cozi_kept_column_type(kept->relation, kept->kind->item);
+	char	   *key = cozi_statement("{scope} g.item::{item} AS {name}",
+									 "scope", scoped ?
+									 psprintf("g.scope::%s AS %s,",
+											  cozi_kept_column_type(kept->relation, scope),
+											  scope) : "",
+									 "item", cozi_kept_column_type(kept->relation,
+																   kept->kind->item),
+									 "name", kept->kind->item, NULL);
 
-	initStringInfo(&rows);
-	for (int i = 0; i < kept->kind->ncolumns + 3; i++)
-		appendStringInfo(&rows, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
-	return cozi_statement("pending AS (SELECT {scope} g.item::{item} AS {name}, {pending},"
-						  " g.exists FROM ROWS FROM ({rows}) g (scope, item, {columns}, exists)),"
+	return cozi_statement("pending AS (SELECT {as_key}, {from_g}, g.exists FROM {rows}),"
+						  " closed AS (SELECT {as_key}, {from_g} FROM {closed}),"
 						  " live AS (SELECT {key}, {columns} FROM {table}"
 						  " WHERE ({key}) NOT IN (SELECT {key} FROM pending)"
 						  " UNION ALL SELECT {key}, {columns} FROM pending WHERE pending.exists)",
-						  "scope", scoped ?
-						  psprintf("g.scope::%s AS %s,",
-								   cozi_kept_column_type(kept->relation, scope), scope) : "",
-						  "item", item, "name", kept->kind->item,
-						  "pending", cozi_kept_column_list(kept, "g."),
+						  "as_key", key,
+						  "from_g", cozi_kept_column_list(kept, "g."),
 						  "columns", cozi_kept_column_list(kept, ""),
-						  "rows", rows.data,
+						  "rows", rows_from(kept, 1, n + 1),
+						  "closed", rows_from(kept, n + 5, n),
 						  "key", cozi_kept_key_columns(kept),
 						  "table", cozi_qualified_name(kept->relation), NULL);
 }
@@ -85,7 +106,7 @@ prepare(const Kept *kept, KeptRecount recount, int nargs, Oid *types)
 	char	   *source = cozi_kept_source_query(kept, cozi_statement(shown, "key", kept->kind->item,
 																	 "type", cozi_kept_column_type(kept->relation,
 																								   kept->kind->item),
-																	 NULL));
+																	 NULL), NULL);
 	char	   *sql = psprintf("WITH %s, %s", live_rows(kept),
 							   recount(kept, source, psprintf("$%d", n + 1)));
 	CoziSavedUser saved;
@@ -100,20 +121,44 @@ prepare(const Kept *kept, KeptRecount recount, int nargs, Oid *types)
 	return plan;
 }
 
+static int
+set_parameters(const Kept *kept, Snapshot snapshot, TimestampTz now, Oid *types, Datum *values)
+{
+	Kept		raw;
+	KeptPublicRow *rows;
+	int			nrows;
+	int			n = kept->kind->ncolumns + 2;
+
+	rows = cozi_kept_pending_rows(kept, &nrows, snapshot, now);
+	memcpy(types, cozi_kept_array_types(kept), n * sizeof(Oid));
+	cozi_kept_arrays(kept, rows, nrows, values);
+	types[n] = BOOLARRAYOID;
+	values[n++] = cozi_kept_exists_array(rows, nrows);
+	types[n] = TIMESTAMPTZOID;
+	values[n++] = TimestampTzGetDatum(now);
+	types[n] = INTERVALOID;
+	values[n++] = IntervalPGetDatum(&kept->half_life);
+	types[n] = TEXTARRAYOID;
+	values[n++] = cozi_kept_hidden_items(kept, snapshot);
+
+	rows = cozi_kept_closed_rows(kept, &nrows, &raw, snapshot);
+	memcpy(types + n, types, (kept->kind->ncolumns + 2) * sizeof(Oid));
+	cozi_kept_arrays(&raw, rows, nrows, values + n);
+	return n + kept->kind->ncolumns + 2;
+}
+
 /* The body of verify_board() and verify_counter(): the rows that differ from a recount. */
 void
 cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recount)
 {
 	Kept		kept;
-	Oid			types[KEPT_MAX_COLUMNS + 6];
-	Datum		values[KEPT_MAX_COLUMNS + 6];
-	KeptPublicRow *rows;
-	int			nrows;
-	int			n;
+	Oid			types[MAX_PARAMETERS];
+	Datum		values[MAX_PARAMETERS];
 	Snapshot	snapshot;
 	TimestampTz now;
 	CoziSavedUser saved;
 	SPIPlanPtr	plan;
+	int			n;
 
 	InitMaterializedSRF(fcinfo, 0);
 	open_kept(PG_GETARG_OID(0), wanted, &kept);
@@ -122,19 +167,7 @@ cozi_kept_verify(FunctionCallInfo fcinfo, const char *wanted, KeptRecount recoun
 	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 								GetLatestSnapshot());
 	now = GetCurrentTimestamp();
-	rows = cozi_kept_pending_rows(&kept, &nrows, snapshot, now);
-	n = kept.kind->ncolumns + 2;
-	memcpy(types, cozi_kept_array_types(&kept), n * sizeof(Oid));
-	cozi_kept_arrays(&kept, rows, nrows, values);
-	types[n] = BOOLARRAYOID;
-	values[n++] = cozi_kept_exists_array(rows, nrows);
-	types[n] = TIMESTAMPTZOID;
-	values[n++] = TimestampTzGetDatum(now);
-	types[n] = INTERVALOID;
-	values[n++] = IntervalPGetDatum(&kept.half_life);
-	types[n] = TEXTARRAYOID;
-	values[n++] = cozi_kept_hidden_items(&kept, snapshot);
-
+	n = set_parameters(&kept, snapshot, now, types, values);
 	plan = prepare(&kept, recount, n, types);
 	cozi_switch_to_owner(kept.relation, &saved);
 	(void) cozi_kept_plain_settings();

@@ -101,7 +101,8 @@ void
 cozi_kept_write(const Kept *kept, bool insert)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
-	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID};
+	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID,
+	TIMESTAMPTZOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 
@@ -129,14 +130,17 @@ cozi_kept_write(const Kept *kept, bool insert)
 		(Datum) 0;
 	if (kept->time_zone == NULL)
 		nulls[KEPT_TIME_ZONE - 1] = 'n';
+	values[KEPT_CLOSED - 1] = TimestampTzGetDatum(kept->closed);
+	if (!kept->has_closed)
+		nulls[KEPT_CLOSED - 1] = 'n';
 
 	execute(insert ?
 			"INSERT INTO {schema}.kept VALUES"
-			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)" :
+			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)" :
 			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
 			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
 			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14,"
-			" time_zone = $15"
+			" time_zone = $15, closed = $16"
 			" WHERE id = $1",
 			lengthof(types), types, values, nulls);
 	cozi_kept_changed(kept);
@@ -238,7 +242,10 @@ cozi_kept_forget(const Kept *kept)
 	Datum		values[] = {Int32GetDatum(kept->id)};
 
 	for (int i = 0; i < lengthof(tables); i++)
+	{
 		cozi_kept_delete_rows(tables[i], kept->id);
+		cozi_kept_delete_rows(tables[i], -kept->id);
+	}
 	execute("DELETE FROM {schema}.kept_source_local WHERE kept = $1", 1, types, values, NULL);
 	execute("DELETE FROM {schema}.kept_source WHERE kept = $1", 1, types, values, NULL);
 	execute("DELETE FROM {schema}.kept_local WHERE id = $1", 1, types, values, NULL);

@@ -205,6 +205,7 @@ cozi_set_half_life(PG_FUNCTION_ARGS)
 	(void) cozi_kept_lock(kept.id, true);
 	cozi_kept_lock_sources(&kept, ShareRowExclusiveLock);
 	cozi_kept_get_own(PG_GETARG_OID(0), "board", &kept);
+	cozi_kept_refuse_closed(&kept, "the half-life");
 	kept.half_life = *PG_GETARG_INTERVAL_P(1);
 	cozi_kept_write(&kept, false);
 	cozi_kept_rebuild(PG_GETARG_OID(0), "board");
