@@ -136,7 +136,7 @@ cozi_kept_closed_rows(const Kept *kept, int *n, Kept *raw, Snapshot snapshot)
 
 /* The column by which a timeless kept table is closed. */
 static void
-set_column(Kept *kept, const char *column)
+choose_column(Kept *kept, const char *column)
 {
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID, InvalidOid};
 	NameData   *at = &kept->columns[KEPT_AT];
@@ -220,7 +220,7 @@ cozi_close_before(PG_FUNCTION_ARGS)
 	cozi_kept_get_own(relation, NULL, &kept);
 	check_before(&kept, before);
 	check_state(&kept);
-	set_column(&kept, PG_ARGISNULL(2) ? NULL : NameStr(*PG_GETARG_NAME(2)));
+	choose_column(&kept, PG_ARGISNULL(2) ? NULL : NameStr(*PG_GETARG_NAME(2)));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	n = cozi_kept_fill_closed(&kept, before);

@@ -8,8 +8,9 @@
  * vanish together, and no row is ever updated that another writer could hold.
  *
  * The law: nothing here makes a write fail that would succeed without it, but a
- * change of rows that their owner has closed with close_before().  A column that went missing while event triggers were off is a warning, and the
- * kept table says that it may no longer equal its source.
+ * change of rows that their owner has closed with close_before().  A column that
+ * went missing while event triggers were off is a warning, and the kept table says
+ * that it may no longer equal its source.
  */
 #include "postgres.h"
 
@@ -260,7 +261,7 @@ element_texts(Batch *batch, TupleTableSlot *slot, KeptRole role, int *n)
 
 /* When a row is dated, and whether it is closed; false: it counts nothing. */
 static bool
-read_instant(Batch *batch, TupleTableSlot *slot, KeptRow *row)
+read_time(Batch *batch, TupleTableSlot *slot, KeptRow *row)
 {
 	const Kept *kept = batch->kept;
 	Datum		value;
@@ -287,7 +288,7 @@ read_figures(Batch *batch, TupleTableSlot *slot, KeptRow *row)
 	if (kept_has(kept, KEPT_COUNTED) &&
 		!(get_column(batch, slot, KEPT_COUNTED, &value) && DatumGetBool(value)))
 		return false;
-	if (!read_instant(batch, slot, row))
+	if (!read_time(batch, slot, row))
 		return false;
 	if (kept_has(kept, KEPT_VALUE))
 	{

@@ -68,7 +68,7 @@ typedef struct Filling
 
 /* Add the stored sum of a key to that of its group. */
 static void
-add_from(Filling *fill, KeptStore *store, KeptGroup *group)
+add_stored_sum(Filling *fill, KeptStore *store, KeptGroup *group)
 {
 	bytea	   *stored = cozi_kept_state(store, fill->sums, fill->snapshot, &group->key);
 
@@ -95,7 +95,7 @@ write_batch(Filling *fill)
 
 		CHECK_FOR_INTERRUPTS();
 		if (fill->closed != NULL && group->key.due == 0)
-			add_from(fill, fill->closed, group);
+			add_stored_sum(fill, fill->closed, group);
 		sum = kept->kind->store(group->sum);
 		if (group->key.due != 0)
 		{
@@ -133,7 +133,7 @@ write_closed(Filling *fill)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		add_from(fill, fill->store, groups[i]);
+		add_stored_sum(fill, fill->store, groups[i]);
 		cozi_kept_save(fill->store, fill->snapshot, &groups[i]->key,
 					   fill->kept->kind->store(groups[i]->sum));
 	}

@@ -3,8 +3,8 @@
  *		Does a board equal a recount of its votes?
  *
  * The recount is not of tallies but of floats, by heat_agg(): two ways to the
- * same figure, to which the sums of closed rows are added.  They agree to 1e-9, and to the last bits of a heat too large to
- * hold that.
+ * same figure, to which the sums of closed rows are added.  They agree to 1e-9,
+ * and to the last bits of a heat too large to hold that.
  */
 #include "postgres.h"
 

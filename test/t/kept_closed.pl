@@ -50,7 +50,8 @@ sql(q{
 		ELSIF what <= 7 THEN
 			UPDATE votes SET value = -value, tags = tags || 'c'::text WHERE id = n;
 		ELSIF what <= 8 THEN
-			UPDATE votes SET id = id + 1, at = at + interval '3 hours' WHERE id = n AND at < '2024-04-09';
+			UPDATE votes SET id = id + 1, at = at + interval '3 hours'
+			WHERE id = n AND at < '2024-04-09';
 		ELSIF what <= 9 THEN
 			DELETE FROM votes WHERE id % 50 = n % 50;
 		ELSIF what <= 10 THEN
@@ -142,7 +143,8 @@ for my $round (1 .. $rounds)
 	{
 		sleep 0.5;
 		$days += 40 / (4 * $rounds);
-		my $until = sql("SET timezone = 'UTC'; SELECT timestamptz '2024-01-01' + $days * interval '1 day'");
+		my $until = sql(
+			"SET timezone = 'UTC'; SELECT timestamptz '2024-01-01' + $days * interval '1 day'");
 		sql($close =~ s/UNTIL/$until/gr);
 	}
 	$node->stop('immediate');
@@ -180,7 +182,10 @@ foreach my $name (sort keys %restores)
 	like($stderr, qr/rows of "votes" dated before .* are closed/, "$name: a late row is refused");
 	# the rows of a data-only dump are not late: they were counted where they come from
 	$node->command_ok(
-		[ 'pg_restore', '-e', '--data-only', '-t', 'comments', '-d', $node->connstr($db), "$tmp/app.dump" ],
+		[
+			'pg_restore', '-e', '--data-only', '-t', 'comments', '-d', $node->connstr($db),
+			"$tmp/app.dump"
+		],
 		"$name: a table's data may be loaded again");
 }
 $node->stop;
