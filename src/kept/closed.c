@@ -144,7 +144,7 @@ choose_column(Kept *kept, const char *column)
 	if (!kept->kind->timeless && column != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a %s is closed by the time column of each source", kept->kind->name),
+				 errmsg("%s is closed by the time column of each source", kept->kind->noun),
 				 errhint("Leave out created_at.")));
 	if (!kept->kind->timeless)
 		return;

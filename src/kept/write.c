@@ -101,7 +101,7 @@ void
 cozi_kept_write(const Kept *kept, bool insert)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
-	NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID,
+		NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID,
 	TIMESTAMPTZOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];

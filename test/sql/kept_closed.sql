@@ -167,6 +167,20 @@ SELECT * FROM quick_counts ORDER BY 1;
 SELECT count(*) FROM cozi.verify_counter('quick_counts');
 SELECT cozi.drop_counter('quick_counts');
 
+-- An activity: the days of closed events stay
+CREATE TABLE events (user_id int, created_at timestamptz);
+SELECT cozi.create_activity('active', 'events', 'user_id');
+INSERT INTO events SELECT i % 2, timestamptz '2024-01-28' + i * interval '1 day'
+FROM generate_series(1, 8) i;
+SELECT cozi.fold() >= 0 AS folded;
+SELECT cozi.close_before('active', '2024-02-03');
+DELETE FROM events WHERE created_at < '2024-02-02';
+INSERT INTO events VALUES (0, '2024-02-05'), (7, now());
+SELECT cozi.rebuild_activity('active');
+SELECT user_id, month, days::bit(31) FROM active WHERE user_id < 7 ORDER BY 1, 2;
+SELECT count(*) FROM cozi.verify_activity('active');
+SELECT cozi.drop_activity('active');
+
 -- The plan: what counts the rows is closed first; whole partitions go, or month by month
 CREATE TABLE "old Votes" (post int, kind text GENERATED ALWAYS AS ('a') STORED, gone int,
                           made date) PARTITION BY RANGE (made);
