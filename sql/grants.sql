@@ -47,7 +47,9 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- for the owner of the table; to a role that is granted them by name they tell more
     ('PUBLIC', 'EXECUTE', 'why_visible policy_diff'),
     ('PUBLIC', 'EXECUTE', 'edge_targets_uuid edge_targets_bigint edge_targets_text'),
-    ('PUBLIC', 'EXECUTE', 'cursor_encode cursor_decode page_sql feed feed_of feed_rows unread'),
+    ('PUBLIC', 'EXECUTE', 'cursor_encode cursor_decode page_sql api_function'),
+    ('PUBLIC', 'EXECUTE', 'feed feed_of feed_rows unread'),
+    ('PUBLIC', 'EXECUTE', 'comment_thread'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
 
     -- what owners of tables need: grant_owner()

@@ -20,3 +20,11 @@ CREATE OR REPLACE FUNCTION page_sql(order_by text[]) RETURNS text
 COMMENT ON FUNCTION page_sql(text[]) IS
 'Returns the condition of the rows after ($1, $2, ...) in an order such as {"score DESC NULLS '
 'LAST",id}, which an index on these columns serves; NULL for NULL';
+
+CREATE OR REPLACE FUNCTION api_function(name text, call text) RETURNS text
+    AS 'MODULE_PATHNAME', 'cozi_api_function'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION api_function(text, text) IS
+'Returns the CREATE FUNCTION of a wrapper with one signature around a call that returns rows, for '
+'the schema of an API; the parameters of the call stand in braces: {k int = 20}; runs nothing; '
+'NULL for NULL';

@@ -173,6 +173,14 @@ find_setting_compat(const char *name)
 #define plan_is_disabled_compat(plan) ((plan)->total_cost >= 1.0e10)
 #endif
 
+/* 16: the name of a type may be read softly */
+#if PG_VERSION_NUM >= 160000
+#define parseTypeString_compat(text, type, typmod) \
+	((void) parseTypeString(text, type, typmod, NULL))
+#else
+#define parseTypeString_compat(text, type, typmod) parseTypeString(text, type, typmod, false)
+#endif
+
 /* 17: the local transaction id moved */
 #if PG_VERSION_NUM >= 170000
 #define MyProcLxid_compat (MyProc->vxid.lxid)

@@ -23,7 +23,7 @@
 
 #include "feeds/feeds.h"
 
-#define FEW_KEYS 64				/* so few that their ranges are merged at once */
+#define FEW_KEYS 512			/* so few that their ranges are merged at once */
 
 const char *
 cozi_feed_name(FunctionCallInfo fcinfo, int n, const char *name)

@@ -11,6 +11,7 @@
  *		feed.c		both in turn; feed(), feed_of()
  *		rows.c		feed_rows(): rows of the caller's table
  *		unread.c	unread(): how many since a marker
+ *		thread.c	comment_thread(): a tree of comments, page by page
  *		page.c		cursors and pages
  *
  * The law: every row is read by a statement of the caller's, so that privileges
@@ -102,6 +103,7 @@ typedef struct Feed
 	FeedRange  *ranges;
 	int			nranges;
 	int			limit;			/* rows to read of each at once */
+	bool		many_rows;		/* keys had more rows than a list is worth */
 	double		merge_spent;	/* seconds */
 
 	/* walk.c */
@@ -124,6 +126,9 @@ extern char *cozi_feed_operator(const FeedColumn *column, int strategy);
 extern char *cozi_feed_compare(const Feed *feed, int strategy, const char *rank,
 							   const char *item);
 extern char *cozi_feed_range_sql(const Feed *feed, bool again);
+extern char *cozi_feed_list_sql(const Feed *feed);
+extern char *cozi_feed_top_sql(const Feed *feed);
+extern char *cozi_feed_count_sql(const Feed *feed);
 extern char *cozi_feed_walk_sql(const Feed *feed);
 extern char *cozi_feed_plain_sql(const Feed *feed);
 extern char *cozi_feed_unread_sql(const Feed *feed, bool by_item);

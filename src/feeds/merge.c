@@ -2,10 +2,12 @@
  * feeds/merge.c
  *		One way to the page: the ordered ranges of the keys, merged.
  *
- * A step is one statement: of a bounded array of keys, the first rows of each
- * range, as far as they are above the floor.  A range that gave as many rows as
- * were asked for is read on from its own place, unless that is below the floor by
- * now.  So each key costs one descent of the index, and few cost more.
+ * A step takes a bounded array of keys.  First all their rows above the floor are
+ * read at once, which is the cheapest where they are few; they are at most twice the
+ * keys, or the statement stops.  Then the first rows of each range are asked for.  A
+ * range that gave as many rows as were asked for is read on from its own place,
+ * unless that is below the floor by now.  So each key costs about one descent of the
+ * index, and few cost more.
  */
 #include "postgres.h"
 
@@ -63,7 +65,8 @@ take_rows(Feed *feed, RangeRead *reads)
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		bool		isnull;
 		bool		hidden = false;
-		RangeRead  *read = &reads[DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull)) - 1];
+		int64		which = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+		RangeRead  *read = &reads[which - 1];
 		FeedRow		row;
 
 		row.rank = SPI_getbinval(tuple, desc, 2, &isnull);
@@ -120,35 +123,67 @@ read_ranges(Feed *feed, SPIPlanPtr plan, Datum *values, char *nulls, const int *
 	pfree(reads);
 }
 
+/*
+ * All rows of the keys above the floor, if they are few; true if they were.  The
+ * rows that were read count in any case.
+ */
+static bool
+read_list(Feed *feed, Datum *values, char *nulls, int n)
+{
+	int			limit = 2 * n + feed->k;
+	RangeRead	read = {0};
+	uint64		found;
+	SPIPlanPtr	plan;
+	CoziPlanCosts costs;
+
+	if (feed->many_rows && !cozi_feed_is_full(feed))
+		return false;
+	plan = cozi_feed_plan(feed, cozi_feed_list_sql(feed), 0);
+	cozi_plan_walks(plan, &costs);
+	values[PARAM_LIMIT] = Int64GetDatum(limit);
+	nulls[PARAM_LIMIT] = nulls[PARAM_KEYS] = ' ';
+	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of a feed");
+	found = SPI_processed;
+	take_rows(feed, &read);
+	SPI_freetuptable(SPI_tuptable);
+	feed->many_rows = found == limit;
+	return !feed->many_rows;
+}
+
 /* Open the ranges of the next keys. */
 static void
 open_ranges(Feed *feed)
 {
 	int			n = Min(feed->chunk, feed->nkeys - feed->nopened);
-	int		   *keys = palloc(n * sizeof(int));
-	int			limit = cozi_feed_is_full(feed) ? 4 : 2 * feed->k / feed->nkeys + 1;
+	int			limit;
+	Datum		keys = make_array(feed->keys + feed->nopened, n, feed->key_type);
 	Datum		values[PARAMS];
 	char		nulls[PARAMS];
 	CoziPlanCosts costs;
-	SPIPlanPtr	plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0);
-	instr_time	began;
-	instr_time	ended;
+	SPIPlanPtr	plan;
+	int		   *places;
 
-	cozi_plan_walks(plan, &costs);
-	INSTR_TIME_SET_CURRENT(began);
-	for (int i = 0; i < n; i++)
-		keys[i] = feed->nopened + i;
 	cozi_feed_params(feed, values, nulls);
-	values[PARAM_KEYS] = make_array(feed->keys + feed->nopened, n, feed->key_type);
-	limit = Min(limit, feed->k);
-	feed->limit = Max(feed->limit, limit);
-	read_ranges(feed, plan, values, nulls, keys, n, limit);
+	values[PARAM_KEYS] = keys;
+	if (!read_list(feed, values, nulls, n))
+	{
+		places = palloc(n * sizeof(int));
+		for (int i = 0; i < n; i++)
+			places[i] = feed->nopened + i;
+		limit = cozi_feed_is_full(feed) ? 4 : 2 * feed->k / feed->nkeys + 1;
+		limit = Min(limit, feed->k);
+		feed->limit = Max(feed->limit, limit);
+		plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0);
+		cozi_plan_walks(plan, &costs);
+		cozi_feed_params(feed, values, nulls);
+		values[PARAM_KEYS] = keys;
+		read_ranges(feed, plan, values, nulls, places, n, limit);
+		pfree(places);
+	}
 	feed->nopened += n;
 	feed->chunk = Min(feed->chunk * 2, MOST_CHUNK);
-	pfree(keys);
-	INSTR_TIME_SET_CURRENT(ended);
-	INSTR_TIME_SUBTRACT(ended, began);
-	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
+	pfree(DatumGetPointer(keys));
 }
 
 /* Read on in ranges that are above the floor; a range leaves the list until it is kept again. */
@@ -163,8 +198,6 @@ continue_ranges(Feed *feed)
 	char		nulls[PARAMS];
 	CoziPlanCosts costs;
 	SPIPlanPtr	plan;
-	instr_time	began;
-	instr_time	ended;
 
 	for (int i = 0; i < 3; i++)
 		columns[i] = palloc(MOST_CHUNK * sizeof(Datum));
@@ -183,7 +216,6 @@ continue_ranges(Feed *feed)
 		return;
 	plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, true), 0);
 	cozi_plan_walks(plan, &costs);
-	INSTR_TIME_SET_CURRENT(began);
 	cozi_feed_params(feed, values, nulls);
 	values[PARAM_KEYS] = make_array(columns[0], n, feed->key_type);
 	values[PARAM_RANKS] = make_array(columns[1], n, feed->rank.type);
@@ -191,35 +223,26 @@ continue_ranges(Feed *feed)
 	nulls[PARAM_RANKS] = nulls[PARAM_ITEMS] = ' ';
 	feed->limit = limit;
 	read_ranges(feed, plan, values, nulls, keys, n, limit);
-	INSTR_TIME_SET_CURRENT(ended);
-	INSTR_TIME_SUBTRACT(ended, began);
-	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
-}
-
-static void
-load_keys(Feed *feed)
-{
-	instr_time	began;
-	instr_time	ended;
-
-	INSTR_TIME_SET_CURRENT(began);
-	cozi_feed_load(feed, Max(FIRST_CHUNK, (int64) feed->nkeys * LOAD_GROWTH));
-	INSTR_TIME_SET_CURRENT(ended);
-	INSTR_TIME_SUBTRACT(ended, began);
-	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
 }
 
 /* A step of the merge; true when the rows are the page. */
 bool
 cozi_feed_merge(Feed *feed)
 {
+	instr_time	began;
+	instr_time	ended;
+
 	CHECK_FOR_INTERRUPTS();
+	INSTR_TIME_SET_CURRENT(began);
 	if (feed->nopened < feed->nkeys)
 		open_ranges(feed);
 	else if (!feed->all_keys)
-		load_keys(feed);
+		cozi_feed_load(feed, Max(FIRST_CHUNK, (int64) feed->nkeys * LOAD_GROWTH));
 	else if (feed->nranges > 0)
 		continue_ranges(feed);
+	INSTR_TIME_SET_CURRENT(ended);
+	INSTR_TIME_SUBTRACT(ended, began);
+	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
 	if (feed->too_many_keys)
 		feed->can_merge = false;
 	return feed->all_keys && feed->nopened == feed->nkeys && feed->nranges == 0;

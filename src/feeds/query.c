@@ -25,6 +25,11 @@ static const char *const range_sql =
 "  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{after}{floor}{filters}"
 "  ORDER BY p.{rank} DESC, p.{item} DESC LIMIT $8) t";
 
+/* All rows of some keys above the floor, if they are not more than the limit. */
+static const char *const list_sql =
+"SELECT 1::pg_catalog.int8, p.{rank}, p.{item}{author} FROM {table} p"
+" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{after}{floor}{filters} LIMIT $8";
+
 /* All rows in their order; the reader asks whether the key is in the list. */
 static const char *const walk_sql =
 "SELECT p.{rank}, p.{item}, p.{key}{author}{fits} FROM {table} p"
@@ -42,6 +47,21 @@ static const char *const unread_sql =
 "SELECT pg_catalog.count(*)"
 " FROM (SELECT FROM {table} p"
 "  WHERE p.{key} {equal} $1 AND p.{rank} IS NOT NULL{after}{filters} LIMIT $8) r";
+
+/*
+ * Rows without a key: the comments that answer none.  The key stands in the order
+ * because an index that begins with it then has that order.
+ */
+static const char *const top_sql =
+"SELECT 1::pg_catalog.int8, p.{rank}, p.{item}{author} FROM {table} p"
+" WHERE p.{key} IS NULL AND p.{rank} IS NOT NULL{after}{filters}"
+" ORDER BY p.{key}, p.{rank} DESC, p.{item} DESC LIMIT $8";
+
+/* How many rows each of some keys has, up to a limit. */
+static const char *const count_sql =
+"SELECT f.n, t.count FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY f (key, n)"
+" CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FROM (SELECT FROM {table} p"
+"  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{filters} LIMIT $8) r) t (count)";
 
 /* The operator of a btree strategy for the column, with its schema. */
 char	   *
@@ -152,6 +172,24 @@ cozi_feed_range_sql(const Feed *feed, bool again)
 					 "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)",
 					 "key, rank, item",
 					 cozi_feed_compare(feed, BTLessStrategyNumber, "f.rank", "f.item"), floor);
+}
+
+char	   *
+cozi_feed_list_sql(const Feed *feed)
+{
+	return statement(feed, list_sql, "", "", after_cursor(feed), cozi_feed_is_full(feed));
+}
+
+char	   *
+cozi_feed_top_sql(const Feed *feed)
+{
+	return statement(feed, top_sql, "", "", after_cursor(feed), false);
+}
+
+char	   *
+cozi_feed_count_sql(const Feed *feed)
+{
+	return statement(feed, count_sql, "", "", "", false);
 }
 
 char	   *

@@ -139,6 +139,20 @@ SELECT cozi.page_sql('{"score DESC",id}') = '(score <= $1 AND (score < $1 OR id 
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'page';
 DEALLOCATE page;
 
+-- A wrapper for the schema of an API has one signature, and returns what its call does
+SELECT cozi.api_function('t_page.listed', $$t_page.pages({ordering text[]}, {k int = 7})$$);
+SELECT cozi.api_function('"A b".rows', $$cozi.feed_rows(NULL::t, 'e', {k int}, {item name},
+    rank => {item name})$$);
+SELECT cozi.api_function('paged', $$cozi.feed('t_page.t', 'e', {k int = 3},
+    filters => '{kind,a}')$$);
+SELECT cozi.api_function('t_page.ordered', $$t_page.whole({ordering text[] = '{id}'})$$) \gexec
+SELECT cardinality(ordered) FROM ordered();
+SELECT cozi.api_function('x', $$t_page.whole({ordering})$$);
+SELECT cozi.api_function('x', $$t_page.whole({ordering nope})$$);
+SELECT cozi.api_function('x', $$t; DROP TABLE t$$);
+SELECT cozi.api_function('x', $$nope({k int})$$);
+SELECT cozi.api_function(NULL, 'x') IS NULL AS null;
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA t_page CASCADE;
