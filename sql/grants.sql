@@ -37,6 +37,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'top top_rows top_ranked _count_rows _pending_rows _kept_status'),
     ('PUBLIC', 'EXECUTE', '_kept_sources'),
     ('PUBLIC', 'EXECUTE', 'item_counts'),
+    ('PUBLIC', 'EXECUTE', 'active_users retention activity_days retention_matrix funnel'),
+    ('PUBLIC', 'EXECUTE', 'engagement _days_between'),
     ('PUBLIC', 'SELECT',  'boards board_sources counters activities activity_sources'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),

@@ -12,7 +12,29 @@
 #ifndef COZI_ANALYTICS_H
 #define COZI_ANALYTICS_H
 
+#include "utils/date.h"
+#include "utils/varbit.h"
+
 #include "kept/kept.h"
+
+/* A mask of days has a century, and a few days more. */
+#define MAX_MASK_DAYS		36600
+
+/* A question is about ten years at most. */
+#define MAX_QUESTION_DAYS	3660
+
+/* The cells of a retention. */
+#define MAX_CELLS			4000000
+
+/* A user of an activity, as a question sees them. */
+typedef struct CoziUser
+{
+	DateADT		cohort;			/* the day of the signup, if it was asked for */
+	int			nbits;			/* 0: never active */
+	bits8	   *bits;			/* see _days_between() */
+} CoziUser;
+
+typedef void (*CoziVisitUser) (const CoziUser *user, void *arg);
 
 extern void cozi_analytics_init(void);
 
@@ -20,5 +42,16 @@ extern void cozi_analytics_init(void);
 extern const KeptKind cozi_activity_kind;
 extern bool cozi_days_have(const Kept *activity, const bytea *stored, TimestampTz at);
 extern char *cozi_day_in_sql(const Kept *activity, const char *at);
+extern DateADT cozi_local_day(const Kept *activity, TimestampTz at);
+
+/* analytics/question.c */
+extern void cozi_open_activity(Oid relation, Kept *activity);
+extern void cozi_check_period(DateADT since, DateADT until);
+extern char *cozi_users_query(const Kept *activity);
+extern void cozi_each_user(const char *query, DateADT first, DateADT last, CoziVisitUser visit,
+						   void *arg);
+extern int	cozi_next_day(const CoziUser *user, int from);
+extern DateADT cozi_month_start(DateADT day);
+extern DateADT cozi_month_end(DateADT day);
 
 #endif							/* COZI_ANALYTICS_H */

@@ -15,6 +15,7 @@
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -53,6 +54,17 @@ local_date(const Kept *activity, TimestampTz at, struct pg_tm *tm)
 
 	return at >= FIRST_INSTANT && at < LAST_INSTANT &&
 		timestamp2tm(at, &offset, tm, &fsec, NULL, zone_of(activity)) == 0;
+}
+
+/* The local date of an instant that is now, or near it. */
+DateADT
+cozi_local_day(const Kept *activity, TimestampTz at)
+{
+	struct pg_tm tm;
+
+	if (!local_date(activity, at, &tm))
+		elog(ERROR, "the clock is out of range");
+	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
 }
 
 /* The first of the month, as date_out() writes it in ISO style. */

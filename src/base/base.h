@@ -69,6 +69,7 @@ pg_noreturn extern void cozi_wrong_kind(const char *relation, const char *wanted
 extern char *cozi_relation_name(Oid relid);
 extern char *cozi_qualified_name(Oid relid);
 extern void cozi_require_owner(Oid relid);
+extern MemoryContext cozi_aggregate_context(struct FunctionCallInfoBaseData *fcinfo);
 extern void cozi_require_select(Oid relid);
 
 /* column.c: a column of a user's table */

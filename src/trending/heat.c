@@ -194,16 +194,6 @@ check_same_half_life(const HeatAgg *state, int64 half_life)
 				 errhint("Use one half-life for all rows, or group by it.")));
 }
 
-static MemoryContext
-aggregate_context(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	return context;
-}
-
 /* The state the first row finds: none. */
 static HeatAgg *
 state_argument(FunctionCallInfo fcinfo, int n)
@@ -230,7 +220,7 @@ PG_FUNCTION_INFO_V1(cozi_heat_agg_add);
 Datum
 cozi_heat_agg_add(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = aggregate_context(fcinfo);
+	MemoryContext context = cozi_aggregate_context(fcinfo);
 	HeatAgg    *state = state_argument(fcinfo, 0);
 	float8		weight;
 	TimestampTz at;
@@ -263,7 +253,7 @@ PG_FUNCTION_INFO_V1(cozi_heat_agg_combine);
 Datum
 cozi_heat_agg_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = aggregate_context(fcinfo);
+	MemoryContext context = cozi_aggregate_context(fcinfo);
 	HeatAgg    *state = state_argument(fcinfo, 0);
 	HeatAgg    *other = state_argument(fcinfo, 1);
 
@@ -290,7 +280,7 @@ cozi_heat_agg_serialize(PG_FUNCTION_ARGS)
 	int32		n = decay_sum_length(&state->sum);
 	StringInfoData buf;
 
-	(void) aggregate_context(fcinfo);
+	(void) cozi_aggregate_context(fcinfo);
 	pq_begintypsend(&buf);
 	pq_sendint64(&buf, state->half_life);
 	pq_sendint64(&buf, state->sum.lowest);
@@ -315,7 +305,7 @@ cozi_heat_agg_deserialize(PG_FUNCTION_ARGS)
 	int32		n;
 	StringInfoData buf;
 
-	(void) aggregate_context(fcinfo);
+	(void) cozi_aggregate_context(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 
@@ -343,6 +333,6 @@ cozi_heat_agg_heat(PG_FUNCTION_ARGS)
 {
 	HeatAgg    *state = state_argument(fcinfo, 0);
 
-	(void) aggregate_context(fcinfo);
+	(void) cozi_aggregate_context(fcinfo);
 	PG_RETURN_FLOAT8(state == NULL ? 0.0 : decay_sum_heat(&state->sum));
 }

@@ -4,6 +4,7 @@
 # table equals a recount.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -90,7 +91,7 @@ my $recount = 'SELECT (' . recount_of('days', 'Europe/Paris', 'true') . '), ('
 
 # Open and prepared transactions hold nobody up, and count once they are committed.
 sql(q{INSERT INTO events VALUES (1, 1, '2026-03-01', true)});
-my $open = $node->background_psql('postgres');
+my $open = House::session($node, 'postgres');
 $open->query_safe(q{BEGIN; INSERT INTO events VALUES (7, 1, '2026-03-02', true)});
 sql(q{SET lock_timeout = '10s'; INSERT INTO events VALUES (8, 1, '2026-03-03', true);
 	SELECT cozi.fold()});
