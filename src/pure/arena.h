@@ -30,7 +30,7 @@
 
 #include "pure/log.h"
 
-#define COZI_SHARED_CLASSES 64	/* the last one takes what finds no place */
+#define COZI_SHARED_CLASSES 64
 #define COZI_CLASS_PROBES 8
 #define COZI_SWEEP 8			/* list heads that an allocation looks at */
 #define COZI_RANK_FULL 4
@@ -113,16 +113,19 @@ cozi_arena_bucket(CoziArena *arena, uint64_t key)
 	return (uint32_t *) ((char *) arena + arena->buckets_at) + (key & (arena->n_buckets - 1));
 }
 
-/* The class of a pair; the last one if there are too many. */
+/*
+ * The class of a pair.  Where there are too many, it is one of another pair, by
+ * chance: if all of those shared one, a flood of one limit would cost the others.
+ */
 static inline uint32_t
 cozi_class_of(CoziArena *arena, int32_t max_calls, int64_t per)
 {
-	uint32_t	n = cozi_arena_shared(arena) - 1;
+	uint32_t	n = cozi_arena_shared(arena);
 	uint64_t	hash = ((uint64_t) per ^ (uint64_t) max_calls << 32) * UINT64_C(0x9E3779B97F4A7C15);
 	uint32_t	vacant = n;
 	CoziClass  *class;
 
-	for (uint32_t i = 0; i < COZI_CLASS_PROBES && n > 0; i++)
+	for (uint32_t i = 0; i < COZI_CLASS_PROBES; i++)
 	{
 		uint32_t	c = (uint32_t) ((hash >> 32) + i) % n;
 
@@ -132,6 +135,8 @@ cozi_class_of(CoziArena *arena, int32_t max_calls, int64_t per)
 		else if (class->max_calls == max_calls && class->per == per)
 			return c;
 	}
+	if (vacant == n)
+		return (uint32_t) (hash >> 32) % n;
 	class = cozi_class(arena, vacant);
 	if (class->max_calls != max_calls || class->per != per)
 		class->allowed = class->refused = class->evictions = 0;
