@@ -52,7 +52,10 @@ my %floods = (
 	  [ map { "cozi.rate_limit('day ' || i, 1, '24 h', 1, '$_')" } qw(exact gcra) ],
 	'busy keys of a large limit' =>
 	  [ map { "cozi.rate_limit('user ' || i % 2000, 100, '60 s', 1, '$_')" } qw(exact gcra) ],
-	'three logs of half the memory' => ["cozi.rate_limit('long ' || i % 3, $half, '24 h')"],
+	'three logs of half the memory' => [
+		"cozi.rate_limit('load ' || i, 9, '1 h')",
+		"cozi.rate_limit('long ' || i % 3, $half, '24 h')"
+	],
 	'keys of 1,500 limits' =>
 	  [ map { "cozi.rate_limit('many ' || i, 2 + i % 1500, '1 h', 1, '$_')" } qw(exact gcra) ]);
 
@@ -63,6 +66,7 @@ sub admitted
 }
 for my $flood (sort keys %floods)
 {
+	$node->restart;
 	for my $kind (sort keys %kinds)
 	{
 		is(admitted(sprintf($kinds{$kind}, "'$flood ' || i % 20"), 120),
@@ -78,6 +82,15 @@ for my $flood (sort keys %floods)
 			0, "a flood of $flood lets in no denied key ($kind)");
 	}
 }
+
+# Limits without a name beyond 64: each shares a class with some other, and not all
+# of them one.  So calls of a large limit do not make those of a small one forgotten.
+$node->restart;
+admitted("cozi.rate_limit('many ' || i, 2 + i % 1500, '1 h')", 100_000);
+admitted("cozi.rate_limit('new ' || i, 5, '1 h')", 100_000);
+admitted("cozi.rate_limit('day ' || i, 1, '24 h')", 100_000);
+is(admitted("cozi.rate_limit('late ' || i % 20, 5, '1 h')", 120),
+	100, 'after calls on 1,500 limits a key of a small one has its five calls, and no more');
 
 # Savepoints: random commands in random nests, some of which are rolled back.
 sql(<<'SQL');
@@ -181,6 +194,54 @@ for my $call (
 		qr/permission denied for function $function/,
 		"a role that monitors may not execute $function");
 }
+
+# The pre-request function of the page, word for word: a client that writes headers
+# of its own has one budget, however long they are, and a refusal is one log line.
+my ($recipe) = slurp_file('doc/ratelimit.md') =~ /(CREATE FUNCTION api\.check_request.*?^\$\$;)/ms;
+sql("CREATE SCHEMA api; $recipe");
+sql("SELECT cozi.create_rate_limit('request', 3, '1 h', memory => '32kB'),
+	cozi.create_rate_limit('write', 2, '1 h', memory => '32kB')");
+
+# What requests of a method with these x-forwarded-for are answered.
+sub answers
+{
+	my ($method, @headers) = @_;
+	my $requests = join ', ', map { qq('{"x-forwarded-for": "$_"}') } @headers;
+	return sql(qq(
+		CREATE FUNCTION pg_temp.ask(headers text) RETURNS text LANGUAGE plpgsql AS \$\$
+		BEGIN
+			PERFORM set_config('request.headers', headers, true);
+			PERFORM api.check_request();
+			RETURN 'ok';
+		EXCEPTION WHEN OTHERS THEN
+			RETURN SQLSTATE;
+		END \$\$;
+		SET request.method = '$method';
+		SELECT string_agg(pg_temp.ask(h), ' ') FROM unnest(ARRAY[$requests]) h));
+}
+is(answers('GET', map { "192.0.2.$_, 203.0.113.9" } 1 .. 5),
+	'ok ok ok PGRST PGRST', 'a client that writes other addresses before its own has one budget');
+is(answers('GET', '203.0.113.9', ' 203.0.113.9 '),
+	'PGRST PGRST', 'blanks around an address make no other budget');
+is(answers('GET', '203.0.113.10'), 'ok', 'another address has another budget');
+is(answers('GET', map { 'x' x 5000 . ", 203.0.113.11" } 1 .. 4),
+	'ok ok ok PGRST', 'a header of 5,000 bytes is refused as any other, and no error');
+is(answers('GET', map { 'y' x 5000 } 1 .. 4),
+	'ok ok ok PGRST', 'an address of 5,000 bytes has a budget, and is no error');
+is(answers('POST', ('203.0.113.12') x 3),
+	'ok ok PGRST', 'a request that writes has the narrower limit, too');
+is(answers('GET', ('203.0.113.12') x 2),
+	'ok PGRST', 'what the narrow limit has refused is not counted by the broad one');
+
+my $before = -s $node->logfile;
+error_of("SELECT cozi.enforce_rate_limit('one line', 1, '1 h') FROM generate_series(1, 2)");
+my $log = substr(slurp_file($node->logfile), $before);
+my @lines = grep { /rate limit|STATEMENT|CONTEXT|enforce_rate_limit/ } split /\n/, $log;
+is(scalar(grep { /STATEMENT|CONTEXT/ } @lines), 0, 'a refusal is logged without its statement');
+is(scalar(grep { /ERROR/ } @lines), 1, 'a refusal is one error in the log');
+is( sql("SELECT cozi.rate_limit('search', 10, '1 s',
+		cost => least(10, 1 + length(repeat('x', 100000)) / 100))"),
+	't', 'a cost that is cut with least() is never too large');
 
 $node->stop;
 done_testing();
