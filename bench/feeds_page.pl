@@ -11,6 +11,7 @@ use lib 'bench';
 use Bench;
 use Caller;
 
+$| = 1;
 my $quick = $ENV{COZI_BENCH_QUICK};
 my ($posts, $authors, $patience) = $quick ? (300_000, 20_000, 5) : (5_000_000, 200_000, 20);
 my @counts = $quick ? (10, 300, 2_000, 10_000) : (10, 300, 5_000, 100_000);

@@ -1,0 +1,178 @@
+# A feed against the plain query: random follows, blocks, mutes, posts, ties and
+# deletions, in tables of three kinds, under a policy, at every isolation level, by
+# plans of either kind; and pages that a client turns while others write.
+#
+# COZI_SEED repeats the rows and the questions of a run.
+use strict;
+use warnings;
+
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = defined $ENV{COZI_SEED} ? $ENV{COZI_SEED} : int(rand(2**31));
+my $rounds = $ENV{COZI_LONG} ? 200 : 6;
+note("COZI_SEED=$seed");
+
+my $node = PostgreSQL::Test::Cluster->new('feeds');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\njit = off");
+$node->start;
+srand($seed);    # now: the server's port was by chance too
+
+$node->safe_psql('postgres', <<'END');
+CREATE EXTENSION cozi;
+CREATE ROLE reader;
+GRANT USAGE ON SCHEMA cozi TO reader;
+CREATE TABLE posts (id int, author bigint, rank int, hidden boolean);
+CREATE TABLE by_author (LIKE posts) PARTITION BY HASH (author);
+CREATE TABLE by_author_0 PARTITION OF by_author FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE by_author_1 PARTITION OF by_author FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE by_rank (LIKE posts) PARTITION BY RANGE (rank);
+CREATE TABLE by_rank_0 PARTITION OF by_rank FOR VALUES FROM (MINVALUE) TO (40);
+CREATE TABLE by_rank_1 PARTITION OF by_rank DEFAULT;
+CREATE INDEX ON posts (author, rank DESC, id DESC);
+CREATE INDEX ON posts (rank DESC, id DESC);
+CREATE INDEX ON by_author (author, rank);
+CREATE INDEX ON by_rank (rank, id);
+CREATE INDEX ON by_rank (author, rank DESC, id DESC);
+CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
+CREATE TABLE blocks (a bigint, b bigint, PRIMARY KEY (a, b));
+CREATE INDEX ON blocks (b, a);
+CREATE TABLE mutes (a bigint, b bigint, PRIMARY KEY (a, b));
+SELECT cozi.register_edge('following', 'follows', 'a', 'b'),
+       cozi.register_edge('blocked', 'blocks', 'a', 'b'),
+       cozi.register_edge('muted', 'mutes', 'a', 'b');
+CREATE FUNCTION plain(who bigint, k int, seen boolean, after_rank int, after_id int)
+    RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT coalesce(string_agg(x.id::text, ' '), '') FROM (
+        SELECT p.id FROM posts p WHERE p.rank IS NOT NULL AND (seen OR NOT p.hidden)
+          AND EXISTS (SELECT FROM follows f WHERE f.a = who AND f.b = p.author)
+          AND NOT EXISTS (SELECT FROM blocks b
+                          WHERE (b.a, b.b) IN ((who, p.author), (p.author, who)))
+          AND NOT EXISTS (SELECT FROM mutes m WHERE m.a = who AND m.b = p.author)
+          AND (after_id IS NULL OR (p.rank, p.id) < (after_rank, after_id))
+        ORDER BY p.rank DESC, p.id DESC LIMIT k) x $$;
+CREATE FUNCTION fed(rel regclass, k int, after_rank int, after_id int)
+    RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT coalesce(string_agg(f.item, ' '), '') FROM cozi.feed(rel, 'following', k,
+        author => 'author', rank => 'rank',
+        after => CASE WHEN after_id IS NOT NULL THEN cozi.cursor_encode(after_rank, after_id) END)
+        f $$;
+GRANT SELECT ON posts, by_author, by_rank TO reader;
+END
+foreach my $table (qw(posts by_author by_rank))
+{
+	$node->safe_psql(
+		'postgres', "ALTER TABLE $table ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY shown ON $table TO reader USING (NOT hidden)");
+}
+
+sub pick { return $_[ int(rand(@_)) ] }
+
+# A new world: how many authors, posts and followees, how often ranks are equal.
+sub world
+{
+	my ($authors, $posts, $follows, $ranks) =
+	  (pick(3, 40, 400), pick(0, 50, 3000), pick(0, 3, 70, 900), pick(1, 20, 100000));
+	$node->safe_psql(
+		'postgres', 'SELECT setseed(' . rand() . ");
+		TRUNCATE posts, by_author, by_rank, follows, blocks, mutes;
+		INSERT INTO posts SELECT g, nullif(floor($authors * random() ^ 2)::int, 7),
+			CASE WHEN random() > 0.02 THEN floor(random() * $ranks)::int END, random() < 0.2
+			FROM generate_series(1, $posts) g;
+		INSERT INTO follows SELECT who, floor(random() * $authors * 1.2)::int
+			FROM generate_series(1, 3) who, generate_series(1, $follows) ON CONFLICT DO NOTHING;
+		INSERT INTO blocks SELECT floor(random() * 5)::int, floor(random() * 40)::int
+			FROM generate_series(1, 20) ON CONFLICT DO NOTHING;
+		INSERT INTO blocks SELECT b, a FROM blocks WHERE random() < 0.5 ON CONFLICT DO NOTHING;
+		INSERT INTO mutes SELECT floor(random() * 5)::int, floor(random() * 40)::int
+			FROM generate_series(1, 10) ON CONFLICT DO NOTHING;
+		DELETE FROM posts WHERE random() < 0.1;
+		INSERT INTO by_author SELECT * FROM posts;
+		INSERT INTO by_rank SELECT * FROM posts;" . pick('', 'ANALYZE;', 'VACUUM ANALYZE;'));
+	return "$authors authors, $posts posts, $follows follows, $ranks ranks";
+}
+
+# One question of a caller's, in a transaction, and the plain answer in the same.
+sub question
+{
+	my $who = pick(1, 2, 3);
+	my $role = pick('', 'SET LOCAL ROLE reader;');
+	my $seen = $role ? 'false' : 'true';
+	my $k = pick(1, 5, 20, 300, 10000);
+	my $after = pick('NULL, NULL', int(rand(100)) . ', ' . int(rand(3000)));
+	my $rel = pick('posts', 'by_author', 'by_rank');
+	my $level = pick('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
+	my $mode = pick('force_custom_plan', 'force_generic_plan', 'auto');
+	return "BEGIN ISOLATION LEVEL $level;
+		SET LOCAL plan_cache_mode = $mode;
+		SELECT cozi.act_as('$who') IS NULL;
+		SELECT plain($who, $k, $seen, $after) AS plain \\gset
+		$role
+		SELECT fed('$rel', $k, $after) = :'plain', '$who $k $rel $level $mode $role ($after)';
+		COMMIT;\n";
+}
+
+my ($asked, @wrong) = (0);
+foreach my $round (1 .. $rounds)
+{
+	my $world = world();
+	my $script = "\\set QUIET on\n" . join '', map { question() } 1 .. 40;
+	my $out = $node->safe_psql('postgres', $script);
+	$asked += () = $out =~ /^t\|/mg;
+	push @wrong, map { "$world: $_" } grep { /^f\|/ } split /\n/, $out;
+}
+is(join("\n", @wrong), '', 'every feed equals the plain query of its snapshot');
+is($asked, 40 * $rounds, 'every question was answered');
+
+# Pages, while others insert, delete and move rows: those whom nobody touches come
+# once, in their order.
+$node->safe_psql('postgres', <<'END');
+TRUNCATE posts, by_author, by_rank, follows, blocks, mutes;
+INSERT INTO follows SELECT 1, g FROM generate_series(1, 30) g;
+INSERT INTO posts SELECT g, g % 40, g / 3, false FROM generate_series(1, 6000) g;
+END
+my $writer = '';
+for my $n (1 .. 300)
+{
+	my $odd = 1 + 2 * int(rand(3000));
+	$writer .= pick(
+		"INSERT INTO posts VALUES (10000 + 2 * $n + 1, $n % 40, " . int(rand(2000)) . ", false);\n",
+		"DELETE FROM posts WHERE id = $odd;\n",
+		"UPDATE posts SET rank = " . int(rand(2000)) . " WHERE id = $odd;\n");
+}
+my $out = '';
+my $handle = IPC::Run::start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres'), '-f', '-' ],
+	'<', \$writer, '>', \$out, '2>&1');
+my $pages = $node->safe_psql('postgres', <<'END');
+CREATE PROCEDURE turn(OUT ids text) LANGUAGE plpgsql AS $$
+DECLARE
+    last text;
+    page text;
+BEGIN
+    ids := '';
+    LOOP
+        PERFORM cozi.act_as('1');
+        SELECT string_agg(f.item, ' '), (array_agg(f.cursor))[count(*)] INTO page, last
+        FROM cozi.feed('posts', 'following', 25, author => 'author', rank => 'rank',
+                       after => last) f;
+        COMMIT;
+        EXIT WHEN page IS NULL;
+        ids := ids || ' ' || page;
+    END LOOP;
+END $$;
+CALL turn(NULL);
+END
+IPC::Run::finish($handle);
+is($out, '', 'those who write meanwhile are not disturbed');
+my @even = grep { $_ % 2 == 0 } split ' ', $pages;
+my $stable = $node->safe_psql(
+	'postgres',
+	"SELECT string_agg(id::text, ' ' ORDER BY rank DESC, id DESC) FROM posts
+	 WHERE id % 2 = 0 AND author BETWEEN 1 AND 30");
+is("@even", $stable, 'pages of rows that nobody touches concatenate to the whole');
+
+$node->stop;
+done_testing();
