@@ -23,3 +23,12 @@ SELECT code, fix_sql FROM cozi.advice WHERE object ~ 'letters' AND fix_sql IS NO
 SELECT fix_sql FROM cozi.advice WHERE object ~ 'letters' AND fix_sql IS NOT NULL \gexec
 \echo 'What is left is a decision:'
 SELECT level, code, object FROM cozi.advice WHERE object ~ 'letters';
+
+\echo 'What statements look for without an index, by pg_stat_statements:'
+CREATE TABLE openings AS
+    SELECT g AS id, g * 7919 % 3000 AS letter, now() - g * interval '1 min' AS at
+    FROM generate_series(1, 50000) g;
+ANALYZE openings;
+SELECT at FROM openings WHERE letter = 42 ORDER BY at DESC LIMIT 1 \g /dev/null
+SELECT definition, evidence FROM cozi.missing_indexes WHERE relation = 'openings'::regclass;
+SELECT fix_sql FROM cozi.missing_indexes WHERE relation = 'openings'::regclass \gexec

@@ -107,6 +107,10 @@ FROM cozi.sequence_usage s JOIN pg_catalog.pg_class c ON c.oid = s.sequence
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE s.state <> 'ok'
 UNION ALL
+SELECT CASE WHEN k.used >= 0.8 THEN 'error' ELSE 'warn' END, 'key_near_end',
+    k.name || ' ' || quote_ident(k.attname), k.relation, k.evidence, NULL, NULL, NULL, NULL, NULL
+FROM cozi._keys_near_end k
+UNION ALL
 SELECT 'info', 'table_without_key', r.name, t.relation::oid, t.evidence, NULL, t.fix_sql,
     NULL, NULL, NULL
 FROM cozi.tables_without_key t JOIN cozi._advisor_relations r ON r.oid = t.relation

@@ -84,6 +84,7 @@ BEGIN ATOMIC
     ('invalid_constraint', 'a constraint that is not validated', 'older rows may break it'),
     ('invalid_trigger', 'a trigger that is disabled', 'what it should keep is not kept'),
     ('sequence_near_end', 'a sequence or its column is near its end', 'then each INSERT fails'),
+    ('key_near_end', 'a key is near the end of its type', 'then each INSERT fails'),
     ('table_without_key', 'a table without a key', 'rows cannot be told apart or replicated'),
     ('table_bloat', 'a table that is mostly empty space', 'scans read it, and the cache holds it'),
     ('setting_loses_data', 'a setting that loses data', 'a crash breaks the database'),

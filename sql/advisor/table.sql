@@ -57,6 +57,38 @@ COMMENT ON VIEW sequence_usage IS
 'One row per sequence that does not cycle: how much of its range, or of its column''s, is used; '
     'NULL when it was never used.';
 
+-- A key of a small type that no sequence of its own fills: the largest value is
+-- the last bound that ANALYZE saw.
+CREATE OR REPLACE VIEW _keys_near_end AS
+SELECT r.oid AS relation, r.name, a.attname, s.largest / e.last_possible::float8 AS used,
+       format('column %s of %s holds values up to %s, by ANALYZE, and %s ends at %s; make it '
+           'bigint, in a new column that is filled step by step', quote_ident(a.attname), r.name,
+           s.largest, format_type(a.atttypid, NULL), e.last_possible) AS evidence
+FROM cozi._advisor_relations r
+JOIN pg_catalog.pg_index i ON i.indrelid = r.oid AND i.indisunique AND i.indnkeyatts = 1
+JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum = i.indkey[0]
+    AND a.atttypid IN ('int2'::regtype, 'int4'::regtype)
+CROSS JOIN LATERAL (VALUES (CASE a.atttypid WHEN 'int2'::regtype THEN 32767 ELSE 2147483647 END))
+    e(last_possible)
+JOIN LATERAL (SELECT max(b.bound::bigint) AS largest
+              FROM pg_catalog.pg_statistic p
+              CROSS JOIN LATERAL (VALUES (p.stakind1, p.stavalues1::text),
+                  (p.stakind2, p.stavalues2::text), (p.stakind3, p.stavalues3::text))
+                  h(kind, bounds),
+                  unnest(h.bounds::text[]) b(bound)
+              WHERE p.starelid = r.oid AND p.staattnum = a.attnum
+                AND p.stainherit = (r.relkind = 'p') AND h.kind = 2) s
+  ON s.largest >= e.last_possible / 2
+WHERE r.relkind IN ('r', 'p') AND NOT r.is_partition
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid
+                  WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                    AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                    AND d.refobjid = r.oid AND d.refobjsubid = a.attnum);
+COMMENT ON VIEW _keys_near_end IS
+'One row per unique column of int2 or int4 without a sequence of its own, of whose range half or '
+    'more is used, by the statistics.';
+
 CREATE OR REPLACE VIEW tables_without_key AS
 SELECT r.oid::regclass AS relation, greatest(r.reltuples, 0)::bigint AS rows_estimate,
        format('%s has no primary key and no other key: rows cannot be told apart, and logical '
