@@ -7,7 +7,7 @@ use lib 'bench';
 use Bench;
 
 my $dbh = Bench::connect();
-my ($items, $scopes) = (1_000_000, 2_000);
+my ($items, $scopes) = $ENV{COZI_BENCH_QUICK} ? (100_000, 2_000) : (1_000_000, 2_000);
 $dbh->do('CREATE EXTENSION cozi');
 $dbh->do(
 	"CREATE TABLE votes AS SELECT i::bigint AS post,

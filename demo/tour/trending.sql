@@ -87,3 +87,31 @@ SELECT count(*) AS rows_that_differ_from_a_recount FROM cozi.verify_board('hot_w
 \echo 'The site''s own scores agree with the board on every question and answer:'
 SELECT count(*) AS posts, count(*) FILTER (WHERE p.score = coalesce(b.ups - b.downs, 0)) AS agree
 FROM posts p LEFT JOIN hot_day b ON b.item = p.id WHERE p.kind IN ('question', 'answer');
+
+\echo 'A comment warms a post by half a vote, and each post has the heat of its own creation:'
+\set ECHO queries
+SELECT cozi.add_source('hot_day', 'comments', 'post_id', factor => 0.5);
+SELECT cozi.add_source('hot_day', 'posts', 'id');
+SELECT relation, item, weight, factor FROM cozi.board_sources WHERE board = 'hot_day'::regclass;
+SELECT item, rank, heat FROM cozi.top('hot_day', 3);
+\set ECHO none
+
+\echo 'Trending topics: the items of a board may be the tags of each post.'
+\set ECHO queries
+SELECT cozi.create_board('hot_topics', 'posts', 'tags', half_life => '7 days');
+SELECT t.rank, t.item AS topic, b.ups AS posts FROM cozi.top('hot_topics', 5) t
+JOIN hot_topics b USING (item) ORDER BY t.rank;
+\set ECHO none
+
+\echo 'Old votes go, and what they count stays (rolled back here):'
+BEGIN;
+\set ECHO queries
+SELECT cozi.close_before('hot_week', '2018-07-01');
+DELETE FROM votes WHERE cast_on < '2018-07-01';
+SELECT cozi.rebuild_board('hot_week');
+SELECT item, rank, heat FROM cozi.top('hot_week', 3);
+SELECT count(*) AS rows_that_differ_from_a_recount FROM cozi.verify_board('hot_week');
+\set ECHO none
+ROLLBACK;
+SELECT cozi.drop_board('hot_topics'), cozi.remove_source('hot_day', 'posts'),
+       cozi.remove_source('hot_day', 'comments') \gset dropped_
