@@ -62,7 +62,7 @@ for my $round (0 .. $rounds)
 my %us = map { $_ => (sort { $a <=> $b } @{ $took{$_} })[0] } @sides;
 my $first = $us{one} - $us{none};
 
-print "\nCPU of one vote, least of $rounds rounds, one client, commits that do not wait for the disk\n";
+print "\nCPU of one vote, least of $rounds rounds, commits that do not wait for the disk\n";
 printf "%-44s %8.0f us\n", @$_
   for [ 'no board', $us{none} ], [ 'a board', $us{one} ],
   [ 'a second one on the same columns', $us{same} ], [ 'a second one on others', $us{other} ];

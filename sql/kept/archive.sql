@@ -79,6 +79,7 @@ DECLARE
     columns text;
     part regclass;
     is_by_time boolean;
+    waits_less text;
     since timestamptz;
     until timestamptz;
     condition text;
@@ -136,9 +137,13 @@ BEGIN
         WHERE p.partrelid = relation AND p.partstrat = 'r' AND p.partnatts = 1
           AND a.attname = col) INTO is_by_time;
     IF is_by_time THEN
+        -- a partition is read when it goes: without a default, beside the writers of others
+        waits_less := CASE WHEN EXISTS (SELECT FROM pg_partitioned_table p
+                                        WHERE p.partrelid = relation AND p.partdefid = 0)
+                           THEN ' CONCURRENTLY' ELSE '' END;
         FOR part IN SELECT x FROM cozi._archive_partitions(relation, col, type, before) x LOOP
             RETURN NEXT format('COPY (SELECT %s FROM %s) TO STDOUT', columns, part);
-            RETURN NEXT format('ALTER TABLE %s DETACH PARTITION %s', relation, part);
+            RETURN NEXT format('ALTER TABLE %s DETACH PARTITION %s%s', relation, part, waits_less);
             RETURN NEXT format('DROP TABLE %s', part);
         END LOOP;
         RETURN;
