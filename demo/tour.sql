@@ -2,6 +2,7 @@
 \ir tour/trending.sql
 \ir tour/counter.sql
 \ir tour/feeds.sql
+\ir tour/analytics.sql
 \ir tour/ratelimit.sql
 \ir tour/sharding.sql
 \ir tour/monitor.sql

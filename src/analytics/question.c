@@ -18,6 +18,7 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varbit.h"
 
@@ -56,21 +57,36 @@ cozi_check_period(DateADT since, DateADT until)
 				 errhint("Ask about at most %d days.", MAX_QUESTION_DAYS)));
 }
 
+/* The rows of an activity, in parentheses where they are not those of its table. */
+static char *
+rows_of(const Kept *activity)
+{
+	int			n;
+
+	(void) cozi_kept_pending_rows(activity, &n, GetActiveSnapshot(),
+								  GetCurrentStatementStartTimestamp());
+	if (n == 0)
+		return cozi_qualified_name(activity->relation);
+	return cozi_statement("(SELECT user_id, month, days FROM {activity}"
+						  " WHERE (month, user_id) NOT IN (SELECT month, user_id"
+						  "  FROM {schema}._pending_rows(NULL::{activity}))"
+						  " UNION ALL SELECT user_id, month, days"
+						  "  FROM {schema}._pending_rows(NULL::{activity})"
+						  "  WHERE days IS NOT NULL)",
+						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "activity", cozi_qualified_name(activity->relation), NULL);
+}
+
 /* The text of a query: a row per user, the mask of _days_between() from $1 to $2. */
 char	   *
 cozi_users_query(const Kept *activity)
 {
 	return cozi_statement("SELECT m.user_id,"
 						  " {schema}._days_between(m.month, m.days, $1, $2) AS mask"
-						  " FROM (SELECT user_id, month, days FROM {activity}"
-						  "  WHERE (month, user_id) NOT IN (SELECT month, user_id"
-						  "   FROM {schema}._pending_rows(NULL::{activity}))"
-						  " UNION ALL SELECT user_id, month, days"
-						  "  FROM {schema}._pending_rows(NULL::{activity})"
-						  "  WHERE days IS NOT NULL) m"
+						  " FROM {rows} m"
 						  " WHERE m.month OPERATOR(pg_catalog.<=) $2 GROUP BY m.user_id",
 						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
-						  "activity", cozi_qualified_name(activity->relation), NULL);
+						  "rows", rows_of(activity), NULL);
 }
 
 /*

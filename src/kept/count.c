@@ -457,8 +457,9 @@ warn_without_kept(Relation rel)
 			 errmsg("rows of \"%s\" are counted by no kept table",
 					RelationGetRelationName(rel)),
 			 errdetail("Its triggers are there, as after a dump of the schema alone."),
-			 errhint("Create it again with cozi.create_board() or cozi.create_counter(),"
-					 " which take over what is there, or drop the triggers cozi_count_*.")));
+			 errhint("Create it again with cozi.create_board(), cozi.create_counter() or"
+					 " cozi.create_activity(), which take over what is there, or drop the"
+					 " triggers cozi_count_*.")));
 }
 
 PG_FUNCTION_INFO_V1(cozi_count_rows);

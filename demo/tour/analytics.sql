@@ -1,0 +1,34 @@
+\echo
+\echo '== Activity: who is active, and who comes back'
+\echo
+\echo 'Who asks, answers or comments is active: two tables, one activity, a row per user and month.'
+\set ECHO queries
+SELECT cozi.create_activity('active_days', 'posts', 'author_id');
+SELECT cozi.add_activity_source('active_days', 'comments', 'author_id');
+\set ECHO none
+
+SELECT date_trunc('month', max(created_at))::date - 1 AS until,
+       (date_trunc('month', max(created_at)) - interval '6 months')::date AS since
+FROM posts \gset
+\echo 'Each Wednesday: who was active on that day, in its week, in its 28 days'
+\set ECHO queries
+SELECT day, dau, wau, mau_28d, round(stickiness::numeric, 3) AS stickiness, new, resurrected,
+       lapsed, repeat('#', (40 * mau_28d / max(mau_28d) OVER ())::int) AS monthly_users
+FROM cozi.active_users('active_days', :'since', :'until')
+WHERE extract(isodow FROM day) = 3 ORDER BY day;
+\set ECHO none
+
+\echo 'Of those who came for the first time in a month, who came back? A period that is not over'
+\echo 'is empty, and not 0.'
+\set ECHO queries
+SELECT cohort, size, string_agg(coalesce(to_char(100 * rate, '990') || ' %', '     .'), ''
+                                ORDER BY period) AS "month 0, 1, 2 ..."
+FROM cozi.retention('active_days', 'month', :'since', :'until', 6)
+GROUP BY cohort, size ORDER BY cohort;
+\set ECHO none
+
+\echo 'Each day of each user, against a recount:'
+\set ECHO queries
+SELECT count(*) AS days_differ FROM cozi.verify_activity('active_days');
+\set ECHO none
+SELECT cozi.drop_activity('active_days') \gset dropped_
