@@ -20,10 +20,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 
 #include "feeds/feeds.h"
 
-#define FEW_KEYS 512			/* so few that their ranges are merged at once */
+#define FEW_KEYS 512			/* so few, where each has few rows, that they
+								 * are merged at once */
 
 const char *
 cozi_feed_name(FunctionCallInfo fcinfo, int n, const char *name)
@@ -84,7 +86,7 @@ cozi_feed_read(Feed *feed)
 	cozi_feed_start_walk(feed);
 	while (!done && (feed->can_merge || feed->can_walk))
 	{
-		bool		few = feed->all_keys && feed->nkeys <= FEW_KEYS;
+		bool		few = feed->all_keys && feed->nkeys <= FEW_KEYS && !feed->many_rows;
 
 		if (feed->can_merge &&
 			(!feed->can_walk || few || feed->merge_spent <= feed->walk_spent ||
