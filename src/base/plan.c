@@ -7,14 +7,16 @@
  * search path has changed; what the text cannot say (the type of a column) is for
  * the caller to put into the types.
  *
- * The law: a session keeps at most MOST_PLANS, and the one that was not used for
- * the longest time goes first.
+ * The law: a session keeps at most MOST_PLANS; the one that was not used for the
+ * longest time goes first, and none that this transaction has used, because it may
+ * be running further up: a policy may ask what its own query is asking.
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "nodes/plannodes.h"
+#include "storage/proc.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -34,6 +36,7 @@ typedef struct KeptPlan
 	int			options;
 	SPIPlanPtr	plan;			/* NULL: the place is free */
 	uint64		used;
+	LocalTransactionId lxid;	/* of the transaction that used it last */
 } KeptPlan;
 
 static KeptPlan plans[MOST_PLANS];
@@ -66,6 +69,7 @@ is_plan(const KeptPlan *kept, uint32 hash, const char *sql, int ntypes, const Oi
 		strcmp(kept->sql, sql) == 0;
 }
 
+/* A place for one more plan; NULL when this transaction has used all. */
 static KeptPlan *
 free_place(void)
 {
@@ -78,6 +82,8 @@ free_place(void)
 		if (plans[i].used < oldest->used)
 			oldest = &plans[i];
 	}
+	if (oldest->lxid == MyProcLxid_compat)
+		return NULL;
 	SPI_freeplan(oldest->plan);
 	oldest->plan = NULL;
 	pfree(oldest->sql);
@@ -87,7 +93,7 @@ free_place(void)
 
 /*
  * The plan of a statement, for SPI_execute_plan() and SPI_cursor_open(); SPI is
- * connected.  It is good until the next call.
+ * connected.  It is good until SPI_finish().
  */
 SPIPlanPtr
 cozi_plan(const char *sql, int ntypes, const Oid *types, int options)
@@ -102,18 +108,21 @@ cozi_plan(const char *sql, int ntypes, const Oid *types, int options)
 		if (is_plan(&plans[i], hash, sql, ntypes, types, options))
 		{
 			plans[i].used = ++uses;
+			plans[i].lxid = MyProcLxid_compat;
 			return plans[i].plan;
 		}
 	plan = SPI_prepare_cursor(sql, ntypes, unconstify(Oid *, types), options);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare returned %s for: %s", SPI_result_code_string(SPI_result), sql);
+	kept = free_place();
+	if (kept == NULL)
+		return plan;			/* gone with the connection to SPI */
 	text = MemoryContextStrdup(TopMemoryContext, sql);
 
 	copy = MemoryContextAlloc(TopMemoryContext, Max(ntypes, 1) * sizeof(Oid));
 	memcpy(copy, types, ntypes * sizeof(Oid));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
-	kept = free_place();
 	kept->hash = hash;
 	kept->sql = text;
 
@@ -122,6 +131,7 @@ cozi_plan(const char *sql, int ntypes, const Oid *types, int options)
 	kept->options = options;
 	kept->plan = plan;
 	kept->used = ++uses;
+	kept->lxid = MyProcLxid_compat;
 	return plan;
 }
 

@@ -240,6 +240,23 @@ FROM (VALUES ('by_author'), ('by_time')) r (rel), generate_series(1, 3) who,
      (VALUES (20), (900)) k (k);
 COMMIT;
 
+-- more statements than a session keeps plans of, while one of them is open
+BEGIN;
+SELECT cozi.act_as('1');
+DO $$
+BEGIN
+    FOR i IN 1 .. 40 LOOP
+        EXECUTE format('CREATE VIEW v%s AS SELECT * FROM posts', i);
+    END LOOP;
+END $$;
+CREATE FUNCTION asks_all(id int) RETURNS boolean LANGUAGE sql AS $$
+    SELECT count(*) >= 0 FROM generate_series(1, 40) i,
+        cozi.feed(('t_feed.v' || i)::regclass, 'following', 1) f $$;
+CREATE VIEW asking AS SELECT * FROM posts WHERE id % 997 <> 0 OR asks_all(id);
+SELECT array_agg(item::int) = plain(1, 700) AS equal FROM cozi.feed('asking', 'following', 700);
+SELECT array_agg(item::int) = plain(1, 20) AS equal FROM cozi.feed('posts', 'following', 20);
+ROLLBACK;
+
 -- What a client may get wrong
 BEGIN;
 SELECT cozi.act_as('1');
