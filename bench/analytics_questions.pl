@@ -13,7 +13,8 @@ $dbh->do('CREATE EXTENSION cozi');
 $dbh->do('SET max_parallel_workers_per_gather = 0');
 $dbh->do('CREATE TABLE events (user_id bigint, event text, created_at timestamptz)');
 $dbh->do('SELECT setseed(0.5)');
-$dbh->do("INSERT INTO events
+$dbh->do(
+	"INSERT INTO events
 	SELECT 1 + floor($users * random() ^ 3), 'view',
 	       '2026-03-01'::timestamptz + random() * interval '60 days'
 	FROM generate_series(1, $events)");
@@ -52,13 +53,19 @@ sub answer
 	return join "\n", map { join '|', @$_ } @$rows;
 }
 
-foreach my $pair ([qw(mau mau_count)], [qw(mau_table mau_count)], [qw(dau dau_count)], [qw(retention retention_join)],
+foreach my $pair (
+	[qw(mau mau_count)], [qw(mau_table mau_count)], [qw(dau dau_count)],
+	[qw(retention retention_join)],
 	[qw(retention_pass retention_join)])
 {
 	die "$pair->[0] differs from $pair->[1]\n" if answer($pair->[0]) ne answer($pair->[1]);
 }
 
-sub ask { my ($name, $question) = @_; return [ $name, sub { answer($question); return } ]; }
+sub ask
+{
+	my ($name, $question) = @_;
+	return [ $name, sub { answer($question); return } ];
+}
 
 Bench::title("$events events of $users users over 60 days, one process; all answers are equal");
 Bench::pair(
@@ -92,7 +99,8 @@ Bench::pair(
 	old => ask('self-join', 'retention_join'));
 
 # What it costs those who write: a table with an activity against one without.
-$dbh->do("CREATE TABLE events_$_ (user_id bigint, event text,
+$dbh->do(
+	"CREATE TABLE events_$_ (user_id bigint, event text,
 	created_at timestamptz DEFAULT now())") for qw(bare kept);
 $dbh->do(q{SELECT cozi.create_activity('kept', 'events_kept', 'user_id')});
 my %script;
@@ -101,7 +109,7 @@ foreach my $table (qw(bare kept))
 	$script{"one_$table"} = Bench::script("one_$table",
 		"\\set u random(1, $users)\nINSERT INTO events_$table VALUES (:u, 'view');\n");
 	$script{"many_$table"} = Bench::script("many_$table",
-		"INSERT INTO events_$table SELECT 1 + random() * $users, 'view'"
+			"INSERT INTO events_$table SELECT 1 + random() * $users, 'view'"
 		  . " FROM generate_series(1, 1000);\n");
 }
 
