@@ -47,7 +47,8 @@ SELECT lives_ok('DELETE FROM app.likes WHERE amount IS NULL', 'a writer deletes 
 SELECT throws_ok('INSERT INTO app.likes VALUES (100)', '42501', NULL,
     'policies on the rows hold for a writer');
 SELECT throws_ok('SELECT * FROM app.counts', '42501', NULL, 'a writer may not read the counter');
-SELECT throws_ok('UPDATE app.counts SET n = 9', '42501', NULL, 'a writer may not write the counter');
+SELECT throws_ok('UPDATE app.counts SET n = 9', '42501', NULL,
+    'a writer may not write the counter');
 RESET ROLE;
 SELECT results_eq('SELECT key, n, sum FROM app.counts_live ORDER BY 1',
     'VALUES (1::bigint, 2::bigint, 2.5), (2, 2, 2), (3, 1, 1), (4, 1, 3)',

@@ -220,7 +220,7 @@ my ($pid) = split /\n/, sql(
 kill 'KILL', $pid;
 $hostile->finish;
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
-my $sleeper = $node->background_psql('postgres');
+my $sleeper = House::session($node, 'postgres');
 $sleeper->query_until(qr/begun/, "\\echo begun\nSELECT pg_sleep(1000) AS sampled;\n");
 $node->poll_query_until(
 	'postgres',
