@@ -1,27 +1,27 @@
 # What measuring costs: CPU time of one backend for each statement, by
-# alternation of nothing, pg_stat_statements, pg_stat_statements and cozi.
+# alternation of nothing, pg_stat_statements, that and cozi's statements, that and
+# its transactions.
 #
 # conf: shared_preload_libraries = 'pg_stat_statements,cozi'
 #
 # Each statement is a prepared primary-key lookup in a transaction of its own,
-# sent as Bind, Execute, Sync; a burst of them is one write, so that neither
-# the client nor the scheduler is in what is measured: the time the backend was
-# on a CPU, from /proc (wall time where there is none).  Every alternation
-# runs the three modes, in one of their six orders; the interval is a bootstrap over
-# alternations.  They are of five starts of the server, since where a start puts
-# its memory moves all of its figures by some hundredths of a microsecond.  What the hooks of both
-# cost while they are switched off is in
-# all three modes; pgbench, beside, compares servers with and without.
+# sent as Bind, Execute, Sync; a burst of them is one write, and the client reads
+# when the backend sleeps, so that neither the client nor the scheduler is in what
+# is measured: the time the backend was on a CPU, from /proc.  Every alternation
+# runs the four modes, in another order; a difference is between two bursts of one
+# alternation.  They are of several starts of the server, since where a start puts
+# its memory moves all of its figures by some hundredths of a microsecond; the
+# interval is a bootstrap over alternations.  What the hooks of both cost while
+# they are switched off is in all modes.
 
 use strict;
 use warnings;
 use Bench;
 use IO::Socket::UNIX;
-use List::Util  qw(sum);
-use Time::HiRes qw(time);
+use List::Util qw(shuffle);
 
 my $starts = 5;
-my $rounds = $ENV{BENCH_ROUNDS} || 12_000;
+my $rounds = $ENV{BENCH_ROUNDS} || 8_000;    # of each setting of cozi.wait_interval
 my $burst = 40;
 
 # A connection that speaks the protocol itself
@@ -92,31 +92,27 @@ my $requests = join '', map {
 
 sub on_cpu
 {
-	open my $f, '<', "/proc/$pid/schedstat" or return time * 1e9;
-	my ($ns) = split ' ', <$f>;
-	return $ns;
+	open my $f, '<', "/proc/$pid/schedstat" or die "no /proc/$pid/schedstat: $!";
+	return (split ' ', <$f>)[0];
 }
 
 sub restart
 {
-	my ($preload) = @_;
-	system("pg_ctl -w -s -m fast -o \"-c shared_preload_libraries='$preload'\" restart >/dev/null")
-	  == 0
+	my ($interval) = @_;
+	system("pg_ctl -w -s -m fast -o '-c cozi.wait_interval=$interval' restart >/dev/null") == 0
 	  or die 'the server did not restart';
 	return;
 }
 
+my $nothing = join '; ', 'SET pg_stat_statements.track = none',
+  map { "SET cozi.track_$_ = off" } qw(latency errors plans transactions);
+my $statements = "$nothing; SET pg_stat_statements.track = top; SET cozi.track_latency = on; "
+  . 'SET cozi.track_plans = on; SET cozi.track_errors = on';
 my %mode = (
-	nothing => 'SET pg_stat_statements.track = none; SET cozi.track_latency = off;
-	  SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
-	pgss => 'SET pg_stat_statements.track = top; SET cozi.track_latency = off;
-	  SET cozi.track_errors = off; SET cozi.track_plans = off; SET cozi.track_transactions = off',
-	both =>
-	  'SET pg_stat_statements.track = top; SET cozi.track_latency = on; SET cozi.track_errors = on;
-	  SET cozi.track_plans = on; SET cozi.track_transactions = on',
-	cozi =>
-	  'SET pg_stat_statements.track = none; SET cozi.track_latency = on; SET cozi.track_errors = on;
-	  SET cozi.track_plans = on; SET cozi.track_transactions = on',);
+	nothing => $nothing,
+	pgss => "$nothing; SET pg_stat_statements.track = top",
+	statements => $statements,
+	all => "$statements; SET cozi.track_transactions = on");
 
 # CPU time in us for each statement of a burst.
 sub run
@@ -125,85 +121,77 @@ sub run
 	simple($mode{$mode});
 	my $before = on_cpu();
 	$sock->syswrite($requests);
+	my $last = -1;
+	for (my $now = $before; $now == $before || $now != $last; $now = on_cpu())
+	{
+		$last = $now;
+		select undef, undef, undef, 0.0004;
+	}
 	ready($burst);
-	select(undef, undef, undef, 0.0002);    # until the backend sleeps, and is accounted for
-	return (on_cpu() - $before) / 1e3 / $burst;
+	return ($last - $before) / 1e3 / $burst;
 }
 
-my @order = (
-	[qw(nothing pgss both)], [qw(pgss both nothing)],
-	[qw(both nothing pgss)], [qw(both pgss nothing)],
-	[qw(nothing both pgss)], [qw(pgss nothing both)]);
-my (@pgss, @cozi, @base);
-for my $start (1 .. $starts)
+# What each mode took, in alternations.
+sub alternate
 {
-	restart('pg_stat_statements,cozi');
-	connect_raw();
-	run($_) for (keys %mode) x 10;
-	for my $i (1 .. $rounds / $starts)
+	my ($interval) = @_;
+	my %took = map { $_ => [] } keys %mode;
+	for my $start (1 .. $starts)
 	{
-		my %took = map { $_ => run($_) } @{ $order[ $i % 6 ] };
-		push @base, $took{nothing};
-		push @pgss, $took{pgss} - $took{nothing};
-		push @cozi, $took{both} - $took{pgss};
+		restart($interval);
+		connect_raw();
+		run($_) for (keys %mode) x 10;
+		for my $i (1 .. $rounds / $starts)
+		{
+			push @{ $took{$_} }, run($_) for shuffle keys %mode;
+		}
+		$sock->close;
 	}
-	$sock->close;
+	return \%took;
 }
-$rounds = @base;
 
 # What it says
 
-# 95 % of 2,000 resamples of the alternations lie between these
-sub bootstrap
+# The median of the differences between two modes, of those alternations.
+sub added
 {
-	my ($statistic, $n) = @_;
+	my ($took, $more, $less, $rounds_of) = @_;
+	return Bench::median(map { $took->{$more}[$_] - $took->{$less}[$_] } @$rounds_of);
+}
+
+# A figure, and between what 95 % of 1,000 resamples of the alternations lie.
+sub row
+{
+	my ($label, $format, $n, $figure) = @_;
 	my @s = sort { $a <=> $b } map {
-		$statistic->([ map { int rand $n } 1 .. $n ])
-	} 1 .. 2000;
-	return @s[ 0.025 * @s, 0.975 * @s ];
+		$figure->([ map { int rand $n } 1 .. $n ])
+	} 1 .. 1000;
+	printf "%-52s $format  (95 %%: $format .. $format)\n", $label, $figure->([ 0 .. $n - 1 ]),
+	  @s[ 25, 974 ];
+	return;
 }
 
 srand 1;
-my $added = sub {
-	my ($v) = @_;
-	return sub { return Bench::median(@{$v}[ @{ $_[0] } ]); }
-};
-my $share = sub { my ($i) = @_; return Bench::median(@cozi[@$i]) / Bench::median(@pgss[@$i]); };
-my $all = [ 0 .. $rounds - 1 ];
-
-print
-  "\ncost of a statement, $rounds alternations of $burst prepared lookups, one backend each of "
-  . "$starts starts\n";
-printf "%-52s %8.3f us\n", 'the statement, nothing measured', Bench::median(@base);
-printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'pg_stat_statements adds',
-  $added->(\@pgss)->($all), bootstrap($added->(\@pgss), $rounds);
-printf "%-52s %8.3f us  (95 %%: %.3f .. %.3f)\n", 'cozi adds to that', $added->(\@cozi)->($all),
-  bootstrap($added->(\@cozi), $rounds);
-my ($low, $high) = bootstrap($share, $rounds);
-printf "%-52s %8.2f     (95 %%: %.2f .. %.2f)  at most 0.50: %s\n", 'cozi / pg_stat_statements',
-  $share->($all), $low, $high, $high <= 0.5 ? 'yes' : 'NO';
-
-# Beside: servers with and without, pgbench -S
-
-my %tps;
-restart('');
-system("pgbench -i -q -s 10 $ENV{PGDATABASE} >/dev/null 2>&1") == 0 or die 'pgbench -i failed';
-my @servers = ('', 'pg_stat_statements', 'pg_stat_statements,cozi');
-for my $i (1 .. 5)
+foreach my $interval (0, 50)
 {
-	for my $preload ($i % 2 ? @servers : reverse @servers)
+	my $took = alternate($interval);
+	my $n = @{ $took->{nothing} };
+	print "\ncost of a statement, $n alternations of $burst prepared lookups, $starts starts, "
+	  . ($interval ? "waits sampled every $interval ms\n" : "no sampling\n");
+	printf "%-52s %.3f us\n", 'the statement, nothing measured',
+	  Bench::median(@{ $took->{nothing} });
+	my @of = (
+		[ 'pg_stat_statements adds', 'pgss', 'nothing' ],
+		[ 'cozi adds to that', 'statements', 'pgss' ],
+		[ 'the transaction of each adds to that', 'all', 'statements' ]);
+	foreach my $of (@of)
 	{
-		restart($preload);
-		Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 1, args => ['-S']);
-		push @{ $tps{$preload} },
-		  Bench::pgbench(protocol => 'prepared', clients => 2, seconds => 3, args => ['-S']);
+		my ($label, $more, $less) = @$of;
+		row($label, '%.3f us', $n, sub { added($took, $more, $less, $_[0]) });
 	}
-}
-print "\npgbench -S -M prepared -c 2, 5 runs of 3 s each in turn: transactions a second, and the "
-  . "share of the first\n";
-for my $preload (@servers)
-{
-	my @share = map { $tps{$preload}[$_] / $tps{''}[$_] } 0 .. 4;
-	printf "%-52s %-30s %s\n", "preloaded: " . ($preload || 'nothing'),
-	  Bench::spread('%.0f', @{ $tps{$preload} }), Bench::spread('%.3f', @share);
+	row('a statement / pg_stat_statements, at most 0.35', '%.2f', $n,
+		sub { added($took, 'statements', 'pgss', $_[0]) / added($took, 'pgss', 'nothing', $_[0]) });
+	row('with its transaction',
+		'%.2f', $n,
+		sub { added($took, 'all', 'pgss', $_[0]) / added($took, 'pgss', 'nothing', $_[0]) });
 }

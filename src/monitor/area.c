@@ -23,7 +23,7 @@ static void attach_monitor(CoziShmemHeader *area);
 
 static CoziShmem shmem = {
 	.name = "cozi monitor",
-	.layout = 3,
+	.layout = 4,
 	.size = monitor_size,
 	.init = make_monitor,
 	.attach = attach_monitor
@@ -63,6 +63,7 @@ find_table(CoziTable *table, int size, int sets, CoziSet **set, CoziHistogram **
 	table->ways = size / sets;
 	table->size = table->sets * table->ways;
 	table->set = *set;
+	table->last = NULL;			/* after a crash the area may be elsewhere */
 	table->histogram = *slots;
 	*set += table->sets;
 	*slots += table->size;
@@ -133,6 +134,7 @@ make_table(CoziTable *table, int tranche)
 	{
 		LWLockInitialize(&table->set[s].lock, tranche);
 		pg_atomic_init_u64(&table->set[s].turn, 0);
+		pg_atomic_init_u64(&table->set[s].timeouts, 0);
 		memset(table->set[s].tag, 0, sizeof(table->set[s].tag));
 	}
 	make_words(table->histogram, table->size * sizeof(CoziHistogram));

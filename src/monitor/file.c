@@ -96,7 +96,7 @@ load_table(SavedFile *file, CoziTable *table, uint64 n)
 		cozi_raise_u64(&slot->max, saved.max);
 		cozi_load_details(slot, &saved);
 		pg_atomic_fetch_add_u64(&slot->failed, saved.failed);
-		pg_atomic_fetch_add_u64(&slot->timeouts, saved.timeouts);
+		cozi_add_timeouts(table, slot, saved.timeouts);
 		for (int b = 0; b < COZI_BUCKETS; b++)
 			pg_atomic_fetch_add_u64(&slot->count[b], saved.count[b]);
 		cozi_release_slot(table);

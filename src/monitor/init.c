@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "utils/guc.h"
 
 #include "monitor/monitor.h"
@@ -96,6 +97,22 @@ define_snapshots(void)
 							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 }
 
+/* A process that lives as long as the server. */
+static void
+register_worker(const char *name, const char *function, BgWorkerStartTime start)
+{
+	BackgroundWorker worker = {0};
+
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = start;
+	worker.bgw_restart_time = 60;
+	RegisterBackgroundWorker(&worker);
+}
+
 void
 cozi_monitor_init(void)
 {
@@ -105,7 +122,8 @@ cozi_monitor_init(void)
 		return;
 	cozi_request_monitor();
 	cozi_count_errors_of_log();
-	cozi_register_snapshot_launcher();
-	cozi_register_sampler();
+	register_worker("cozi snapshot launcher", "cozi_snapshot_launcher",
+					BgWorkerStart_RecoveryFinished);
+	register_worker("cozi wait sampler", "cozi_wait_sampler", BgWorkerStart_ConsistentState);
 	EnableQueryId();
 }

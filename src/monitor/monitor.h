@@ -152,9 +152,11 @@ typedef struct CoziSet
 {
 	LWLock		lock;
 	pg_atomic_uint64 turn;		/* evictions */
+	pg_atomic_uint64 timeouts;	/* ever, of its slots; 0: no need to look at
+								 * them */
 	uint16		tag[COZI_MAX_WAYS]; /* of a key's hash; 0: the slot is free */
 	char		pad[3 * PG_CACHE_LINE_SIZE - sizeof(LWLock) -
-					sizeof(pg_atomic_uint64) - COZI_MAX_WAYS * sizeof(uint16)];
+					2 * sizeof(pg_atomic_uint64) - COZI_MAX_WAYS * sizeof(uint16)];
 } CoziSet;
 
 /* sets of slots, at the start of a cache line each */
@@ -267,6 +269,8 @@ extern CoziTable cozi_other_table;
 extern CoziHistogram *cozi_claim_slot(CoziTable *table, uint64 queryid, uint64 owner,
 									  LWLockMode mode);
 extern CoziHistogram *cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner);
+extern void cozi_add_timeouts(CoziTable *table, CoziHistogram *slot, uint64 n);
+extern bool cozi_may_have_timeouts(CoziTable *table, int i);
 extern void cozi_release_slot(CoziTable *table);
 extern bool cozi_copy_slot(CoziTable *table, int i, CoziFigures *copy);
 extern bool cozi_find_slot(CoziTable *table, uint64 queryid, uint64 owner, CoziFigures *copy);
@@ -314,9 +318,6 @@ extern void cozi_stop_running(void);
 extern void cozi_collect_waits(CoziHistogram *slot);
 extern void cozi_end_running(void);
 
-/* monitor/sampler.c */
-extern void cozi_register_sampler(void);
-
 /* monitor/histogram.c */
 extern ArrayType *cozi_histogram_array(const uint64 *count);
 
@@ -340,8 +341,5 @@ extern Datum cozi_captured(Oid database, Oid role, int64 queryid, bool *null);
 extern void cozi_capture_plan(QueryDesc *queryDesc, double ms);
 extern void cozi_capture_timeout(uint64 queryid, Oid role, double ms,
 								 const char *source, int location, int len);
-
-/* monitor/snapshot_worker.c */
-extern void cozi_register_snapshot_launcher(void);
 
 #endif							/* COZI_MONITOR_MONITOR_H */

@@ -84,7 +84,7 @@ cozi_record_failure(uint64 queryid, Oid role, double seconds, uint64 shape,
 	slot = record_execution(queryid, role, nanoseconds(seconds), shape);
 	pg_atomic_fetch_add_u64(&slot->failed, 1);
 	if (timeout)
-		pg_atomic_fetch_add_u64(&slot->timeouts, 1);
+		cozi_add_timeouts(&cozi_statement_table, slot, 1);
 	cozi_note_error(slot, code);
 	cozi_release_slot(&cozi_statement_table);
 	if (timeout && cozi_track_plans && cozi_slow_plan_ms >= 0)

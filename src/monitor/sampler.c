@@ -111,18 +111,3 @@ cozi_wait_sampler(Datum arg)
 		last = now;
 	}
 }
-
-void
-cozi_register_sampler(void)
-{
-	BackgroundWorker worker = {0};
-
-	strlcpy(worker.bgw_name, "cozi wait sampler", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "cozi wait sampler", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cozi_wait_sampler", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = 60;
-	RegisterBackgroundWorker(&worker);
-}

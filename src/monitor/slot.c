@@ -303,6 +303,22 @@ cozi_existing_slot(CoziTable *table, uint64 queryid, uint64 owner)
 	return slot;
 }
 
+/* Of the slot that was claimed last: its set tells readers where to look. */
+void
+cozi_add_timeouts(CoziTable *table, CoziHistogram *slot, uint64 n)
+{
+	pg_atomic_fetch_add_u64(&slot->timeouts, n);
+	pg_atomic_fetch_add_u64(&table->held->timeouts, n);
+}
+
+/* Slot number i; only then does a reader look at the slot itself. */
+bool
+cozi_may_have_timeouts(CoziTable *table, int i)
+{
+	return pg_atomic_read_u64(&table->set[i / table->ways].timeouts) != 0 &&
+		pg_atomic_read_u64(&table->histogram[i].timeouts) != 0;
+}
+
 /* The slot that was claimed, or found, last: a table has one at a time. */
 void
 cozi_release_slot(CoziTable *table)
@@ -370,6 +386,7 @@ cozi_clear_table(CoziTable *table)
 			clear_slot(set_slot(table, set, way));
 		}
 		pg_atomic_write_u64(&set->turn, 0);
+		pg_atomic_write_u64(&set->timeouts, 0);
 		LWLockRelease(&set->lock);
 	}
 	pg_atomic_write_u64(table->dropped, 0);

@@ -328,18 +328,3 @@ cozi_snapshot_launcher(Datum arg)
 		}
 	}
 }
-
-void
-cozi_register_snapshot_launcher(void)
-{
-	BackgroundWorker worker = {0};
-
-	strlcpy(worker.bgw_name, "cozi snapshot launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "cozi snapshot launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cozi_snapshot_launcher", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 60;
-	RegisterBackgroundWorker(&worker);
-}

@@ -104,7 +104,7 @@ statements_in_trouble(void)
 	{
 		CoziFigures slot;
 
-		if (pg_atomic_read_u64(&cozi_statement_table.histogram[i].timeouts) == 0 ||
+		if (!cozi_may_have_timeouts(&cozi_statement_table, i) ||
 			!cozi_copy_slot(&cozi_statement_table, i, &slot) || slot.timeouts == 0 ||
 			(!sees_all && (Oid) slot.owner != GetUserId()))
 			continue;
