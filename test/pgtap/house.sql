@@ -16,12 +16,13 @@ CREATE TEMP TABLE public_writes (name text, why text);
 INSERT INTO public_writes VALUES
     ('login|login_if|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
-    ('_count_rows', 'a trigger, which nothing but a trigger calls');
+    ('_count_rows', 'a trigger, which nothing but a trigger calls'),
+    ('why_visible|policy_diff', 'for the owner of the table alone, whom they ask for');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
-    ('kept_local', 'what holds in this database alone: OIDs, and the last fold'),
+    ('kept_(source_)?local', 'what holds in this database alone: OIDs, and the last fold'),
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
     ('advice_log', 'when a finding was first seen in this database'),
