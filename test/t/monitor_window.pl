@@ -65,13 +65,13 @@ sub window
 # Between snapshots
 
 sql('SELECT cozi.latency_reset(), pg_stat_statements_reset()');
-pause(10, 0.15);
+pause(20, 0.15);
 my $first = snapshot();
-my $longest = pause(100, 0.02);
+my $longest = pause(200, 0.02);
 my $count = 'cozi.histogram_count(h)';
 my $p95 = 'cozi.histogram_quantile(h, 0.95)';
 is(window($count, "'$first'"),
-	'100', 'the window has the 100 sleeps since the snapshot and not the 10 before it');
+	'200', 'the window has the 200 sleeps since the snapshot and not the 20 before it');
 is(window(sleeps($p95, 0.02, $longest), "'$first'"),
 	't', 'the 95th percentile of the window is that of its sleeps');
 is(sql("SELECT cozi.latency_of(k.dbid, k.userid, k.queryid, 0.95) > 130 FROM $key"),
@@ -104,12 +104,12 @@ is( sql("SELECT value > 130, state, source, period > '2 s' FROM cozi.health
 my $second = snapshot();
 my $later = pause(5, 0.1);
 is(window("$count, " . sleeps($p95, 0.02, $longest), "'$first', '$second'"),
-	'100|t', 'a window that has ended has its own sleeps');
+	'200|t', 'a window that has ended has its own sleeps');
 is(window("$count, " . sleeps($p95, 0.1, $later), "'$second'"),
 	'5|t', 'the window since then has the later ones');
-is(window($count, "'$first'"), '105', 'the window over both has all of them');
+is(window($count, "'$first'"), '205', 'the window over both has all of them');
 is( sql("SELECT cozi.histogram_count(cozi.latency_window(dbid, userid, queryid, '$first')) = calls
-    FROM cozi.statement_deltas('$first') WHERE calls = 105"
+    FROM cozi.statement_deltas('$first') WHERE calls = 205"
 	),
 	't',
 	'as pg_stat_statements counts them');
