@@ -16,7 +16,7 @@ my @cc = ('cc', @flags, '-o', "$dir/cursor", @sources);
 system("@cc @sanitize 2>$dir/cc.log") == 0 || system(@cc) == 0
   or BAIL_OUT('pure_cursor.c does not compile');
 
-my $rounds = $ENV{COZI_LONG} ? 10_000_000 : 200_000;
+my $rounds = $ENV{COZI_LONG} ? 10_000_000 : 50_000;
 my $out = qx($dir/cursor $rounds 2>&1);
 my $status = $?;
 my $ran = 0;
