@@ -281,7 +281,7 @@ END
 	chomp $include;
 	system('cc', '-shared', '-fPIC', '-DCOZI_LIMITER_LAYOUT=999', '-D_GNU_SOURCE', "-I$include",
 		'-Isrc', '-o', "$dir/cozi_next.so",
-		"$dir/stub.c", glob('src/base/*.c src/ratelimit/*.c')) == 0
+		"$dir/stub.c", glob('src/pure/*.c src/base/*.c src/ratelimit/*.c')) == 0
 	  or BAIL_OUT('cozi_next.so does not compile');
 	chmod 0755, $dir;
 	$node->safe_psql('postgres', 'CREATE DATABASE next');
