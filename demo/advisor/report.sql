@@ -44,10 +44,10 @@ WHERE (w.code, w.object) = (f.code, f.object) AND coalesce(w.reason, '') = '';
 
 SELECT E'\n' || upper(f.level) || ' ' || f.code || ': ' || f.object || E'\n    ' || f.evidence
        || coalesce(E'\n    fix: ' || f.fix_sql || ';', '')
-FROM counted f ORDER BY f.rank, f.code, f.object;
+FROM counted f ORDER BY f.rank, f.code, f.object, f.evidence, f.fix_sql;
 SELECT E'\nwaived:' WHERE EXISTS (SELECT FROM finding WHERE waived IS NOT NULL AND NOT expired);
 SELECT format('    %s: %s (%s)', f.code, f.object, f.waived) FROM finding f
-WHERE f.waived IS NOT NULL AND NOT f.expired ORDER BY f.code, f.object;
+WHERE f.waived IS NOT NULL AND NOT f.expired ORDER BY f.code, f.object, f.evidence;
 SELECT E'\nnot as in your database:' WHERE EXISTS (SELECT FROM note);
 SELECT '    ' || line FROM note;
 SELECT format(E'\n%s errors, %s warnings, %s notes, %s waived', count(*) FILTER (WHERE rank = 1
@@ -80,12 +80,12 @@ SELECT format('<p>%s errors, %s warnings, %s notes</p>', count(*) FILTER (WHERE 
 SELECT format('<article class="%s"><h2>%s: <code>%s</code></h2><p>%s: %s.</p><p>%s</p>%s</article>',
               f.level, pg_temp.h(f.code), pg_temp.h(f.object), pg_temp.h(f.what), pg_temp.h(f.why),
               pg_temp.h(f.evidence), coalesce('<pre>' || pg_temp.h(f.fix_sql) || ';</pre>', ''))
-FROM counted f ORDER BY f.rank, f.code, f.object;
+FROM counted f ORDER BY f.rank, f.code, f.object, f.evidence, f.fix_sql;
 SELECT '<h1>Waived</h1>' WHERE EXISTS (SELECT FROM finding WHERE waived IS NOT NULL
     AND NOT expired);
 SELECT format('<p>%s: <code>%s</code>: %s</p>', pg_temp.h(f.code), pg_temp.h(f.object),
     pg_temp.h(f.waived))
-FROM finding f WHERE f.waived IS NOT NULL AND NOT f.expired ORDER BY f.code, f.object;
+FROM finding f WHERE f.waived IS NOT NULL AND NOT f.expired ORDER BY f.code, f.object, f.evidence;
 SELECT '<h1>Not as in your database</h1>' WHERE EXISTS (SELECT FROM note);
 SELECT format('<p>%s</p>', pg_temp.h(line)) FROM note;
 \qecho '</body></html>'

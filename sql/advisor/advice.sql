@@ -158,7 +158,8 @@ SELECT f.*
 FROM cozi._findings_of('_policy_findings') f(
     level text, code text, relation regclass, policy name, role text, command text, evidence text,
     fix_sql text, object text)
-ORDER BY CASE f.level WHEN 'error' THEN 1 WHEN 'warn' THEN 2 ELSE 3 END, f.code, f.object, f.role;
+ORDER BY CASE f.level WHEN 'error' THEN 1 WHEN 'warn' THEN 2 ELSE 3 END, f.code, f.object, f.role,
+         f.evidence, f.fix_sql;
 COMMENT ON VIEW policy_advisor IS
 'One row per finding about policies and what goes around them: how grave, a stable code, the '
     'statement that ends it, NULL where none is safe.';
@@ -180,7 +181,7 @@ FROM cozi._findings_of('_advice') f(
     fix_sql text, waived_by text, waived_because text, waived_until date, ms_per_day float8)
 ORDER BY f.waived_by IS NOT NULL,
          CASE f.level WHEN 'error' THEN 1 WHEN 'warn' THEN 2 ELSE 3 END, f.bytes DESC NULLS LAST,
-         f.ms_per_day DESC NULLS LAST, f.code, f.object;
+         f.ms_per_day DESC NULLS LAST, f.code, f.object, f.evidence, f.fix_sql;
 COMMENT ON VIEW advice IS
 'One row per finding, the gravest first and the waived last: what it is, why it matters, the '
     'statement that ends it; a table''s owner sees those of their own tables.';
@@ -248,7 +249,8 @@ BEGIN
     END IF;
     SELECT count(*), string_agg(format('%s %s: %s (%s)', a.level, a.code, a.object, a.evidence),
         E'\n'
-                                ORDER BY array_position(levels, a.level), a.code, a.object)
+                                ORDER BY array_position(levels, a.level), a.code, a.object,
+                                    a.evidence)
     INTO n, list
     FROM cozi.advice a
     WHERE a.waived_by IS NULL AND array_position(levels, a.level) <= array_position(levels, $1);
