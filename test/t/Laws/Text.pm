@@ -141,7 +141,7 @@ law 'a psql in the background is a House::session, which has a timeout for each 
 
 law 'a file of tests, of a bench or of the tour begins with the name of its room', find => sub {
 	my ($tree) = @_;
-	my %room = map { ($_ => 1) } qw(house), map { m{^src/(\w+)/} ? $1 : () } keys %$tree;
+	my %room = map { ($_ => 1) } qw(house), map { m{^(?:src|sql)/(\w+)/} ? $1 : () } keys %$tree;
 	return map { "$_:1: no room" } sort grep {
 			 m{^(?:test/(?:sql|specs|pgtap|t)|bench|expected)/([a-z]+)[\w]*\.(?:sql|spec|pl|c|out)$}
 		  && !$room{$1}
@@ -149,7 +149,13 @@ law 'a file of tests, of a bench or of the tour begins with the name of its room
 	} keys %$tree;
   },
   planted => { 'test/t/attic_a.pl' => "x\n", 'test/sql/attic.sql' => "x\n" },
-  lawful => { 'src/edge/a.c' => "x\n", 'test/t/edge_a.pl' => "x\n", 'test/sql/house.sql' => "x\n" };
+  lawful => {
+	'src/edge/a.c' => "x\n",
+	'test/t/edge_a.pl' => "x\n",
+	'sql/nodes/a.sql' => "x\n",
+	'test/t/nodes_a.pl' => "x\n",
+	'test/sql/house.sql' => "x\n"
+  };
 
 # The tree holds the subject of the newest commit, where there is one, as a file.
 law 'the subject of a commit is "room: what changed", of at most 72 characters', find => sub {
