@@ -63,6 +63,9 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'create_activity drop_activity rebuild_activity verify_activity'),
     ('owner', 'EXECUTE', 'add_activity_source remove_activity_source touch_activity'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
+    ('owner', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version bucket_load'),
+    ('owner', 'EXECUTE', 'rebalance_plan node_report _need'),
+    ('owner', 'SELECT',  'nodes shard_map'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
@@ -73,6 +76,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
     ('app', 'EXECUTE', 'touch_activity'),
+    ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version'),
+    ('app', 'SELECT',  'nodes shard_map'),
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),

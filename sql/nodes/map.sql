@@ -18,7 +18,7 @@ CREATE TABLE nodes (
 COMMENT ON TABLE nodes IS 'One row per node: a database that buckets of users lie on';
 COMMENT ON COLUMN nodes.node IS 'Name of the node: letters, digits and "_.-"';
 COMMENT ON COLUMN nodes.number IS
-'Number of the node from 0 on, for routers that know nodes by number; never given again';
+'Number of the node from 0 on, for routers that know nodes by number';
 COMMENT ON COLUMN nodes.server IS
 'Foreign server that leads to the node; NULL: this database is the node';
 COMMENT ON COLUMN nodes.capacity IS
@@ -78,3 +78,11 @@ CREATE OR REPLACE TRIGGER row_changes BEFORE UPDATE ON shard_map
     FOR EACH ROW EXECUTE FUNCTION _shard_map_changes();
 ALTER TABLE shard_map ENABLE ALWAYS TRIGGER changes;
 ALTER TABLE shard_map ENABLE ALWAYS TRIGGER row_changes;
+
+CREATE OR REPLACE FUNCTION shard_map_version() RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(max(m.version), 0) FROM cozi.shard_map m;
+END;
+COMMENT ON FUNCTION shard_map_version() IS
+'Returns the version of the map of buckets: it grows with each change; 0 without a map';

@@ -158,8 +158,8 @@ hash_untyped(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("a key of type text has a function of its own"),
-				 errhint("Use cozi.shard_of_text() or cozi.shard_hash_text(), or cast the key to "
-						 "bigint or uuid.")));
+				 errhint("Use the function whose name ends in _text, or cast the key to bigint or "
+						 "uuid.")));
 	if (digits > 0 && key[digits + (*key == '-')] == '\0')
 		return hash_key_int(DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(key))));
 	if (strlen(key) >= 32 && strspn(key, "0123456789abcdefABCDEF-{}") == strlen(key))
@@ -171,8 +171,7 @@ hash_untyped(FunctionCallInfo fcinfo)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("\"%s\" is neither an integer nor a uuid", key),
-			 errhint("Use cozi.shard_of_text() or cozi.shard_hash_text() for a key that is "
-					 "text.")));
+			 errhint("Use the function whose name ends in _text for a key that is text.")));
 	pg_unreachable();
 }
 
