@@ -24,6 +24,7 @@ my %floor = (
 	policy => 4,
 	advisor => 5,
 	feeds => 5,
+	live => 5,
 	report => 6);
 
 law 'an include goes down to a lower floor, or stays in its room', find => sub {
