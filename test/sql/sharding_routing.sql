@@ -3,7 +3,7 @@
 \if :{?long}
 \set keys 1000000
 \else
-\set keys 100000
+\set keys 20000
 \endif
 SET client_min_messages = warning;
 CREATE SCHEMA routing;

@@ -34,14 +34,18 @@ sub login
 }
 
 # A change makes the token bad, which was good; its opposite makes it good again.
+# Each login is of a new session, and all are of one psql.
 sub is_refused_while
 {
 	my ($change, $undo, $name) = @_;
+	my $login = "\\c\nSELECT cozi.login('$token');\n\\echo :LAST_ERROR_MESSAGE\n";
+	my $said = '';
 
-	$node->safe_psql('postgres', $change);
-	is(login(), 'refused', "$name: the token is refused");
-	$node->safe_psql('postgres', $undo);
-	is(login(), 'ann', "$name: the token is good again");
+	$node->psql('postgres', "$change;\n$login\\echo --\n$undo;\n$login",
+		stdout => \$said, on_error_stop => 0);
+	my ($while, $again) = split /^--$/m, $said;
+	like($while, qr/^invalid token$/m, "$name: the token is refused");
+	like($again, qr/^ann$/m, "$name: the token is good again");
 	return;
 }
 
