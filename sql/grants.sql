@@ -17,8 +17,7 @@ CROSS JOIN LATERAL (
     FROM pg_catalog.pg_proc p
     WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
     UNION ALL
-    SELECT c.relname, CASE c.relkind WHEN 'S' THEN 'USAGE' ELSE 'SELECT' END,
-           CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END
+    SELECT c.relname, 'SELECT', CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END
            || c.oid::pg_catalog.regclass, c.relowner, c.relacl
     FROM pg_catalog.pg_class c
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
@@ -26,7 +25,8 @@ CROSS JOIN LATERAL (
 ) AS o (name, privilege, object, owner, acl)
 WHERE d.deptype = 'e' AND e.extname = 'cozi';
 COMMENT ON VIEW _members IS
-'One row per function, table, view and sequence of the extension, with the privilege to use it';
+'One row per function, table, view and sequence of the extension, with the privilege to read or '
+'call it';
 
 CREATE OR REPLACE VIEW _grants AS
 WITH list (grantee, privilege, names) AS (VALUES
@@ -41,6 +41,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'engagement _days_between'),
     ('PUBLIC', 'SELECT',  'boards board_sources counters activities activity_sources'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
+    -- a sequence is read by pg_dump --schema-only, too
+    ('PUBLIC', 'SELECT',  'shard_map_version'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
