@@ -55,6 +55,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'feed feed_of feed_rows unread'),
     ('PUBLIC', 'EXECUTE', 'comment_thread'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
+    ('PUBLIC', 'EXECUTE', '_outbox_status'),
+    ('PUBLIC', 'SELECT',  'outboxes'),
 
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
@@ -73,11 +75,17 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
     ('owner', 'EXECUTE', 'create_rate_limit alter_rate_limit drop_rate_limit'),
     ('owner', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
+    ('owner', 'EXECUTE', 'create_outbox drop_outbox add_outbox_consumer remove_outbox_consumer'),
+    ('owner', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
+    -- which a partition of an outbox takes over: the server asks for the right again
+    ('owner', 'EXECUTE', 'outbox_trim _outbox_event'),
 
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
     ('app', 'EXECUTE', 'touch_activity'),
+    -- each of them asks for the role of the consumer, too
+    ('app', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
     ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version'),
     ('app', 'SELECT',  'nodes shard_map'),
 
@@ -181,7 +189,8 @@ BEGIN ATOMIC
     SELECT cozi._grant('owner', role, dry_run);
 END;
 COMMENT ON FUNCTION grant_owner(regrole, boolean) IS
-'Grants a role what the owners of tables need: boards, shards, policies, edges, rate limits; '
+'Grants a role what the owners of tables need: boards, shards, policies, edges, rate limits, '
+'outboxes; '
 'returns the statements that it ran, or with dry_run would run';
 
 CREATE OR REPLACE FUNCTION grant_app(role regrole, dry_run boolean = false) RETURNS SETOF text
@@ -190,7 +199,8 @@ BEGIN ATOMIC
     SELECT cozi._grant('app', role, dry_run);
 END;
 COMMENT ON FUNCTION grant_app(regrole, boolean) IS
-'Grants a role what the pooled role of an app needs beside the privileges of PUBLIC: rate limits; '
+'Grants a role what the pooled role of an app needs beside the privileges of PUBLIC: rate limits, '
+'and to consume an outbox; '
 'returns the statements that it ran, or with dry_run would run';
 
 -- An object is new while it has no initial privileges: a REVOKE in the script of

@@ -1,6 +1,7 @@
 -- uninstall: what uses the extension, and the SQL that removes it first
 
--- Boards go by drop_board(), and policies of protect() by unprotect().  All other
+-- Boards go by drop_board(), outboxes by drop_outbox(), which refuses to lose events, and
+-- policies of protect() by unprotect().  All other
 -- uses are found in pg_depend: policies, triggers, views, defaults, constraints,
 -- indexes and functions.  The names below are resolved when the script runs.
 CREATE OR REPLACE FUNCTION uninstall_plan() RETURNS SETOF text
@@ -37,6 +38,9 @@ BEGIN ATOMIC
         SELECT 1 AS step, format('SELECT cozi.drop_%s(%L);', k.kind, k.relation) AS s
         FROM cozi.kept k
         UNION ALL
+        SELECT 1, format('SELECT cozi.drop_outbox(%L);', o.relation::regclass)
+        FROM cozi._outbox_relations() o
+        UNION ALL
         SELECT 2, format('DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass)
         FROM policies p WHERE NOT p.made
         UNION ALL
@@ -56,6 +60,7 @@ BEGIN ATOMIC
         FROM uses u
         JOIN pg_trigger t ON t.oid = u.objid AND u.classid = 'pg_trigger'::regclass
         WHERE NOT t.tgisinternal AND NOT EXISTS (SELECT FROM ours i WHERE i.objid = t.tgrelid)
+          AND t.tgfoid <> 'cozi._outbox_event'::regproc
         UNION ALL
         SELECT 5, format('DROP %s %s;',
                          CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
