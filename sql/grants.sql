@@ -54,6 +54,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'cursor_encode cursor_decode page_sql api_function'),
     ('PUBLIC', 'EXECUTE', 'feed feed_of feed_rows unread'),
     ('PUBLIC', 'EXECUTE', 'comment_thread'),
+    ('PUBLIC', 'EXECUTE', 'changes_since change_cursor'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
     ('PUBLIC', 'EXECUTE', '_outbox_status'),
     ('PUBLIC', 'SELECT',  'outboxes'),
@@ -61,7 +62,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
     ('owner', 'EXECUTE', 'set_down_weight hide_item show_item hidden_items fold'),
-    ('owner', 'EXECUTE', 'add_source remove_source close_before archive_plan'),
+    ('owner', 'EXECUTE', 'add_source remove_source close_before archive_plan track_changes'),
     ('owner', 'EXECUTE', '_archive_column _archive_literal _archive_partitions'),
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_activity drop_activity rebuild_activity verify_activity'),

@@ -21,7 +21,8 @@ CREATE TABLE kept (
     down_weight float8,
     broken      text,
     time_zone   text,
-    closed      timestamptz
+    closed      timestamptz,
+    tracked     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE kept IS
 'One row per kept table: what it counts and where it is; see the views boards, counters and '
@@ -65,7 +66,8 @@ CREATE TABLE kept_local (
     owner         oid NOT NULL,
     last_fold     timestamptz,
     last_error    text,
-    stalled_since timestamptz
+    stalled_since timestamptz,
+    era           bigint
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE kept_local IS
 'One row per kept table in use: its relations by OID, and its last fold';
@@ -168,6 +170,25 @@ COMMENT ON TABLE kept_hidden IS
 'One row per item that hide_item() has taken off a board: it is counted, and has no row there';
 COMMENT ON INDEX kept_hidden_hash IS 'Is this item hidden?';
 SELECT pg_catalog.pg_extension_config_dump('cozi.kept_hidden', '');
+
+-- A key has one row, with the number of its last change: numbers are given under
+-- the fold lock, which is held to the commit.
+CREATE TABLE kept_change (
+    kept    int    NOT NULL,
+    changed bigint NOT NULL,
+    hash    bigint NOT NULL,
+    scope   text COLLATE "C",
+    item    text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX kept_change_number ON kept_change (kept, changed);
+CREATE INDEX kept_change_hash ON kept_change (kept, hash);
+ALTER TABLE kept_change REPLICA IDENTITY FULL;
+COMMENT ON TABLE kept_change IS
+'One row per key, there or gone, of a kept table whose changes are tracked: the number of its '
+'last change';
+COMMENT ON INDEX kept_change_number IS 'What has changed since?';
+COMMENT ON INDEX kept_change_hash IS 'When has this key changed?';
+SELECT pg_catalog.pg_extension_config_dump('cozi.kept_change', '');
 
 CREATE OR REPLACE FUNCTION _kept_status(
         id int, OUT relation regclass, OUT source regclass, OUT live regclass, OUT pending bigint,

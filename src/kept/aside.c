@@ -111,6 +111,8 @@ index_of(const char *table)
 		return cozi_table("kept_aside_kept");
 	if (strcmp(table, "kept_hidden") == 0)
 		return cozi_table("kept_hidden_hash");
+	if (strcmp(table, "kept_change") == 0)
+		return cozi_table("kept_change_number");
 	return cozi_table(psprintf("%s_%s", table, state ? "pkey" : "ready"));
 }
 

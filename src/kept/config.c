@@ -86,6 +86,7 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	value = heap_getattr(tuple, KEPT_CLOSED, desc, &isnull);
 	kept->has_closed = !isnull;
 	kept->closed = isnull ? 0 : DatumGetTimestampTz(value);
+	kept->tracked = DatumGetBool(heap_getattr(tuple, KEPT_TRACKED, desc, &isnull));
 	kept->factor = 1;
 	kept->unit = 1;
 	value = heap_getattr(tuple, KEPT_TIME_ZONE, desc, &isnull);

@@ -163,7 +163,7 @@ flush(Batch *batch)
 	KeptGroup **groups = cozi_kept_list(batch->sums, &n);
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(batch->sums));
 
-	cozi_kept_write_directly(batch->kept, batch->sums, groups, n);
+	batch->appended += cozi_kept_write_directly(batch->kept, batch->sums, groups, n);
 	for (int i = 0; i < n; i++)
 	{
 		bytea	   *sum;

@@ -169,6 +169,27 @@ cozi_kept_settle(KeptStore *store, KeptSums *sums, Snapshot snapshot, KeptGroup 
 		cozi_kept_append(store, group, sum, group->key.due, now);
 }
 
+/* Is there a row that a fold would take now? */
+bool
+cozi_kept_delta_is_ready(KeptStore *store, Snapshot snapshot)
+{
+	SysScanDesc scan = scan_delta(store, snapshot, GetCurrentTimestamp());
+	bool		ready = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	return ready;
+}
+
+/*
+ * Is a sum worth a row of the delta?  That of nothing is where it stands for a key
+ * that was written directly, and awaits its number.
+ */
+bool
+cozi_kept_is_worth(const Kept *kept, const bytea *sum)
+{
+	return VARSIZE_ANY_EXHDR(sum) > 0 || (kept->kind->eager && kept->tracked);
+}
+
 /* Add up what is due, as a snapshot sees it; false if nothing is. */
 bool
 cozi_kept_pending(const Kept *kept, KeptSums *sums, Snapshot snapshot, TimestampTz now)
@@ -241,7 +262,7 @@ end_run(Merge * merge)
 		{
 			bytea	   *sum = merge->kept->kind->store(groups[i]->sum);
 
-			if (VARSIZE_ANY_EXHDR(sum) > 0)
+			if (cozi_kept_is_worth(merge->kept, sum))
 				cozi_kept_append(merge->store, groups[i], sum, DT_NOBEGIN, merge->oldest);
 		}
 	}

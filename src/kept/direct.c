@@ -278,6 +278,17 @@ write_group(Direct * direct, KeptGroup *group)
 	return true;
 }
 
+/* A fold is to number the change: see change.c. */
+static void
+append_nothing(Direct * direct, const KeptGroup *group)
+{
+	bytea	   *nothing = palloc(VARHDRSZ);
+
+	SET_VARSIZE(nothing, VARHDRSZ);
+	cozi_kept_append(direct->store, group, nothing, DT_NOBEGIN, GetCurrentTimestamp());
+	pfree(nothing);
+}
+
 static bool
 may_write(const Kept *kept, int n)
 {
@@ -288,17 +299,18 @@ may_write(const Kept *kept, int n)
 
 /*
  * Write what a statement adds to these keys, as many of them as can be written
- * now; those that were are set to NULL.
+ * now; those that were are set to NULL.  Returns how many rows of the delta that
+ * took: one each, for the number of the change, if changes are tracked.
  */
-void
+int64
 cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups, int n)
 {
 	Direct		direct = {.kept = kept,.sums = sums};
 	Shape	   *shape;
-	bool		written = false;
+	int64		written = 0;
 
 	if (!may_write(kept, n) || get_rel_name(kept->relation) == NULL)
-		return;
+		return 0;
 	direct.rel = table_open(kept->relation, NoLock);
 	shape = find_shape(kept, direct.rel);
 	direct.index = shape->index;
@@ -315,13 +327,16 @@ cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups, i
 			if (VARSIZE_ANY_EXHDR(kept->kind->store(groups[i]->sum)) == 0 ||
 				!write_group(&direct, groups[i]))
 				continue;
+			if (kept->tracked)
+				append_nothing(&direct, groups[i]);
 			groups[i] = NULL;
-			written = true;
+			written++;
 		}
 		CatalogCloseIndexes(direct.indexes);
 		cozi_kept_close(direct.store);
-		if (written)
+		if (written > 0)
 			CommandCounterIncrement();
 	}
 	table_close(direct.rel, NoLock);
+	return kept->tracked ? written : 0;
 }

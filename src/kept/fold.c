@@ -34,6 +34,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "kept/change.h"
 #include "kept/kept.h"
 
 /* After the limit: cancel once a second, for code that catches the first. */
@@ -98,9 +99,30 @@ refuse_misfit(const Kept *kept)
 				 errhint("Undo that, then call cozi.fold().")));
 }
 
+/*
+ * Number the keys that statements have written directly, and leave them out: there
+ * is nothing to add.  Returns how many keys are left.
+ */
+static int
+number_written(const Kept *kept, KeptChanges *changes, KeptGroup **groups, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (groups[i]->key.due == 0 &&
+			VARSIZE_ANY_EXHDR(kept->kind->store(groups[i]->sum)) == 0)
+			cozi_kept_number(changes, &groups[i]->key);
+		else
+			groups[left++] = groups[i];
+	}
+	return left;
+}
+
 /* Add what was taken to the state; returns the rows to be written. */
 static KeptPublicRow *
-fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, int *nrows)
+fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot before,
+		   TimestampTz now, int *nrows)
 {
 	int			n;
 	KeptGroup **groups = cozi_kept_list(sums, &n);
@@ -108,11 +130,17 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	Snapshot	snapshot;
 	KeptHidden *hidden;
+	KeptChanges *changes;
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 
 	*nrows = 0;
+	changes = cozi_kept_open_changes(kept, sums, before);
 	if (kept->kind->eager)
+	{
+		if (changes != NULL)
+			n = number_written(kept, changes, groups, n);
 		n = cozi_kept_take_slots(kept, store, groups, n, now);
+	}
 	/* taken after the slots: it sees what their last holders have committed */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	hidden = cozi_kept_open_hidden(kept, sums, snapshot);
@@ -120,6 +148,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 	{
 		KeptGroup  *group = groups[i];
 		bytea	   *stored;
+		bool		is_hidden;
 
 		CHECK_FOR_INTERRUPTS();
 		if (group->key.due != 0)
@@ -132,11 +161,14 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, TimestampTz now, 
 			kept->kind->add_stored(group->sum, stored);
 		cozi_kept_save(store, snapshot, &group->key, kept->kind->store(group->sum));
 		rows[*nrows].key = group->key;
+		is_hidden = cozi_kept_is_hidden(hidden, &group->key);
 		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values,
-												  rows[*nrows].nulls) &&
-			!cozi_kept_is_hidden(hidden, &group->key);
+												  rows[*nrows].nulls) && !is_hidden;
+		if (!is_hidden)
+			cozi_kept_number(changes, &group->key);
 		(*nrows)++;
 	}
+	cozi_kept_close_changes(changes);
 	cozi_kept_close_hidden(hidden);
 	UnregisterSnapshot(snapshot);
 	MemoryContextSwitchTo(caller);
@@ -179,7 +211,7 @@ cozi_kept_fold(Kept *kept, int64 max_rows)
 	{
 		char	   *example;
 
-		rows = fold_state(kept, store, sums, now, &nrows);
+		rows = fold_state(kept, store, sums, snapshot, now, &nrows);
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetLatestSnapshot());
 		if (cozi_kept_asides(kept, &example) > 0)

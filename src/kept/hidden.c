@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "kept/change.h"
 #include "kept/kept.h"
 
 enum
@@ -229,6 +230,34 @@ publish_item(const Kept *kept, KeptSums *sums, const char *item)
 	PopActiveSnapshot();
 }
 
+/* The rows of an item have come or gone. */
+static void
+number_item(const Kept *kept, const char *item, Snapshot snapshot)
+{
+	KeptSums   *sums = cozi_kept_sums(kept, CurrentMemoryContext);
+	KeptChanges *changes = cozi_kept_open_changes(kept, sums, snapshot);
+	KeptStore  *store;
+	KeptGroup **groups;
+	int			n;
+
+	if (changes == NULL)
+		return;
+	store = cozi_kept_open(kept, false);
+	cozi_kept_states_of_item(store, kept, sums, snapshot, item);
+	groups = cozi_kept_list(sums, &n);
+	for (int i = 0; i < n; i++)
+		cozi_kept_number(changes, &groups[i]->key);
+	cozi_kept_close(store);
+	cozi_kept_close_changes(changes);
+	CommandCounterIncrement();
+
+	/*
+	 * whom changes are announced to shall hear of it, although nothing was
+	 * folded
+	 */
+	cozi_kept_fold_at_commit(kept, 0);
+}
+
 /*
  * Hide an item, or show it again; false if it was so already.  The fold lock is
  * held to the end of the transaction.
@@ -271,6 +300,8 @@ set_hidden(FunctionCallInfo fcinfo, bool hide)
 	}
 	else if (!hide && was_hidden)
 		publish_item(&kept, sums, item);
+	if (was_hidden != hide)
+		number_item(&kept, item, snapshot);
 	cozi_kept_close_hidden(hidden);
 	UnregisterSnapshot(snapshot);
 	SPI_finish();

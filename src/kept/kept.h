@@ -17,6 +17,7 @@
  *		cozi.kept_state		the exact sum behind each row
  *		cozi.kept_delta		sums counted and not yet folded: appended by writers
  *		cozi.kept_aside		keys whose row the public table does not take
+ *		cozi.kept_change	the number of the last change of each key, if tracked
  *		cozi.kept_local		what holds in this database alone: OIDs, the last
  *							fold, the last error
  *
@@ -90,6 +91,7 @@ typedef struct Kept
 	char	   *broken;			/* why it may no longer equal its source */
 	bool		has_closed;		/* rows dated before the next: closed.c */
 	TimestampTz closed;
+	bool		tracked;		/* changes are numbered: change.c */
 	int32		nth;			/* which of its sources; 0: the first */
 	float8		factor;			/* of the values of this source: several.c */
 	int64		mantissa;		/* of the factor, in decimal */
@@ -111,7 +113,7 @@ enum
 	KEPT_ID = 1, KEPT_KIND, KEPT_RELATION, KEPT_LIVE, KEPT_SOURCE,
 	KEPT_FIRST_ROLE,			/* scope, item, value, at, counted, who */
 	KEPT_HALF_LIFE = KEPT_FIRST_ROLE + KEPT_ROLES, KEPT_DOWN_WEIGHT, KEPT_BROKEN,
-	KEPT_TIME_ZONE, KEPT_CLOSED
+	KEPT_TIME_ZONE, KEPT_CLOSED, KEPT_TRACKED
 };
 
 enum
@@ -123,7 +125,7 @@ enum
 enum
 {
 	LOCAL_ID = 1, LOCAL_RELATION, LOCAL_LIVE, LOCAL_SOURCE, LOCAL_OWNER,
-	LOCAL_LAST_FOLD, LOCAL_LAST_ERROR, LOCAL_STALLED_SINCE
+	LOCAL_LAST_FOLD, LOCAL_LAST_ERROR, LOCAL_STALLED_SINCE, LOCAL_ERA
 };
 
 /* What a row of the source says. */
@@ -207,6 +209,7 @@ extern void cozi_kept_write(const Kept *kept, bool insert);
 extern void cozi_kept_write_source(const Kept *source, bool insert);
 extern void cozi_kept_forget_source(const Kept *source);
 extern void cozi_kept_adopt(Kept *kept);
+extern void cozi_kept_new_era(const Kept *kept);
 extern void cozi_kept_forget(const Kept *kept);
 extern List *cozi_kept_all_and_doubles(void);
 extern void cozi_kept_forget_doubles(const Kept *kept);
@@ -317,6 +320,8 @@ extern int64 cozi_kept_take(KeptStore *store, KeptSums *sums, struct SnapshotDat
 extern void cozi_kept_settle(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,
 							 KeptGroup *group, TimestampTz now, const Kept *kept);
 extern void cozi_kept_merge(const Kept *kept, int64 max_rows);
+extern bool cozi_kept_delta_is_ready(KeptStore *store, struct SnapshotData *snapshot);
+extern bool cozi_kept_is_worth(const Kept *kept, const bytea *sum);
 extern bool cozi_kept_pending(const Kept *kept, KeptSums *sums, struct SnapshotData *snapshot,
 							  TimestampTz now);
 extern bytea *cozi_kept_state(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,
@@ -428,8 +433,8 @@ extern bool cozi_kept_lock(int32 id, bool wait);
 extern int	cozi_kept_take_slots(const Kept *kept, KeptStore *store, KeptGroup **groups, int n,
 								 TimestampTz now);
 extern void cozi_kept_exclude_writers(const Kept *kept);
-extern void cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups,
-									 int n);
+extern int64 cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups,
+									  int n);
 
 extern void cozi_kept_accept(Kept *kept);
 extern int64 cozi_kept_fold(Kept *kept, int64 max_rows);

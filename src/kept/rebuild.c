@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "kept/change.h"
 #include "kept/kept.h"
 
 #define PROGRESS_ROWS	1000000
@@ -64,6 +65,7 @@ typedef struct Filling
 	int64		rows;
 	KeptStore  *closed;			/* sums of closed rows to be added; NULL: none */
 	const TimestampTz *until;	/* NULL, or closing: see closed.c */
+	KeptChanges *changes;		/* NULL: nobody tracks them */
 } Filling;
 
 /* Add the stored sum of a key to that of its group. */
@@ -109,7 +111,7 @@ write_batch(Filling *fill)
 												 rows[nrows].nulls) &&
 			!cozi_kept_is_hidden(hidden, &group->key);
 		if (rows[nrows].exists)
-			nrows++;
+			cozi_kept_number(fill->changes, &rows[nrows++].key);
 	}
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -320,6 +322,7 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 	fill.store = cozi_kept_open(kept, true);
 	cozi_kept_empty(fill.store, fill.snapshot);
 	cozi_kept_delete_rows("kept_aside", kept->id);
+	fill.changes = cozi_kept_restart_changes(kept, fill.sums);
 	cozi_switch_to_owner(kept->relation, &saved);
 	(void) cozi_kept_plain_settings();
 	if (!was_empty)
@@ -333,6 +336,11 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 		cozi_kept_close(fill.closed);
 	}
 	cozi_restore_user(&saved);
+	if (fill.changes != NULL)
+	{
+		UnregisterSnapshot(cozi_kept_changes_snapshot(fill.changes));
+		cozi_kept_close_changes(fill.changes);
+	}
 	cozi_kept_close(fill.store);
 	UnregisterSnapshot(fill.snapshot);
 	MemoryContextSwitchTo(caller);

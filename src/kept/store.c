@@ -31,6 +31,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "kept/change.h"
 #include "kept/kept.h"
 
 enum
@@ -316,6 +317,13 @@ cozi_kept_move(const Kept *kept, bool to_unlogged)
 	move_store(-kept->id, to_unlogged, snapshot);
 	UnregisterSnapshot(snapshot);
 	CommandCounterIncrement();
+
+	/*
+	 * nothing was numbered while it was unlogged, and a crash may have
+	 * emptied it
+	 */
+	if (kept->tracked)
+		cozi_kept_number_all(kept);
 }
 
 /* All rows of the state. */

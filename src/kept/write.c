@@ -102,7 +102,7 @@ cozi_kept_write(const Kept *kept, bool insert)
 {
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NAMEOID, NAMEOID,
 		NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID, TEXTOID,
-	TIMESTAMPTZOID};
+	TIMESTAMPTZOID, BOOLOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 
@@ -133,14 +133,15 @@ cozi_kept_write(const Kept *kept, bool insert)
 	values[KEPT_CLOSED - 1] = TimestampTzGetDatum(kept->closed);
 	if (!kept->has_closed)
 		nulls[KEPT_CLOSED - 1] = 'n';
+	values[KEPT_TRACKED - 1] = BoolGetDatum(kept->tracked);
 
 	execute(insert ?
 			"INSERT INTO {schema}.kept VALUES"
-			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)" :
+			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)" :
 			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
 			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
 			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14,"
-			" time_zone = $15, closed = $16"
+			" time_zone = $15, closed = $16, tracked = $17"
 			" WHERE id = $1",
 			lengthof(types), types, values, nulls);
 	cozi_kept_changed(kept);
@@ -228,8 +229,22 @@ cozi_kept_adopt(Kept *kept)
 			" relation = $2, live = $3, source = $4, owner = $5",
 			lengthof(types), types, values, NULL);
 	adopt_sources(kept);
+	if (!kept->adopted && kept->tracked)
+		cozi_kept_new_era(kept);
 	kept->adopted = true;
 	cozi_kept_changed(kept);
+}
+
+/* No change number that was given before means anything from now on. */
+void
+cozi_kept_new_era(const Kept *kept)
+{
+	Oid			types[] = {INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(kept->id),
+	Int64GetDatum((int64) (pg_prng_uint64(&pg_global_prng_state) >> 1) | 1)};
+
+	execute("UPDATE {schema}.kept_local SET era = $2 WHERE id = $1", lengthof(types), types,
+			values, NULL);
 }
 
 /* Delete everything that we have of a kept table. */
@@ -237,7 +252,7 @@ void
 cozi_kept_forget(const Kept *kept)
 {
 	static const char *const tables[] = {"kept_state", "kept_state_unlogged", "kept_delta",
-	"kept_delta_unlogged", "kept_aside", "kept_hidden"};
+	"kept_delta_unlogged", "kept_aside", "kept_hidden", "kept_change"};
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(kept->id)};
 
