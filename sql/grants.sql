@@ -38,8 +38,11 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', '_kept_sources'),
     ('PUBLIC', 'EXECUTE', 'item_counts'),
     ('PUBLIC', 'EXECUTE', 'active_users retention activity_days retention_matrix funnel'),
-    ('PUBLIC', 'EXECUTE', 'engagement _days_between'),
+    ('PUBLIC', 'EXECUTE', 'engagement _days_between _events_due'),
+    ('PUBLIC', 'EXECUTE', '_event_settings _event_partitions _events_plan _events_floor'),
+    ('PUBLIC', 'EXECUTE', '_events_next _event_partition_name'),
     ('PUBLIC', 'SELECT',  'boards board_sources counters activities activity_sources'),
+    ('PUBLIC', 'SELECT',  'event_tables'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     -- a sequence is read by pg_dump --schema-only, too
     ('PUBLIC', 'SELECT',  'shard_map_version'),
@@ -67,6 +70,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'create_counter drop_counter rebuild_counter verify_counter'),
     ('owner', 'EXECUTE', 'create_activity drop_activity rebuild_activity verify_activity'),
     ('owner', 'EXECUTE', 'add_activity_source remove_activity_source touch_activity'),
+    ('owner', 'EXECUTE', 'create_events set_events maintain_events track_event track_events'),
     ('owner', 'EXECUTE', 'create_shards shard_table unshard_table shard_check shard_report'),
     ('owner', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version bucket_load'),
     ('owner', 'EXECUTE', 'rebalance_plan node_report _need'),
@@ -84,7 +88,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('app', 'EXECUTE', 'use_rate_limit use_rate_limit_info use_rate_limits enforce_rate_limits'),
-    ('app', 'EXECUTE', 'touch_activity'),
+    ('app', 'EXECUTE', 'touch_activity track_event track_events'),
     -- each of them asks for the role of the consumer, too
     ('app', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
     ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version'),

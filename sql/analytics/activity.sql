@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW activities AS
     SELECT s.relation AS activity, s.source AS events, k.item AS user_id, k.at, k.counted,
            k.time_zone, s.pending, s.oldest_pending, s.last_fold, s.future, s.live, s.state,
-           s.last_error, s.stalled_since, s.set_aside
+           s.last_error, s.stalled_since, s.set_aside, k.closed AS closed_before
     FROM cozi.kept k
     CROSS JOIN LATERAL cozi._kept_status(k.id) s
     WHERE k.kind = 'activity';

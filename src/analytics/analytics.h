@@ -31,12 +31,23 @@ typedef struct CoziUser
 {
 	DateADT		cohort;			/* the day of the signup, if it was asked for */
 	int			nbits;			/* 0: never active */
-	bits8	   *bits;			/* see _days_between() */
+	uint8	   *bits;			/* see _days_between() */
 } CoziUser;
 
 typedef void (*CoziVisitUser) (const CoziUser *user, void *arg);
 
 extern void cozi_analytics_init(void);
+
+/* analytics/events.c: tables of events, whose trigger says how they are kept */
+#define EVENTS_TRIGGER	"cozi_events"
+
+/* analytics/maintain.c */
+struct ReturnSetInfo;
+extern List *cozi_event_tables(void);
+extern bool cozi_maintain(Oid events, bool alone, struct ReturnSetInfo *rsinfo, bool *again);
+
+/* analytics/events_worker.c */
+extern void cozi_events_worker_init(void);
 
 /* analytics/days.c */
 extern const KeptKind cozi_activity_kind;

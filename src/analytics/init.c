@@ -10,4 +10,5 @@ void
 cozi_analytics_init(void)
 {
 	cozi_kept_register_kind(&cozi_activity_kind);
+	cozi_events_worker_init();
 }

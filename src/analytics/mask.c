@@ -26,7 +26,7 @@ typedef struct DayMask
 	DateADT		anchor;
 	int32		ndays;			/* up to the last bit that is set */
 	int32		capacity;		/* bytes */
-	bits8	   *bits;
+	uint8	   *bits;
 } DayMask;
 
 static DayMask *
@@ -43,7 +43,7 @@ static void
 reserve_days(DayMask *mask, MemoryContext context, int32 ndays)
 {
 	int32		need = MASK_BYTES(ndays);
-	bits8	   *bits;
+	uint8	   *bits;
 
 	if (need <= mask->capacity)
 		return;

@@ -141,7 +141,7 @@ cozi_next_day(const CoziUser *user, int from)
 {
 	while (from < user->nbits)
 	{
-		bits8		rest = user->bits[from / BITS_PER_BYTE] << (from % BITS_PER_BYTE);
+		uint8		rest = user->bits[from / BITS_PER_BYTE] << (from % BITS_PER_BYTE);
 
 		if (rest == 0)
 		{

@@ -97,3 +97,14 @@ cozi_aggregate_context(FunctionCallInfo fcinfo)
 		elog(ERROR, "aggregate function called in non-aggregate context");
 	return context;
 }
+
+/* A value that cannot be: what is wrong with it, and what to say instead. */
+void
+cozi_bad_value(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", what),
+			 errhint("%s", hint)));
+	pg_unreachable();
+}

@@ -66,6 +66,7 @@ extern void cozi_require_argument(struct FunctionCallInfoBaseData *fcinfo, int n
 pg_noreturn extern void cozi_no_such_relation(Oid relid);
 pg_noreturn extern void cozi_no_such_column(const char *relation, const char *column);
 pg_noreturn extern void cozi_wrong_kind(const char *relation, const char *wanted);
+pg_noreturn extern void cozi_bad_value(const char *what, const char *hint);
 extern char *cozi_relation_name(Oid relid);
 extern char *cozi_qualified_name(Oid relid);
 extern void cozi_require_owner(Oid relid);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -88,6 +89,18 @@ require_type(bool has, const char *typname)
 				 errmsg("the subject of the identity is not of type %s", typname),
 				 errhint("Use cozi.require_uid(), cozi.require_uid_bigint() or "
 						 "cozi.require_uid_text(), as your user ids are.")));
+}
+
+/* An error unless the subject is a user id of that type: uuid, bigint or text. */
+void
+cozi_require_subject(Oid type)
+{
+	const CoziIdentity *who = require_subject();
+
+	if (type == UUIDOID)
+		require_type(who->has_uuid, "uuid");
+	else if (type == INT8OID)
+		require_type(who->has_bigint, "bigint");
 }
 
 PG_FUNCTION_INFO_V1(cozi_require_uid);

@@ -38,6 +38,9 @@ extern bool cozi_subject_uuid(const char *s, int len, pg_uuid_t *uuid);
 extern bool cozi_check_identity(char **newval, void **extra, GucSource source);
 extern void cozi_assign_identity(const char *newval, void *extra);
 
+/* caller.c: what SQL asks about it */
+extern void cozi_require_subject(Oid type);
+
 /* gateway.c: session users whose claims are believed */
 extern char *cozi_trusted_gateways;
 extern bool cozi_session_user_is_gateway(void);

@@ -452,6 +452,7 @@ struct CollectedCommand;
 extern void cozi_kept_check_leaves(const Kept *kept);
 extern void cozi_kept_entered(const Kept *kept, Oid relid);
 extern void cozi_kept_left(const Kept *kept, Oid relid);
+extern bool cozi_kept_rows_stay;	/* rows come and go within their source */
 extern void cozi_kept_leaf_init(void);
 extern bool cozi_kept_is_counted(const Kept *kept, const char *column);
 extern void cozi_kept_break(const Kept *kept, const char *what, Oid relid);

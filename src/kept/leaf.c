@@ -9,6 +9,9 @@
  * drops: afterwards nobody knows whether it had rows.  An event trigger at the
  * beginning of each command loads the library, and with it the hook.
  *
+ * Maintenance that moves rows from one table of a source to another says so in
+ * cozi_kept_rows_stay: what comes and goes meanwhile changes no sum.
+ *
  * The law: all tables of a source are logged, or all are unlogged, because a crash
  * empties an unlogged table, and the sums of a kept table are in one place.
  */
@@ -28,6 +31,7 @@
 
 #include "kept/kept.h"
 
+bool		cozi_kept_rows_stay = false;
 static object_access_hook_type next_hook = NULL;
 
 /* Is a row closed?  attnum: that of the time by which rows are; 0: there is none. */
@@ -129,7 +133,7 @@ cozi_kept_entered(const Kept *kept, Oid relid)
 		return;
 	cozi_kept_check_leaves(kept);
 	cozi_kept_watch(get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE ? kept->source : relid, true);
-	if (has_rows(kept, relid))
+	if (!cozi_kept_rows_stay && has_rows(kept, relid))
 		cozi_kept_break(kept, "rows came with", relid);
 }
 
@@ -139,7 +143,7 @@ cozi_kept_left(const Kept *kept, Oid relid)
 {
 	if (!OidIsValid(relid))
 		return;
-	if (has_rows(kept, relid))
+	if (!cozi_kept_rows_stay && has_rows(kept, relid))
 		cozi_kept_break(kept, "rows went with", relid);
 	if (cozi_kept_on(relid) == NIL)
 		cozi_kept_watch(relid, false);
@@ -151,7 +155,8 @@ about_to_drop(Oid relid)
 {
 	ListCell   *lc;
 
-	if (get_rel_relkind(relid) != RELKIND_RELATION || !OidIsValid(cozi_table("kept")))
+	if (cozi_kept_rows_stay || get_rel_relkind(relid) != RELKIND_RELATION ||
+		!OidIsValid(cozi_table("kept")))
 		return;
 	foreach(lc, cozi_kept_on(relid))
 	{
