@@ -2,7 +2,8 @@
  * analytics/events.c
  *		create_events(), set_events(): a table of events, and how it is kept.
  *
- * The table is the caller's, and ordinary: \d shows all that holds.  A client needs INSERT on (event, properties, client_at) and no more, so
+ * The table is the caller's, and ordinary: \d shows all that holds.
+ * A client needs INSERT on (event, properties, client_at) and no more, so
  * that user_id and created_at are their defaults: the client's identity, and now.
  * A policy says so once more, for clients with more rights.  Sizes and names are
  * checks, and a rate limit is a part of the policy, so a client who writes past
@@ -22,6 +23,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"

@@ -100,7 +100,8 @@ ask_worker(void)
 	/* a clock that was set back must not put it off for long */
 	if ((TimestampTz) due > now && (TimestampTz) due <= now + EVERY)
 		return;
-	if (pg_atomic_compare_exchange_u64(next, &due, (uint64) (now + EVERY)) && !start_events_worker())
+	if (pg_atomic_compare_exchange_u64(next, &due, (uint64) (now + EVERY)) &&
+		!start_events_worker())
 		pg_atomic_write_u64(next, (uint64) (now + AFTER_FAILURE));
 }
 
