@@ -26,7 +26,7 @@ typedef struct ShapeWalk
 	int			nodes;			/* looked at so far */
 } ShapeWalk;
 
-static uint64 node_shape(ShapeWalk *walk, Plan * plan, int depth);
+static uint64 node_shape(ShapeWalk *walk, Plan *plan, int depth);
 
 static inline uint64
 mix(uint64 shape, uint64 value)
@@ -56,7 +56,7 @@ list_shape(ShapeWalk *walk, List *plans, int depth)
 
 /* What a node scans, and by which index. */
 static uint64
-scan_shape(ShapeWalk *walk, Plan * plan)
+scan_shape(ShapeWalk *walk, Plan *plan)
 {
 	Oid			index = InvalidOid;
 
@@ -88,7 +88,7 @@ scan_shape(ShapeWalk *walk, Plan * plan)
 
 /* What of a node is neither a table nor an estimate. */
 static uint64
-kind_of_node(Plan * plan)
+kind_of_node(Plan *plan)
 {
 	uint64		kind = nodeTag(plan);
 
@@ -108,7 +108,7 @@ kind_of_node(Plan * plan)
 }
 
 static uint64
-node_shape(ShapeWalk *walk, Plan * plan, int depth)
+node_shape(ShapeWalk *walk, Plan *plan, int depth)
 {
 	uint64		shape;
 
