@@ -6,11 +6,13 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
 #include "sharding/job.h"
@@ -91,9 +93,61 @@ fetch_rows(FunctionCallInfo fcinfo, const char *query)
 	SPI_cursor_close(portal);
 }
 
+/* A row that says why a foreign shard could not be read. */
+static void
+put_error(FunctionCallInfo fcinfo, Oid shard, const char *server, const ErrorData *error)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false, true, true, true, false, false};
+
+	values[0] = ObjectIdGetDatum(shard);
+	values[4] = CStringGetTextDatum(server);
+	values[5] = CStringGetTextDatum(error->detail ?
+									psprintf("%s: %s", error->message, error->detail) :
+									error->message);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * The rows of a foreign shard, or a row with the error.  A statement that is
+ * cancelled, here or there, is an error as ever.
+ */
+static void
+fetch_foreign(FunctionCallInfo fcinfo, char **shard)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		fetch_rows(fcinfo, shard[2]);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		put_error(fcinfo, atooid(shard[0]), shard[1], error);
+	}
+	PG_END_TRY();
+}
+
 /*
  * shard_check(parent regclass)
- *		-> table (shard regclass, row_id tid, key text, belongs_in regclass)
+ *		-> table (shard regclass, row_id tid, key text, belongs_in regclass, node text, error text)
  *
  * The key is empty where the column is NULL; belongs_in is NULL where no shard
  * takes the key.  Reads the shards themselves, under their own locks.
@@ -110,11 +164,18 @@ cozi_shard_check(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	cozi_job_open(fcinfo, "parent", &job);
 	cozi_job_check_hash(&job);
-	queries = cozi_job_read(&job, "SELECT q FROM cozi._shard_check($1) q", 1);
+	queries = cozi_job_read(&job, "SELECT shard, server, query FROM cozi._shard_check($1)", 1);
 	cozi_job_become_owner(&job, &saved);
 	SPI_connect();
 	foreach(lc, queries)
-		fetch_rows(fcinfo, ((char **) lfirst(lc))[0]);
+	{
+		char	  **shard = lfirst(lc);
+
+		if (shard[1])
+			fetch_foreign(fcinfo, shard);
+		else
+			fetch_rows(fcinfo, shard[2]);
+	}
 	SPI_finish();
 	cozi_restore_user(&saved);
 	return (Datum) 0;
