@@ -168,7 +168,8 @@ s AS (
     FROM t, cozi._attach_shards(parent, modulus) s
     WHERE s.node = _attach_there.node
 ), statements AS (
-    SELECT -1 AS remainder, 0 AS step, 0 AS n, 'CREATE EXTENSION IF ' || 'NOT EXISTS cozi' AS statement
+    SELECT -1 AS remainder, 0 AS step, 0 AS n,
+           'CREATE EXTENSION IF ' || 'NOT EXISTS cozi' AS statement
     UNION ALL
     SELECT -1, 1, 0, format('CREATE SCHEMA IF %s %I', 'NOT EXISTS', t.schema) FROM t
     WHERE t.schema <> 'public'
