@@ -58,7 +58,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'cursor_encode cursor_decode page_sql api_function'),
     ('PUBLIC', 'EXECUTE', 'feed feed_of feed_rows unread'),
     ('PUBLIC', 'EXECUTE', 'comment_thread'),
-    ('PUBLIC', 'EXECUTE', 'changes_since change_cursor'),
+    ('PUBLIC', 'EXECUTE', 'changes_since change_cursor _is_new'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
     ('PUBLIC', 'EXECUTE', '_outbox_status'),
     ('PUBLIC', 'SELECT',  'outboxes'),
