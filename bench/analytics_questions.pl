@@ -128,7 +128,9 @@ sub writes
 	];
 }
 
-Bench::title('16 clients write events, durable commits, not preloaded');
+my ($preloaded) = $dbh->selectrow_array('SHOW shared_preload_libraries');
+Bench::title('16 clients write events, durable commits, '
+	  . ($preloaded =~ /cozi/ ? 'preloaded: a worker folds' : 'not preloaded: writers fold'));
 Bench::pair(
 	'single rows',
 	runs => 3,

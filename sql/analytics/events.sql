@@ -135,7 +135,7 @@ CROSS JOIN LATERAL (
                                   THEN 'YYYY_MM' WHEN every >= '1 day' THEN 'YYYY_MM_DD'
                                   ELSE 'YYYY_MM_DD_HH24' END)
            || CASE WHEN g = 1 THEN '' ELSE '_' || g END
-    FROM generate_series(1, 1000) g
+    FROM generate_series(1, 20) g
 ) AS x (n, name)
 WHERE c.oid = events AND NOT EXISTS (
     SELECT FROM pg_class o WHERE o.relname = x.name AND o.relnamespace = n.oid)
@@ -171,6 +171,7 @@ DECLARE
     moving text[] := '{}';
     moved text[] := '{}';
     attached text[] := '{}';
+    taken tstzmultirange;
     gone timestamptz;
     kept record;
     columns text;
@@ -208,10 +209,11 @@ BEGIN
                    s.at, fallback)
         INTO waiting USING s.every, horizon;
 
+    SELECT range_agg(tstzrange(p.since, p.until)) INTO taken
+    FROM cozi._event_partitions(events) p WHERE NOT p.is_default;
     FOR first IN SELECT DISTINCT w FROM unnest(wanted || waiting) w ORDER BY w LOOP
         next := cozi._events_next(first, s.every);
-        CONTINUE WHEN EXISTS (SELECT FROM cozi._event_partitions(events) p
-                              WHERE p.since < next AND p.until > first);
+        CONTINUE WHEN taken && tstzrange(first, next);
         part := cozi._event_partition_name(events, first, s.every);
         make := format('CREATE %4$sTABLE %1$s (LIKE %2$s INCLUDING DEFAULTS INCLUDING GENERATED'
                        ' INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION,'

@@ -210,7 +210,7 @@ new_names(text *given, NewEvents *new)
 }
 
 static void
-create_table(const NewEvents *new)
+create_event_table(const NewEvents *new)
 {
 	cozi_run(cozi_statement("CREATE TABLE {events} (event text NOT NULL,"
 							" user_id {type} {null} DEFAULT {uid},"
@@ -295,7 +295,7 @@ cozi_create_events(PG_FUNCTION_ARGS)
 	cozi_set_locally("search_path", "pg_catalog, pg_temp");
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	create_table(&new);
+	create_event_table(&new);
 	start_keeping(new.events, &keeping);
 	SPI_finish();
 	maintain_now(new.events);

@@ -128,14 +128,14 @@ cozi_track_event(PG_FUNCTION_ARGS)
 }
 
 /* The events of a batch: a value of each column. */
-typedef struct EventBatch
+typedef struct TrackedBatch
 {
 	int			n;
 	Datum	   *events;
 	Datum	   *properties;
 	Datum	   *instants;
 	bool	   *timeless;		/* which of the instants are NULL */
-} EventBatch;
+} TrackedBatch;
 
 static bool
 is_key(const JsonbValue *key, const char *name)
@@ -146,7 +146,7 @@ is_key(const JsonbValue *key, const char *name)
 
 /* One key of an event, the n-th of its batch. */
 static void
-read_pair(EventBatch *batch, int n, const JsonbValue *key, JsonbValue *value)
+read_pair(TrackedBatch *batch, int n, const JsonbValue *key, JsonbValue *value)
 {
 	if (is_key(key, "event") && value->type == jbvString)
 		batch->events[n] = PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
@@ -170,7 +170,7 @@ read_pair(EventBatch *batch, int n, const JsonbValue *key, JsonbValue *value)
 }
 
 static void
-read_event(EventBatch *batch, int n, const JsonbValue *element)
+read_tracked(TrackedBatch *batch, int n, const JsonbValue *element)
 {
 	JsonbIterator *it;
 	JsonbValue	key;
@@ -191,10 +191,10 @@ read_event(EventBatch *batch, int n, const JsonbValue *element)
 					   "Pass [{\"event\": \"view\"}, ...].");
 }
 
-static EventBatch
+static TrackedBatch
 read_batch(Jsonb *jsonb)
 {
-	EventBatch	batch = {0};
+	TrackedBatch batch = {0};
 
 	if (!JB_ROOT_IS_ARRAY(jsonb) || JB_ROOT_IS_SCALAR(jsonb))
 		cozi_bad_value("the batch is not an array", "Pass [{\"event\": \"view\"}, ...].");
@@ -210,7 +210,7 @@ read_batch(Jsonb *jsonb)
 	{
 		batch.timeless[i] = true;
 		batch.properties[i] = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
-		read_event(&batch, i, getIthJsonbValueFromContainer(&jsonb->root, i));
+		read_tracked(&batch, i, getIthJsonbValueFromContainer(&jsonb->root, i));
 	}
 	return batch;
 }
@@ -224,7 +224,7 @@ Datum
 cozi_track_events(PG_FUNCTION_ARGS)
 {
 	Oid			types[] = {TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID};
-	EventBatch	batch;
+	TrackedBatch batch;
 	Datum		values[3];
 	int			lower = 1;
 
