@@ -2,8 +2,8 @@
 //
 //     PGHOST=... PGDATABASE=... PGDATA=... COZI_SECRET=... node gateway.js [PORT]
 //
-// Counts are read once for all viewers, and sent to them when they have changed.  A
-// comment is heard of through the outbox, and then read once for each viewer, with that
+// Counts are read once for all viewers, by changes_since(): what has changed, and no more.
+// A comment is heard of through the outbox, and then read once for each viewer, with that
 // viewer's rights: what a viewer may not see is never in this process on the viewer's
 // behalf.  The outbox is told that an event is done after it has been sent.
 //
@@ -21,8 +21,8 @@ const path = require('path');
 const { Pool } = require('pg');
 
 const users = { alice: 1, bob: 2 };
-const viewers = new Set(); // { response, token }
-const counts = new Map(); // post: what was sent last, as text
+const viewers = new Set(); // { response, token, queue }
+let cursor = null; // the last change of a count that was sent
 const voters = 4;
 let server = 'up';
 let voting = false;
@@ -62,8 +62,11 @@ const comments = (client, ids) =>
      WHERE $1::bigint[] IS NULL OR id = ANY ($1) ORDER BY id DESC LIMIT 50`,
     [ids]);
 
+// What comes before a viewer has the page waits behind it.
 function send(viewer, event, data) {
-  viewer.response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  const message = `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+  if (viewer.queue) viewer.queue.push(message);
+  else viewer.response.write(message);
 }
 
 function sendAll(event, data) {
@@ -94,15 +97,21 @@ async function forever(ms, work) {
 const readCounts = (client) =>
   client.query(`SELECT p.id AS post, p.title, coalesce(h.ups, 0) AS ups,
        coalesce(h.downs, 0) AS downs
-     FROM posts p LEFT JOIN hot_live h ON h.item = p.id ORDER BY p.id`);
+     FROM posts p LEFT JOIN hot h ON h.item = p.id ORDER BY p.id`);
 
+// A thousand votes for a post are one row.  A cursor that has ended begins anew.
 async function sendCounts() {
-  const { rows } = await asViewer(null, readCounts);
-  for (const row of rows) {
-    const text = JSON.stringify(row);
-    if (counts.get(row.post) === text) continue;
-    counts.set(row.post, text);
-    sendAll('counts', row);
+  try {
+    const { rows } = await asViewer(null, (client) =>
+      client.query("SELECT item, row_data, gone, cursor FROM cozi.changes_since('hot', $1)",
+        [cursor]));
+    for (const { item, row_data: row, gone } of rows)
+      if (item !== null)
+        sendAll('counts', { post: item, ups: gone ? 0 : row.ups, downs: gone ? 0 : row.downs });
+    if (rows.length > 0) cursor = rows[rows.length - 1].cursor;
+  } catch (error) {
+    if (error.code === '55000') cursor = null;
+    throw error;
   }
 }
 
@@ -125,7 +134,7 @@ async function sendComments() {
 
 // A viewer is listed before the page is read: what comes meanwhile comes twice, never not.
 async function watch(request, response, token) {
-  const viewer = { response, token };
+  const viewer = { response, token, queue: [] };
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
   viewers.add(viewer);
   request.on('close', () => viewers.delete(viewer));
@@ -134,7 +143,10 @@ async function watch(request, response, token) {
       posts: (await readCounts(client)).rows,
       comments: (await comments(client, null)).rows.reverse(),
     }));
+    const { queue } = viewer;
+    viewer.queue = null;
     send(viewer, 'page', page);
+    for (const message of queue) response.write(message);
     send(viewer, 'server', { state: server });
   } catch (error) {
     response.end();

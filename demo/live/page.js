@@ -34,6 +34,7 @@ function element(tag, text, name) {
 
 function showCounts(row) {
   let item = byId(`post-${row.post}`);
+  if (!item && !row.title) return; // a post that was written after the page was read
   if (!item) {
     item = element('li', '');
     item.id = `post-${row.post}`;

@@ -31,8 +31,9 @@ CREATE TABLE comments (
 INSERT INTO posts VALUES (1, 'Do qubits dream?'), (2, 'What is a good first gate?'),
     (3, 'Measured twice, cut once'), (4, 'Noise, and what to do about it');
 SELECT cozi.create_board('hot', 'votes', 'post_id', 'value');
+SELECT cozi.track_changes('hot');
 SELECT cozi.protect('comments', 'author_id', 'visibility') IS NOT NULL AS protected;
-GRANT SELECT ON posts, hot, hot_live TO live_reader;
+GRANT SELECT ON posts, hot TO live_reader;
 GRANT SELECT, INSERT (post_id, author_id, visibility, body) ON comments TO live_reader;
 SELECT cozi.create_outbox('outbox', '{live_reader}');
 SELECT cozi.add_outbox_consumer('outbox', 'page', 'live_gateway');
