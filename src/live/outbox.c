@@ -106,7 +106,7 @@ create_partitions(const RangeVar * name, const char *table)
 }
 
 static void
-create_table(const RangeVar * name, const char *table, int64 seconds)
+create_outbox_table(const RangeVar * name, const char *table, int64 seconds)
 {
 	char	   *slot = psprintf(", slot smallint NOT NULL DEFAULT pg_catalog.mod(pg_catalog.floor("
 								"pg_catalog.date_part('epoch', pg_catalog.now())"
@@ -261,7 +261,7 @@ cozi_create_outbox(PG_FUNCTION_ARGS)
 	table = quote_qualified_identifier(name->schemaname, name->relname);
 
 	SPI_connect();
-	create_table(name, table, seconds);
+	create_outbox_table(name, table, seconds);
 	relid = get_relname_relid(name->relname, get_namespace_oid(name->schemaname, false));
 	comment_table(table);
 	revoke_all(relid);

@@ -222,7 +222,7 @@ snapshot_horizon(Snapshot snapshot, uint64 *next)
 }
 
 static void
-read_event(const Leaf *leaf, OutboxEvent *event)
+read_outbox_event(const Leaf *leaf, OutboxEvent *event)
 {
 	event->seq = leaf->seq;
 	for (int i = 0; i < EVENT_COLUMNS; i++)
@@ -265,7 +265,7 @@ cozi_outbox_visit(Relation rel, int64 after, Snapshot snapshot, OutboxVisitor vi
 		uint64		mark;
 
 		CHECK_FOR_INTERRUPTS();
-		read_event(leaf, &event);
+		read_outbox_event(leaf, &event);
 		mark = U64FromFullTransactionId(DatumGetFullTransactionId(event.values[EVENT_HORIZON]));
 		event.waits = mark > horizon && mark <= next;
 		if (!visitor(&event, arg))

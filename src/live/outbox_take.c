@@ -36,19 +36,19 @@ enum
 	TAKEN_ATTEMPTS = EVENT_SEQ + 1, TAKEN_LEASE, TAKEN_COLUMNS
 };
 
-typedef struct EventBatch
+typedef struct Taken
 {
 	int			max;
 	bool		all;			/* whatever has not ended */
 	int			n;
 	OutboxEvent *events;
-} EventBatch;
+} Taken;
 
 /* Keep a copy of an event that may be delivered. */
 static bool
 collect_event(const OutboxEvent *event, void *arg)
 {
-	EventBatch *batch = arg;
+	Taken	   *batch = arg;
 	OutboxEvent *copy;
 
 	if (batch->n == batch->max || (event->waits && !batch->all))
@@ -72,7 +72,7 @@ collect_event(const OutboxEvent *event, void *arg)
 }
 
 static void
-collect_events(const Outbox *outbox, int64 after, EventBatch *batch)
+collect_events(const Outbox *outbox, int64 after, Taken *batch)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 
@@ -82,14 +82,14 @@ collect_events(const Outbox *outbox, int64 after, EventBatch *batch)
 }
 
 static int64
-last_seq(const EventBatch *batch)
+last_seq(const Taken *batch)
 {
 	return batch->events[batch->n - 1].seq;
 }
 
 /* The next events of a consumer; one, where a lease has run out. */
 static int
-collect_next(const Outbox *outbox, const OutboxConsumer *consumer, int k, EventBatch *batch)
+collect_next(const Outbox *outbox, const OutboxConsumer *consumer, int k, Taken *batch)
 {
 	batch->max = consumer->done < Max(consumer->careful_upto, consumer->leased_upto) ? 1 : k;
 	batch->all = false;
@@ -102,7 +102,7 @@ collect_next(const Outbox *outbox, const OutboxConsumer *consumer, int k, EventB
  * another worker has one.  A worker that finds nothing writes nothing.
  */
 static bool
-collect_locked(const Outbox *outbox, OutboxConsumer *consumer, int k, EventBatch *batch)
+collect_locked(const Outbox *outbox, OutboxConsumer *consumer, int k, Taken *batch)
 {
 	int64		done;
 
@@ -146,7 +146,7 @@ write_consumer(const Outbox *outbox, const OutboxConsumer *consumer, Interval *t
 }
 
 static void
-return_batch(FunctionCallInfo fcinfo, const OutboxConsumer *consumer, const EventBatch *batch)
+return_batch(FunctionCallInfo fcinfo, const OutboxConsumer *consumer, const Taken *batch)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
@@ -218,7 +218,7 @@ cozi_outbox_take(PG_FUNCTION_ARGS)
 {
 	Outbox		outbox;
 	OutboxConsumer consumer = {0};
-	EventBatch	batch = {0};
+	Taken		batch = {0};
 	int32		k = read_k(fcinfo, 2);
 	Interval   *timeout = read_timeout(fcinfo, 3);
 
@@ -325,7 +325,7 @@ cozi_outbox_set_aside(PG_FUNCTION_ARGS)
 {
 	Outbox		outbox;
 	OutboxConsumer consumer = {0};
-	EventBatch	batch = {.max = 1,.all = true};
+	Taken		batch = {.max = 1,.all = true};
 	NullableDatum reason = {.isnull = PG_ARGISNULL(3)};
 	bool		found = false;
 
