@@ -36,7 +36,7 @@ cozi_live_place(void)
 {
 	uint64		place = hash_combine64(GetSystemIdentifier(), MyDatabaseId);
 
-	return (int64) (hash_combine64(place, timeline()) >> 1);
+	return (int64) (hash_combine64(place, timeline()) & PG_INT64_MAX);
 }
 
 /* Make durable what any snapshot taken until now shows. */
