@@ -18,6 +18,17 @@ FROM cozi.active_users('active_days', :'since', :'until')
 WHERE extract(isodow FROM day) = 3 ORDER BY day;
 \set ECHO none
 
+\echo 'The curve of daily users, a column per day of the last eight weeks, and the users of 28 days'
+\set ECHO queries
+SELECT figure, min(n) AS lowest, max(n) AS highest,
+       string_agg(substr(' .:-=+*#%@', 1 + (9 * n / greatest(max_n, 1))::int, 1), '' ORDER BY day)
+           AS "day by day"
+FROM (SELECT day, f.figure, f.n, max(f.n) OVER (PARTITION BY f.figure) AS max_n
+      FROM cozi.active_users('active_days', :'until'::date - 55, :'until') a,
+           LATERAL (VALUES ('daily', a.dau), ('monthly', a.mau_28d)) f (figure, n)) d
+GROUP BY figure ORDER BY figure;
+\set ECHO none
+
 \echo 'Of those who came for the first time in a month, who came back? A period that is not over'
 \echo 'is empty, and not 0.'
 \set ECHO queries
@@ -25,6 +36,16 @@ SELECT cohort, size, string_agg(coalesce(to_char(100 * rate, '990') || ' %', '  
                                 ORDER BY period) AS "month 0, 1, 2 ..."
 FROM cozi.retention('active_days', 'month', :'since', :'until', 6)
 GROUP BY cohort, size ORDER BY cohort;
+\set ECHO none
+
+\echo 'The same daily users, counted from posts and comments without cozi:'
+\set ECHO queries
+SELECT count(*) AS days, count(*) FILTER (WHERE a.dau <> t.dau) AS differ
+FROM cozi.active_users('active_days', :'since', :'until') a
+JOIN (SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(DISTINCT author_id) AS dau
+      FROM (SELECT author_id, created_at FROM posts
+            UNION ALL SELECT author_id, created_at FROM comments) e
+      GROUP BY 1) t USING (day);
 \set ECHO none
 
 \echo 'Each day of each user, against a recount:'
