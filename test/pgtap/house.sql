@@ -16,7 +16,7 @@ CREATE TEMP TABLE public_writes (name text, why text);
 INSERT INTO public_writes VALUES
     ('login|login_if|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
-    ('_count_rows', 'a trigger, which nothing but a trigger calls'),
+    ('_count_rows|_events_due', 'triggers, which nothing but a trigger calls'),
     ('why_visible|policy_diff', 'for the owner of the table alone, whom they ask for');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
