@@ -47,6 +47,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- a sequence is read by pg_dump --schema-only, too
     ('PUBLIC', 'SELECT',  'shard_map_version'),
     ('PUBLIC', 'EXECUTE', '_shard_bounds _shard_counts _need'),
+    ('PUBLIC', 'EXECUTE', 'shard_predicate'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
@@ -79,6 +80,9 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'attach_plan colocation_check _attach_table _attach_columns'),
     ('owner', 'EXECUTE', '_attach_shards _attach_objects _attach_there _attach_here'),
     ('owner', 'EXECUTE', '_shard_name'),
+    ('owner', 'EXECUTE', 'split_plan shard_digest wait_for_slot'),
+    ('owner', 'EXECUTE', '_split_refuse _split_facts _split_keys _split_templates'),
+    ('owner', 'EXECUTE', '_plan_text _plan_columns _shard_name _shard_bounds'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),

@@ -65,6 +65,13 @@ get_named_struct_compat(const char *name, Size size,
 #include "varatt.h"
 #endif
 
+/* 17: a message in the WAL may be flushed at once */
+#if PG_VERSION_NUM >= 170000
+#define log_message_compat(prefix) LogLogicalMessage(prefix, "", 0, false, false)
+#else
+#define log_message_compat(prefix) LogLogicalMessage(prefix, "", 0, false)
+#endif
+
 /* 17: intervals may be infinite; before, none is */
 #include "datatype/timestamp.h"
 #ifndef INTERVAL_NOT_FINITE

@@ -1,0 +1,77 @@
+package Plan;
+
+# Plan.pm: the plans of the room nodes, run as their reader runs them.
+#
+#     my $plan = Plan->new({ here => $node, south => $other }, 'cozi.split_plan(...)');
+#     $plan->run;                    # each statement on its node, in order
+#     $plan->run(phase => 'copy');
+#     $plan->undo($step);            # that of one step
+#
+# Statements on the node "here", which prints the plan, are run by \gexec.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+sub new
+{
+	my ($class, $nodes, $call, $db) = @_;
+	my $self = bless { nodes => $nodes, db => $db // 'postgres', notices => '' }, $class;
+	$nodes->{here}->safe_psql($self->{db},
+		"DROP TABLE IF EXISTS plan; CREATE TABLE plan AS SELECT * FROM $call");
+	return $self;
+}
+
+sub ask
+{
+	my ($self, $sql) = @_;
+	return $self->{nodes}{here}->safe_psql($self->{db}, $sql);
+}
+
+# The numbers of the steps for which a condition holds.
+sub steps
+{
+	my ($self, $condition) = @_;
+	return split /\n/, $self->ask("SELECT step FROM plan WHERE $condition ORDER BY step");
+}
+
+# One column of a step on its node; what psql returned, and the error.
+sub step
+{
+	my ($self, $step, $column) = @_;
+	my $name = $self->ask("SELECT node FROM plan WHERE step = $step");
+	my $script = "SELECT $column FROM plan WHERE step = $step \\gexec\n";
+	$script = $self->ask("SELECT $column FROM plan WHERE step = $step") if $name ne 'here';
+	return 0 if $script eq '';
+	my ($status, undef, $error) = $self->{nodes}{$name}->psql($self->{db}, $script);
+	$self->{notices} .= $error;
+	return ($status, $error);
+}
+
+# The steps that satisfy a condition; those that follow one another on a node
+# in one psql.
+sub run
+{
+	my ($self, %only) = @_;
+	my $condition = join ' AND ', 'true', map { "$_ = '$only{$_}'" } keys %only;
+	foreach my $group (split /\n/, $self->ask(qq{SELECT min(step), max(step), min(node)
+		FROM (SELECT *, step - row_number() OVER (PARTITION BY node ORDER BY step) AS run
+			FROM plan WHERE $condition) x
+		GROUP BY node, run ORDER BY 1}))
+	{
+		my ($first, $last, $name) = split /\|/, $group;
+		my $query = "SELECT statement FROM plan WHERE step BETWEEN $first AND $last ORDER BY step";
+		my $script = "$query \\gexec\n";
+		$script = $self->ask("SELECT string_agg(statement, E';\n') FROM ($query) x")
+		  if $name ne 'here';
+		my ($status, undef, $error) = $self->{nodes}{$name}->psql($self->{db}, $script);
+		$self->{notices} .= $error;
+		next if $status == 0;
+		diag("steps $first to $last on $name: $error");
+		return 0;
+	}
+	return 1;
+}
+
+1;
