@@ -48,6 +48,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'SELECT',  'shard_map_version'),
     ('PUBLIC', 'EXECUTE', '_shard_bounds _shard_counts _need'),
     ('PUBLIC', 'EXECUTE', 'shard_predicate'),
+    ('PUBLIC', 'EXECUTE', 'shard_predicate replica_ok'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),

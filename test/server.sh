@@ -86,9 +86,9 @@ missing_packages() {
 				[ -n "$foreign" ] &&
 					ls /usr/share/postgresql/*/extension/pgtap.control >/dev/null 2>&1 && continue
 				[ -n "$foreign" ] && p=postgresql-$(debian_major)-pgtap ;;
-			postgresql-%-hypopg) # its tests are skipped where there is none
-				[ -z "$foreign" ] && apt-cache show "postgresql-$major-hypopg" >/dev/null 2>&1 ||
-					continue ;;
+			postgresql-%-hypopg | postgresql-%-plproxy) # skipped where there is none
+				[ -z "$foreign" ] &&
+					apt-cache show "$(echo "$p" | sed "s/%/$major/")" >/dev/null 2>&1 || continue ;;
 			postgresql-*%*) [ -n "$foreign" ] && continue ;;
 			node-pg) foreign_node && continue ;;
 			*:*) command -v "${p%%:*}" >/dev/null && continue

@@ -33,7 +33,7 @@ BEGIN
     ELSIF cardinality(rels) = 0 OR cardinality(rels) <> cardinality(keys) THEN
         RAISE EXCEPTION 'argument "keys" must have one column for each of the tables'
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = server) THEN
+    ELSIF server <> ALL (SELECT s.srvname FROM pg_foreign_server s) THEN
         RAISE EXCEPTION 'server "%" does not exist', server
             USING ERRCODE = 'undefined_object',
                   HINT = 'Create it with CREATE SERVER ... FOREIGN DATA WRAPPER postgres_fdw.';

@@ -65,7 +65,7 @@ DECLARE
     hint text;
 BEGIN
     IF parent IS NULL OR (SELECT c.relkind <> 'r' FROM pg_class c WHERE c.oid = shard) THEN
-        RAISE EXCEPTION '"%" is not a shard on this server', shard
+        RAISE EXCEPTION '"%" is not a shard here', shard
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'A shard is a hash partition that is an ordinary table; '
                          'cozi.shard_report() lists them.';
@@ -80,7 +80,7 @@ BEGIN
             USING ERRCODE = 'feature_not_supported',
                   HINT = 'The key of its shards must be one column with a deterministic '
                          'collation.';
-    ELSIF NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = server) THEN
+    ELSIF server <> ALL (SELECT s.srvname FROM pg_foreign_server s) THEN
         RAISE EXCEPTION 'server "%" does not exist', server
             USING ERRCODE = 'undefined_object',
                   HINT = 'Create it with CREATE SERVER ... FOREIGN DATA WRAPPER postgres_fdw.';
@@ -92,7 +92,7 @@ BEGIN
     IF hint IS NOT NULL THEN
         RAISE EXCEPTION 'table "%" has foreign keys, which cannot reach another server', parent
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hint;
-    ELSIF NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = shard AND i.indisprimary) THEN
+    ELSIF shard::oid <> ALL (SELECT i.indrelid FROM pg_index i WHERE i.indisprimary) THEN
         RAISE EXCEPTION 'shard "%" has no primary key', shard
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Logical replication finds the rows that change by their primary key, '

@@ -159,7 +159,7 @@ BEGIN
     RAISE NOTICE 'the table was locked for % ms',
         round(extract(epoch FROM clock_timestamp() - began) * 1000, 1);
 END $swap$$do$, $do$DO $back$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('{far}')) THEN
+    IF (SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('{far}')) = 0 THEN
         RETURN;
     ELSIF to_regclass('{old}') IS NULL THEN
         RAISE EXCEPTION 'table {old} has been dropped: the split cannot be taken back';
@@ -216,7 +216,7 @@ BEGIN
             CASE WHEN shard IS NULL THEN 'shard' WHEN server IS NULL THEN 'server'
                  ELSE 'connection' END
             USING ERRCODE = 'null_value_not_allowed';
-    ELSIF NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = shard) THEN
+    ELSIF (SELECT c.relkind FROM pg_class c WHERE c.oid = shard) IS NULL THEN
         RAISE EXCEPTION 'relation with OID % does not exist', shard::oid
             USING ERRCODE = 'undefined_table';
     END IF;

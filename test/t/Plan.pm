@@ -19,7 +19,8 @@ sub new
 	my ($class, $nodes, $call, $db) = @_;
 	my $self = bless { nodes => $nodes, db => $db // 'postgres', notices => '' }, $class;
 	$nodes->{here}->safe_psql($self->{db},
-		"SET client_min_messages = warning; DROP TABLE IF EXISTS plan; CREATE TABLE plan AS SELECT * FROM $call");
+		"SET client_min_messages = warning; DROP TABLE IF EXISTS plan;
+		CREATE TABLE plan AS SELECT * FROM $call");
 	return $self;
 }
 
