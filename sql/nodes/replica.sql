@@ -17,5 +17,5 @@ SELECT NOT pg_is_in_recovery()
                                     interval '0'), interval '1 min') / 2))
 $$;
 COMMENT ON FUNCTION replica_ok(interval) IS
-'Returns whether what is read here is at most max_lag old: true on a primary, and on a standby that '
-'has replayed all that was committed max_lag ago; NULL if max_lag is NULL';
+'Returns whether what is read here is at most max_lag old: true on a primary, and on a standby '
+'that has replayed all that was committed max_lag ago; NULL if max_lag is NULL';
