@@ -47,7 +47,6 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- a sequence is read by pg_dump --schema-only, too
     ('PUBLIC', 'SELECT',  'shard_map_version'),
     ('PUBLIC', 'EXECUTE', '_shard_bounds _shard_counts _need'),
-    ('PUBLIC', 'EXECUTE', 'shard_predicate'),
     ('PUBLIC', 'EXECUTE', 'shard_predicate replica_ok'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
@@ -81,7 +80,6 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'attach_plan colocation_check _attach_table _attach_columns'),
     ('owner', 'EXECUTE', '_attach_shards _attach_objects _attach_there _attach_here'),
     ('owner', 'EXECUTE', '_shard_name'),
-    ('owner', 'EXECUTE', 'split_plan shard_digest wait_for_slot'),
     ('owner', 'EXECUTE', 'split_plan move_plan shard_digest wait_for_slot'),
     ('owner', 'EXECUTE', '_split_refuse _split_facts _split_keys _split_templates'),
     ('owner', 'EXECUTE', '_move_refuse _move_facts _move_tables _move_templates'),
