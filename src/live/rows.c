@@ -252,7 +252,7 @@ read_round(RowReading *reading)
 }
 
 static const char *
-name_argument(FunctionCallInfo fcinfo, int n, const char *name)
+column_of(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	cozi_require_argument(fcinfo, n, name);
 	return NameStr(*PG_GETARG_NAME(n));
@@ -274,8 +274,8 @@ cozi_changes_since_key(PG_FUNCTION_ARGS)
 	reading.relid = PG_GETARG_OID(0);
 	reading.key = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	reading.k = cozi_live_limit(fcinfo, 3);
-	reading.key_column = name_argument(fcinfo, 4, "key_column");
-	reading.item_column = name_argument(fcinfo, 5, "id");
+	reading.key_column = column_of(fcinfo, 4, "key_column");
+	reading.item_column = column_of(fcinfo, 5, "id");
 	reading.seen = NOTHING_SEEN;
 	check_table(&reading);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);

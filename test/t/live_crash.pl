@@ -66,7 +66,8 @@ sub poll
 	foreach my $name (sort keys %call)
 	{
 		my $after = defined $cursor{$name} ? "'$cursor{$name}'" : 'NULL';
-		my $sql = "SELECT item, gone, $count{$name}, cursor FROM " . $call{$name} =~ s/CURSOR/$after/r;
+		my $sql = "SELECT item, gone, $count{$name}, cursor FROM "
+		  . $call{$name} =~ s/CURSOR/$after/r;
 		my ($out, $err) = ('', '');
 		IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $sql ],
 			'<', \undef, '>', \$out, '2>', \$err)
