@@ -185,6 +185,37 @@ SELECT count(*), to_regclass('own_odd') FROM own;
 -- once more, and nothing happens
 SELECT * FROM cozi.maintain_events('own');
 
+-- Code of the owner runs as the owner alone, and moving fires no trigger
+SELECT cozi.create_events('planted', ahead => 1);
+CREATE TABLE ran (as_whom text);
+CREATE FUNCTION note() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO analytics_events_test.ran VALUES (current_user);
+    SET ROLE postgres;
+    INSERT INTO analytics_events_test.ran VALUES ('escaped');
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN
+    INSERT INTO analytics_events_test.ran VALUES (current_user);
+    RETURN true;
+END $$;
+CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO analytics_events_test.ran VALUES ('trigger');
+    RETURN NULL;
+END $$;
+INSERT INTO planted (event, user_id, created_at)
+VALUES ('view', gen_random_uuid(), now() - interval '5 years');
+ALTER TABLE planted ADD CHECK (note());
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON planted FOR EACH ROW EXECUTE FUNCTION noted();
+TRUNCATE ran;
+RESET ROLE;
+SELECT settle('planted');
+SELECT DISTINCT as_whom FROM ran;
+SELECT partitions FROM cozi.event_tables WHERE events = 'planted'::regclass;
+SET ROLE regress_events_owner;
+ALTER TABLE planted RENAME TO renamed;
+SELECT state FROM cozi.event_tables WHERE events = 'renamed'::regclass;
+
 -- Refused
 SELECT cozi.create_events('own');
 SELECT cozi.create_events('e', '1 month 1 day');
