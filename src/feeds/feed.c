@@ -5,9 +5,10 @@
  * Two ways lead to the page: merging the ranges of the keys costs a descent of an
  * index for each key; walking all rows in their order costs a row for each that
  * belongs to somebody else.  Either may cost a thousand times the other, and no
- * statistics say which.  So both are taken in turn, the one that has spent less
- * time next, and the first that has the answer ends the other: about twice the time
- * of the better way, whichever it is.  What one finds raises the floor of both.
+ * statistics say which.  So both are taken in turn, and the first that has the answer
+ * ends the other: about twice the time of the better way, whichever it is, and less
+ * where what they have seen so far tells them apart.  What one finds raises the floor
+ * of both.
  *
  * The law: the answer is that of the plain query, under the caller's policies, in
  * the snapshot of the statement.
@@ -24,8 +25,7 @@
 
 #include "feeds/feeds.h"
 
-#define FEW_KEYS 512			/* so few, where each has few rows, that they
-								 * are merged at once */
+#define FIRST_LOAD 512			/* keys, where all are to be sorted */
 
 const char *
 cozi_feed_name(FunctionCallInfo fcinfo, int n, const char *name)
@@ -66,7 +66,7 @@ static void
 read_plainly(Feed *feed)
 {
 	while (!feed->all_keys && !feed->too_many_keys)
-		cozi_feed_load(feed, Max(FEW_KEYS, (int64) feed->nkeys * 4));
+		cozi_feed_load(feed, Max(FIRST_LOAD, (int64) feed->nkeys * 4));
 	if (feed->too_many_keys)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -86,13 +86,9 @@ cozi_feed_read(Feed *feed)
 	cozi_feed_start_walk(feed);
 	while (!done && (feed->can_merge || feed->can_walk))
 	{
-		bool		few = feed->all_keys && feed->nkeys <= FEW_KEYS && !feed->many_rows;
-
-		if (feed->can_merge &&
-			(!feed->can_walk || few || feed->merge_spent <= feed->walk_spent ||
-			 feed->nopened == 0))
+		if (feed->can_merge && (!feed->can_walk || cozi_feed_merge_is_next(feed)))
 			done = cozi_feed_merge(feed);
-		else if (feed->can_walk)
+		else
 			done = cozi_feed_walk(feed);
 	}
 	if (!done)

@@ -8,6 +8,7 @@
  *		key.c		the list: whom the caller follows, or an array
  *		merge.c		one way: the ranges of the keys, merged
  *		walk.c		the other: all rows in their order
+ *		turn.c		which of them goes next
  *		feed.c		both in turn; feed(), feed_of()
  *		rows.c		feed_rows(): rows of the caller's table
  *		unread.c	unread(): how many since a marker
@@ -37,6 +38,7 @@ typedef struct FeedColumn
 	CoziColumn	column;
 	Oid			type;
 	Oid			array_type;
+	bool		not_null;
 	TypeCacheEntry *ops;
 } FeedColumn;
 
@@ -90,6 +92,7 @@ typedef struct Feed
 	int			nkeys;
 	bool		all_keys;		/* there are no more */
 	bool		too_many_keys;
+	bool		only_walk;		/* ids that differ may be equal: ask is_edge() */
 	CoziEdgeAnswers *follows;
 	CoziEdgeAnswers *blocks;
 	CoziEdgeAnswers *blocked_by;
@@ -110,7 +113,13 @@ typedef struct Feed
 	bool		can_walk;
 	Portal		portal;
 	int64		walked;
+	int			walk_hits;		/* rows of it that belong to the feed */
 	double		walk_spent;
+
+	/* turn.c: ranks as numbers, of the first row of the walk and the last */
+	bool		has_ranks;
+	double		first_rank;
+	double		last_rank;
 } Feed;
 
 /* open.c */
@@ -155,6 +164,10 @@ extern bool cozi_feed_merge(Feed *feed);
 extern void cozi_feed_start_walk(Feed *feed);
 extern bool cozi_feed_walk(Feed *feed);
 extern void cozi_feed_sort(Feed *feed);
+
+/* turn.c */
+extern void cozi_feed_note_rank(Feed *feed, Datum rank);
+extern bool cozi_feed_merge_is_next(const Feed *feed);
 
 /* feed.c */
 extern const char *cozi_feed_name(FunctionCallInfo fcinfo, int n, const char *name);

@@ -55,6 +55,8 @@ cozi_feed_follow(Feed *feed, const char *name)
 	feed->key_type = feed->edge.dst_type;
 	feed->key_array_type = get_array_type(feed->key_type);
 	feed->all_keys = !cozi_edge_caller(feed->edge.src_type, &feed->caller);
+	feed->only_walk = feed->key_type == TEXTOID &&
+		(!feed->edge.bytewise || !get_collation_isdeterministic(feed->key.column.collation));
 }
 
 static int

@@ -17,9 +17,10 @@
 
 #include "feeds/feeds.h"
 
-#define FIRST_CHUNK		64		/* keys of the first statement */
+#define FIRST_CHUNK		16		/* keys of the first statement */
 #define MOST_CHUNK		2048	/* and of any */
-#define LOAD_GROWTH		4
+#define FIRST_LOAD		64		/* targets of an edge that are read at first */
+#define LOAD_GROWTH		8
 #define MOST_ROW_COST	1000	/* of the planner: more, and no index serves
 								 * it */
 
@@ -37,7 +38,7 @@ cozi_feed_start_merge(Feed *feed)
 	CoziPlanCosts costs;
 
 	cozi_plan_walks(cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0), &costs);
-	feed->can_merge = costs.inner_row < MOST_ROW_COST;
+	feed->can_merge = costs.inner_row < MOST_ROW_COST && !feed->only_walk;
 	feed->chunk = FIRST_CHUNK;
 }
 
@@ -182,7 +183,7 @@ open_ranges(Feed *feed)
 		pfree(places);
 	}
 	feed->nopened += n;
-	feed->chunk = Min(feed->chunk * 2, MOST_CHUNK);
+	feed->chunk = Min(feed->chunk * 4, MOST_CHUNK);
 	pfree(DatumGetPointer(keys));
 }
 
@@ -237,7 +238,7 @@ cozi_feed_merge(Feed *feed)
 	if (feed->nopened < feed->nkeys)
 		open_ranges(feed);
 	else if (!feed->all_keys)
-		cozi_feed_load(feed, Max(FIRST_CHUNK, (int64) feed->nkeys * LOAD_GROWTH));
+		cozi_feed_load(feed, Max(FIRST_LOAD, (int64) feed->nkeys * LOAD_GROWTH));
 	else if (feed->nranges > 0)
 		continue_ranges(feed);
 	INSTR_TIME_SET_CURRENT(ended);

@@ -21,6 +21,8 @@ cozi_feed_column(Feed *feed, FeedColumn *column, const char *name)
 	Relation	rel = relation_open(feed->relid, NoLock);
 
 	cozi_find_column(rel, name, &column->column);
+	column->not_null = TupleDescAttr(RelationGetDescr(rel),
+									 column->column.attnum - 1)->attnotnull;
 	relation_close(rel, NoLock);
 	column->type = getBaseType(column->column.type);
 	column->array_type = get_array_type(column->type);

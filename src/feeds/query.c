@@ -22,31 +22,31 @@ static const char *const range_sql =
 "SELECT f.n, t.*"
 " FROM ROWS FROM ({keys}) WITH ORDINALITY f ({names}, n)"
 " CROSS JOIN LATERAL (SELECT p.{rank}, p.{item}{author} FROM {table} p"
-"  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{after}{floor}{filters}"
+"  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{item_known}{after}{floor}{filters}"
 "  ORDER BY p.{rank} DESC, p.{item} DESC LIMIT $8) t";
 
 /* All rows of some keys above the floor, if they are not more than the limit. */
 static const char *const list_sql =
 "SELECT 1::pg_catalog.int8, p.{rank}, p.{item}{author} FROM {table} p"
-" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{after}{floor}{filters} LIMIT $8";
+" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{item_known}{after}{floor}{filters} LIMIT $8";
 
 /* All rows in their order; the reader asks whether the key is in the list. */
 static const char *const walk_sql =
 "SELECT p.{rank}, p.{item}, p.{key}{author}{fits} FROM {table} p"
-" WHERE p.{rank} IS NOT NULL{after}{floor}"
+" WHERE p.{rank} IS NOT NULL{item_known}{after}{floor}"
 " ORDER BY p.{rank} DESC, p.{item} DESC";
 
 /* What both are compared with, and what is left where no index serves them. */
 static const char *const plain_sql =
 "SELECT p.{rank}, p.{item}, p.{key}{author} FROM {table} p"
-" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{after}{filters}"
+" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{item_known}{after}{filters}"
 " ORDER BY p.{rank} DESC, p.{item} DESC";
 
 /* Rows of one key after a place, as many as are asked for. */
 static const char *const unread_sql =
 "SELECT pg_catalog.count(*)"
 " FROM (SELECT FROM {table} p"
-"  WHERE p.{key} {equal} $1 AND p.{rank} IS NOT NULL{after}{filters} LIMIT $8) r";
+"  WHERE p.{key} {equal} $1 AND p.{rank} IS NOT NULL{item_known}{after}{filters} LIMIT $8) r";
 
 /*
  * Rows without a key: the comments that answer none.  The key stands in the order
@@ -54,7 +54,7 @@ static const char *const unread_sql =
  */
 static const char *const top_sql =
 "SELECT 1::pg_catalog.int8, p.{rank}, p.{item}{author} FROM {table} p"
-" WHERE p.{key} IS NULL AND p.{rank} IS NOT NULL{after}{filters}"
+" WHERE p.{key} IS NULL AND p.{rank} IS NOT NULL{item_known}{after}{filters}"
 " ORDER BY p.{key}, p.{rank} DESC, p.{item} DESC LIMIT $8";
 
 /* How many rows each of some keys has, up to a limit. */
@@ -149,6 +149,9 @@ statement(const Feed *feed, const char *template, const char *keys, const char *
 						  "after", after, "filters", conditions,
 						  "fits", feed->nfilters == 0 ? "" :
 						  psprintf(", (true%s) IS TRUE", conditions),
+						  "item_known", feed->item.not_null ? "" :
+						  psprintf(" AND p.%s IS NOT NULL",
+								   quote_identifier(NameStr(feed->item.column.name))),
 						  "floor", !floor ? "" :
 						  cozi_feed_compare(feed, BTGreaterStrategyNumber, "$6", "$7"),
 						  NULL);

@@ -15,8 +15,9 @@
 
 #include "feeds/feeds.h"
 
-#define FIRST_FETCH		64		/* rows fetched at once, to begin with */
+#define FIRST_FETCH		16		/* rows fetched at once, to begin with */
 #define MOST_FETCH		2048	/* and later */
+#define SHORT_STEP		50e-6	/* seconds that a step may take in any case */
 #define WALK_OPTIONS	(CURSOR_OPT_NO_SCROLL | CURSOR_OPT_FAST_PLAN)
 #define MOST_STARTUP	100000	/* of the planner: more, and no index serves
 								 * it */
@@ -27,7 +28,7 @@ cozi_feed_start_walk(Feed *feed)
 	CoziPlanCosts costs;
 
 	cozi_plan_walks(cozi_feed_plan(feed, cozi_feed_walk_sql(feed), WALK_OPTIONS), &costs);
-	feed->can_walk = costs.startup < MOST_STARTUP;
+	feed->can_walk = costs.startup < MOST_STARTUP || feed->only_walk;
 }
 
 /* Open the walk, from the cursor down to the floor as it is now. */
@@ -86,6 +87,7 @@ take_fetched(Feed *feed, bool sorted)
 			return true;
 		if (!belongs(feed, tuple, sorted))
 			continue;
+		feed->walk_hits++;
 		cozi_feed_offer(feed, &row);
 		if (cozi_feed_below_floor(feed, &row))
 			return true;
@@ -93,21 +95,50 @@ take_fetched(Feed *feed, bool sorted)
 	return false;
 }
 
+/*
+ * Rows to fetch at once: as many as take half the time of the walk so far.  A policy
+ * that refuses most rows makes each of them dear.
+ */
+static int64
+next_fetch(const Feed *feed)
+{
+	double		rows;
+
+	if (feed->walked == 0)
+		return FIRST_FETCH;
+	rows = feed->walked * Max(0.5, SHORT_STEP / feed->walk_spent);
+	return (int64) Min(MOST_FETCH, Max(1, rows));
+}
+
+/* Where the walk has been: the first and the last of the rows that were fetched. */
+static void
+note_ranks(Feed *feed)
+{
+	for (uint64 i = 0; i < SPI_processed; i += Max(SPI_processed - 1, 1))
+	{
+		bool		isnull;
+
+		cozi_feed_note_rank(feed, SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+												1, &isnull));
+	}
+}
+
 /* A step of the walk; true when the rows are the page. */
 bool
 cozi_feed_walk(Feed *feed)
 {
-	int64		fetch = Min(MOST_FETCH, Max(FIRST_FETCH, feed->walked / 2));
+	int64		fetch = next_fetch(feed);
 	instr_time	began;
 	instr_time	ended;
 	bool		done;
 
 	CHECK_FOR_INTERRUPTS();
+	INSTR_TIME_SET_CURRENT(began);
 	if (feed->portal == NULL)
 		open_walk(feed);
-	INSTR_TIME_SET_CURRENT(began);
 	SPI_cursor_fetch(feed->portal, true, fetch);
 	feed->walked += SPI_processed;
+	note_ranks(feed);
 	done = take_fetched(feed, false) || SPI_processed < fetch;
 	SPI_freetuptable(SPI_tuptable);
 	INSTR_TIME_SET_CURRENT(ended);
