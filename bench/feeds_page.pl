@@ -6,6 +6,7 @@
 # The rows of all ways are compared before anything is timed.  The ways take turns;
 # what counts is the median of each.  A way that once takes more than $patience
 # seconds counts as that long.  At the end, 64 clients at once: the median, p95 and p99.
+# conf: max_connections = 100
 use strict;
 use warnings;
 use lib 'bench';

@@ -91,8 +91,9 @@ extern bool cozi_is_integer(Oid type);
 extern void cozi_return_rows(struct FunctionCallInfoBaseData *fcinfo);
 struct ReturnSetInfo;
 extern char *cozi_rows_statement(Relation rel, const char *key, const char *item_type);
+typedef bool (*CoziRowFits) (const Datum *values, const bool *nulls, void *arg);
 extern int64 cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys,
-						   int64 k);
+						   int64 k, CoziRowFits fits, void *arg);
 
 /* statement.c: SQL from a template with named parts */
 extern char *cozi_statement(const char *template,...);

@@ -28,7 +28,7 @@ check_row_type(TupleDesc selected, TupleDesc declared)
 		Oid			is = SPI_gettypeid(selected, i + 1);
 		Oid			wanted = TupleDescAttr(declared, i)->atttypid;
 
-		if (is != wanted)
+		if (is != wanted && !TupleDescAttr(declared, i)->attisdropped)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" is of type %s, not %s",
@@ -83,9 +83,13 @@ cozi_rows_statement(Relation rel, const char *key, const char *item_type)
 						  "key", quote_identifier(key), "item", item_type, NULL);
 }
 
-/* Add the rows of a text[] of keys to the result, at most k; returns how many there were. */
+/*
+ * Add the rows of a text[] of keys to the result, at most k; returns how many there
+ * were.  fits: refuses rows, or NULL.
+ */
 int64
-cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys, int64 k)
+cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys, int64 k,
+			  CoziRowFits fits, void *arg)
 {
 	Oid			types[] = {TEXTARRAYOID, INT8OID};
 	Datum		arguments[] = {keys, Int64GetDatum(k)};
@@ -97,12 +101,14 @@ cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys, i
 	if (SPI_execute_with_args(statement, 2, types, arguments, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the rows of the items");
 	found = SPI_processed;
+	check_row_type(SPI_tuptable->tupdesc, rsinfo->setDesc);
 	for (int64 row = 0; row < found; row++)
 	{
 		for (int i = 0; i < natts; i++)
 			values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1,
 									  &nulls[i]);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (fits == NULL || fits(values, nulls, arg))
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return found;

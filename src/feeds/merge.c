@@ -21,6 +21,7 @@
 #define MOST_CHUNK		2048	/* and of any */
 #define FIRST_LOAD		64		/* targets of an edge that are read at first */
 #define LOAD_GROWTH		8
+#define AHEAD			4		/* targets to know for each that was opened */
 #define MOST_ROW_COST	1000	/* of the planner: more, and no index serves
 								 * it */
 
@@ -235,10 +236,12 @@ cozi_feed_merge(Feed *feed)
 
 	CHECK_FOR_INTERRUPTS();
 	INSTR_TIME_SET_CURRENT(began);
-	if (feed->nopened < feed->nkeys)
-		open_ranges(feed);
-	else if (!feed->all_keys)
+	if (!feed->all_keys &&
+		(feed->nopened == feed->nkeys ||
+		 (feed->nkeys > FIRST_LOAD && AHEAD * (int64) feed->nopened >= feed->nkeys)))
 		cozi_feed_load(feed, Max(FIRST_LOAD, (int64) feed->nkeys * LOAD_GROWTH));
+	else if (feed->nopened < feed->nkeys)
+		open_ranges(feed);
 	else if (feed->nranges > 0)
 		continue_ranges(feed);
 	INSTR_TIME_SET_CURRENT(ended);

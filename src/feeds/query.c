@@ -61,7 +61,8 @@ static const char *const top_sql =
 static const char *const count_sql =
 "SELECT f.n, t.count FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY f (key, n)"
 " CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FROM (SELECT FROM {table} p"
-"  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{filters} LIMIT $8) r) t (count)";
+"  WHERE p.{key} {equal} f.key AND p.{rank} IS NOT NULL{item_known}{filters} LIMIT $8) r)"
+" t (count)";
 
 /* The operator of a btree strategy for the column, with its schema. */
 char	   *

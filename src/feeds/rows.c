@@ -25,6 +25,17 @@ page_items(const Feed *feed)
 	return PointerGetDatum(construct_array(items, feed->n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/* Does the row belong to the feed?  An item that is not unique names others, too. */
+static bool
+row_belongs(const Datum *values, const bool *nulls, void *arg)
+{
+	Feed	   *feed = arg;
+	int			author = feed->author.column.attnum - 1;
+
+	return !nulls[author] && cozi_feed_has_key(feed, values[author]) &&
+		!cozi_feed_hides(feed, values[author]);
+}
+
 PG_FUNCTION_INFO_V1(cozi_feed_rows);
 
 /*
@@ -56,7 +67,7 @@ cozi_feed_rows(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	cozi_feed_read(&feed);
-	(void) cozi_add_rows(rsinfo, statement, page_items(&feed), feed.n);
+	(void) cozi_add_rows(rsinfo, statement, page_items(&feed), feed.n, row_belongs, &feed);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -83,13 +83,18 @@ walk_left(const Feed *feed)
 	return left;
 }
 
-/* The seconds until all ranges are merged; at least, while not all keys are known. */
+/*
+ * The seconds until all ranges are merged.  While not all keys are known, there are
+ * taken to be as many more.
+ */
 static double
 merge_left(const Feed *feed)
 {
-	int			left = feed->nkeys - feed->nopened + feed->nranges;
+	double		left = feed->nkeys - feed->nopened + feed->nranges;
 
-	return feed->merge_spent * left / feed->nopened + (feed->all_keys ? 0 : feed->merge_spent);
+	if (!feed->all_keys)
+		left += feed->nkeys;
+	return feed->merge_spent * left / feed->nopened;
 }
 
 /* Is it the merge that goes next?  Both can. */
@@ -109,7 +114,7 @@ cozi_feed_merge_is_next(const Feed *feed)
 	walk = walk_left(feed);
 	if (feed->all_keys && MUCH_LESS * merge < walk)
 		return feed->merge_spent <= FAVOUR * feed->walk_spent;
-	if (MUCH_LESS * walk < merge)
+	if (walk < merge && feed->walk_hits > 1)
 		return FAVOUR * feed->merge_spent <= feed->walk_spent;
 	return feed->merge_spent <= feed->walk_spent;
 }

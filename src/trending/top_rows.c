@@ -108,7 +108,7 @@ cozi_top_rows(PG_FUNCTION_ARGS)
 
 		found += cozi_add_rows(rsinfo, statement, item_array(items + Min(done, n),
 															 n - Min(done, n)),
-							   top.k - found);
+							   top.k - found, NULL, NULL);
 		done = n;
 		if (n < wanted)
 			break;

@@ -219,6 +219,58 @@ ALTER TABLE blocks DROP CONSTRAINT blocks_pkey;
 SELECT count(*) AS of_blocks_unknown FROM cozi.feed('posts', 'following', 5);
 ROLLBACK;
 
+-- items that are NULL take no place of others; an item that is not unique names no other's row
+CREATE TABLE loose (id int, author_id int, created_at int, hidden boolean);
+INSERT INTO loose SELECT CASE WHEN i % 3 > 0 THEN i END, i % 4, i / 40, false
+    FROM generate_series(1, 2000) i;
+CREATE INDEX ON loose (author_id, created_at DESC, id DESC);
+INSERT INTO loose VALUES (1999, 9, 49, false), (1999, 5, 49, false);
+BEGIN;
+SELECT cozi.act_as('1');
+SELECT k, array_agg(f.item::int) = (SELECT array_agg(x.id) FROM (SELECT id FROM loose
+    WHERE author_id IN (1, 9) AND id IS NOT NULL AND author_id <> 9
+    ORDER BY created_at DESC, id DESC LIMIT k) x) AS equal
+FROM (VALUES (5), (50), (1000)) k (k), cozi.feed('loose', 'following', k) f GROUP BY k ORDER BY k;
+SELECT count(*) AS of_others FROM cozi.feed_rows(NULL::loose, 'following', 1000, item => 'created_at')
+WHERE author_id <> 1;
+ROLLBACK;
+-- a policy about the caller follows the caller, and row_security = off raises an error
+CREATE POLICY own ON posts TO regress_feed_reader
+    USING (author_id % 5 = cozi.uid_bigint() OR author_id = 40);
+DROP POLICY shown ON posts;
+CREATE FUNCTION seen() RETURNS int[] LANGUAGE sql AS $$
+    SELECT array_agg(item::int) FROM cozi.feed('t_feed.posts', 'following', 500) $$;
+INSERT INTO follows VALUES (1, 40);
+CREATE FUNCTION own(who bigint) RETURNS int[] LANGUAGE sql AS $$
+    SELECT array_agg(x.id) FROM (SELECT p.id FROM t_feed.posts p
+        WHERE p.id IN (SELECT unnest(t_feed.plain(who, 10000)))
+          AND (p.author_id % 5 = who OR p.author_id = 40)
+        ORDER BY p.created_at DESC, p.id DESC LIMIT 500) x $$;
+BEGIN;
+SELECT own(1) AS one, own(3) AS three, cozi.act_as('1') \gset
+SET LOCAL ROLE regress_feed_reader;
+SELECT seen() = :'one' AS of_one;
+RESET ROLE;
+SELECT cozi.act_as('3');
+SET LOCAL ROLE regress_feed_reader;
+SELECT seen() = :'three' AS of_three, :'one' <> :'three' AS differ;
+RESET ROLE;
+SELECT seen() = plain(3, 500) AS of_the_owner;
+SET LOCAL ROLE regress_feed_reader;
+SELECT seen() = :'three' AS of_three_again;
+SET LOCAL row_security = off;
+\set VERBOSITY terse
+SELECT count(*) FROM cozi.feed('posts', 'following', 5);
+\set VERBOSITY default
+ROLLBACK;
+-- the edge's table is gone
+BEGIN;
+SELECT cozi.act_as('1');
+SET LOCAL client_min_messages = error;
+DROP TABLE follows;
+SELECT count(*) FROM cozi.feed('posts', 'following', 5);
+ROLLBACK;
+
 -- Partitioned by author and by time
 CREATE TABLE by_author (LIKE posts INCLUDING DEFAULTS) PARTITION BY HASH (author_id);
 SELECT format('CREATE TABLE by_author_%s PARTITION OF by_author FOR VALUES WITH (MODULUS 3, '
