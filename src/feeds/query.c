@@ -28,7 +28,8 @@ static const char *const range_sql =
 /* All rows of some keys above the floor, if they are not more than the limit. */
 static const char *const list_sql =
 "SELECT 1::pg_catalog.int8, p.{rank}, p.{item}{author} FROM {table} p"
-" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{item_known}{after}{floor}{filters} LIMIT $8";
+" WHERE p.{key} {equal} ANY ($1) AND p.{rank} IS NOT NULL{item_known}{after}{floor}{filters}"
+" LIMIT $8";
 
 /* All rows in their order; the reader asks whether the key is in the list. */
 static const char *const walk_sql =

@@ -231,8 +231,8 @@ SELECT k, array_agg(f.item::int) = (SELECT array_agg(x.id) FROM (SELECT id FROM 
     WHERE author_id IN (1, 9) AND id IS NOT NULL AND author_id <> 9
     ORDER BY created_at DESC, id DESC LIMIT k) x) AS equal
 FROM (VALUES (5), (50), (1000)) k (k), cozi.feed('loose', 'following', k) f GROUP BY k ORDER BY k;
-SELECT count(*) AS of_others FROM cozi.feed_rows(NULL::loose, 'following', 1000, item => 'created_at')
-WHERE author_id <> 1;
+SELECT count(*) AS of_others
+FROM cozi.feed_rows(NULL::loose, 'following', 1000, item => 'created_at') WHERE author_id <> 1;
 ROLLBACK;
 -- a policy about the caller follows the caller, and row_security = off raises an error
 CREATE POLICY own ON posts TO regress_feed_reader

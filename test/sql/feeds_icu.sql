@@ -20,8 +20,8 @@ INSERT INTO blocks VALUES ('7', 'N3');
 SELECT cozi.register_edge('following', 'follows', 'a', 'b');
 SELECT cozi.register_edge('blind', 'blind_follows', 'a', 'b');
 SELECT cozi.register_edge('blocked', 'blocks', 'a', 'b');
-CREATE FUNCTION compared(ways text) RETURNS TABLE (index text, rel regclass, edge name, equal boolean)
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION compared(ways text)
+RETURNS TABLE (index text, rel regclass, edge name, equal boolean) LANGUAGE plpgsql AS $$
 BEGIN
     FOREACH rel IN ARRAY '{posts,plain_posts}'::regclass[] LOOP
         FOREACH edge IN ARRAY '{following,blind}'::name[] LOOP
