@@ -34,6 +34,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'hot gravity hacker_news hot_rank scaled_rank controversy'),
     ('PUBLIC', 'EXECUTE', 'wilson_lower wilson_upper'),
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
+    ('PUBLIC', 'EXECUTE', 'heat_merge_agg top_across'),
     ('PUBLIC', 'EXECUTE', 'top top_rows top_ranked _count_rows _pending_rows _kept_status'),
     ('PUBLIC', 'EXECUTE', '_kept_sources'),
     ('PUBLIC', 'EXECUTE', 'item_counts'),

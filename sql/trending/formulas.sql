@@ -157,6 +157,16 @@ COMMENT ON AGGREGATE heat_agg(float8, timestamptz, interval) IS
 'Returns the heat of many events, summed exactly: it does not depend on the order '
 'of the rows, on parallel workers or on events that were taken back';
 
+CREATE OR REPLACE AGGREGATE heat_merge_agg(heat float8) (
+    SFUNC = heat_merge,
+    STYPE = float8,
+    COMBINEFUNC = heat_merge,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE heat_merge_agg(float8) IS
+'Returns the heat of the events of many heats of one half-life, such as the parts of an item on '
+'several nodes; parts that are NULL are passed over; NULL if there is none';
+
 -- The exact top k
 
 CREATE OR REPLACE FUNCTION top_ranked(
