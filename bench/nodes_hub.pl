@@ -6,7 +6,7 @@ use warnings;
 use Bench;
 use Time::HiRes qw(time);
 
-my $posts = 200_000;
+my $posts = 50_000;
 my $dbh = Bench::connect();
 $dbh->{pg_server_prepare} = 1;
 $dbh->do("CREATE EXTENSION $_") for qw(cozi postgres_fdw);
@@ -57,18 +57,18 @@ sub ms
 my $next = sub { ++$id };
 my $author = sub { int(rand(20000)) };
 sub insert { my $t = shift; return sub {
-	ms(200, "INSERT INTO $t VALUES (?::bigint, ?::bigint, 1, 'x')", $next, $author) } }
+	ms(100, "INSERT INTO $t VALUES (?::bigint, ?::bigint, 1, 'x')", $next, $author) } }
 sub page { my $t = shift; return sub {
-	ms(500, "SELECT * FROM $t WHERE author_id = ?::bigint ORDER BY id DESC LIMIT 10", $author) } }
+	ms(200, "SELECT * FROM $t WHERE author_id = ?::bigint ORDER BY id DESC LIMIT 10", $author) } }
 sub top { my $t = shift; return sub {
-	ms(50, "SELECT id, heat FROM $t ORDER BY heat DESC, id DESC LIMIT 10") } }
+	ms(20, "SELECT id, heat FROM $t ORDER BY heat DESC, id DESC LIMIT 10") } }
 sub each_top { my $n = shift; return top('(' . join(' UNION ALL ', map {
 	"(SELECT id, heat FROM $_ ORDER BY heat DESC, id DESC LIMIT 10)" } @{ $leaf{$n} }) . ') x') }
 
 Bench::title("milliseconds, $posts posts, prepared, one client");
 foreach my $n (2, 16)
 {
-	my @pair = (runs => 5, unit => 'ms');
+	my @pair = (runs => 3, unit => 'ms');
 	Bench::pair("insert a row, $n shards", @pair,
 		new => [ 'hub', insert("hub_$n") ], old => [ 'one table', insert('one') ]);
 	Bench::pair("a user's ten newest, $n shards", @pair,

@@ -8,7 +8,8 @@ my $dbh = Bench::connect();
 $dbh->do('CREATE EXTENSION cozi');
 my $users = 1_000_000;
 $dbh->do("SELECT cozi.add_node(n) FROM unnest('{a,b,c,d}'::text[]) n");
-my $move = 'SELECT sum(cozi.move_buckets(buckets, to_node)) FROM cozi.rebalance_plan(tolerance => 0)';
+my $move = 'SELECT sum(cozi.move_buckets(buckets, to_node))'
+  . ' FROM cozi.rebalance_plan(tolerance => 0)';
 $dbh->do($move);
 $dbh->do("CREATE TABLE before AS SELECT g::bigint AS id, cozi.node_of(g::bigint) AS node"
 	  . " FROM generate_series(1, $users) g");
