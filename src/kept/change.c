@@ -303,11 +303,17 @@ cozi_kept_begin_changes(int32 id, int64 after, Snapshot snapshot, Relation *rel,
 	return systable_beginscan_ordered(*rel, *index, snapshot, 2, keys);
 }
 
+/*
+ * The key is in the caller's context.  What a scan allocates on its way, for index
+ * entries of dead rows, must live as long as the scan.
+ */
 bool
 cozi_kept_next_change(SysScanDesc scan, Relation rel, KeptChange *change)
 {
+	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 	HeapTuple	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
 
+	MemoryContextSwitchTo(caller);
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	read_change(tuple, RelationGetDescr(rel), change);
