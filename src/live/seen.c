@@ -170,8 +170,8 @@ cozi_is_new(PG_FUNCTION_ARGS)
 		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 
 		pair = palloc(sizeof(SeenPair));
-		pair->after_text = (text *) DatumGetPointer(PG_DETOAST_DATUM_COPY(PointerGetDatum(after)));
-		pair->upto_text = (text *) DatumGetPointer(PG_DETOAST_DATUM_COPY(PointerGetDatum(upto)));
+		pair->after_text = DatumGetTextPCopy(PointerGetDatum(after));
+		pair->upto_text = DatumGetTextPCopy(PointerGetDatum(upto));
 		pair->after = cozi_live_read_seen(text_to_cstring(after));
 		pair->upto = cozi_live_read_seen(text_to_cstring(upto));
 		fcinfo->flinfo->fn_extra = pair;

@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/syscache.h"
+#include "utils/tuplestore.h"
 
 #include "base/base.h"
 
