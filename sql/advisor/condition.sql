@@ -9,7 +9,7 @@ WITH conditions AS MATERIALIZED (
     SELECT * FROM conditions WHERE NOT permissive
 ), facts AS MATERIALIZED (
     SELECT f.*, p.polrelid AS relation
-    FROM cozi._policy_facts() f JOIN pg_catalog.pg_policy p ON p.oid = f.subject
+    FROM cozi._advisor_facts f JOIN pg_catalog.pg_policy p ON p.oid = f.subject
 ), permissive AS MATERIALIZED (
     SELECT c.*,
            EXISTS (SELECT FROM restrictive q

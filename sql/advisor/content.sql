@@ -32,7 +32,7 @@ CREATE OR REPLACE VIEW _findings_content AS
 WITH policies AS MATERIALIZED (
     SELECT * FROM cozi._advisor_policies
 ), facts AS MATERIALIZED (
-    SELECT * FROM cozi._policy_facts()
+    SELECT * FROM cozi._advisor_facts
 ), access AS MATERIALIZED (
     SELECT * FROM cozi._advisor_access a WHERE a.reads
 ), columns AS MATERIALIZED (

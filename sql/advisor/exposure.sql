@@ -22,7 +22,7 @@ WITH RECURSIVE relations AS MATERIALIZED (
     UNION
     SELECT t.view, b.relation FROM tables t JOIN below b ON b.view = t.relation
 ), facts AS MATERIALIZED (
-    SELECT * FROM cozi._policy_facts()
+    SELECT * FROM cozi._advisor_facts
 ), bodies AS MATERIALIZED (
     SELECT * FROM cozi._function_facts()
 ), functions AS MATERIALIZED (

@@ -33,6 +33,22 @@ COMMENT ON FUNCTION _tree_reads_identity(pg_node_tree) IS
 'Returns whether the answer of a query or an expression of the catalog depends on who calls; NULL '
     'for NULL.';
 
+CREATE OR REPLACE FUNCTION _once(view text) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_once'
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000 ROWS 1000;
+COMMENT ON FUNCTION _once(text) IS
+'Returns the rows of _facts_now or _policies_now, which the first call in a query finds: '
+    'src/advisor/once.c.';
+
+CREATE OR REPLACE VIEW _facts_now AS
+SELECT * FROM cozi._policy_facts();
+COMMENT ON VIEW _facts_now IS 'One row per fact about a policy; read it by _advisor_facts.';
+
+CREATE OR REPLACE VIEW _advisor_facts AS
+SELECT * FROM cozi._once('_facts_now') f(
+    subject oid, clause text, fact text, object oid, attnum smallint, detail text, fix text);
+COMMENT ON VIEW _advisor_facts IS 'One row per fact about a policy, found once in a query.';
+
 -- The roles of the API, the users' relations, and what those roles may do.
 
 CREATE OR REPLACE FUNCTION _api_role_names() RETURNS text[]
@@ -80,7 +96,7 @@ COMMENT ON VIEW _advisor_access IS
     'itself, by PUBLIC or by membership.';
 
 -- Each policy, with the facts that hold once for a clause.
-CREATE OR REPLACE VIEW _advisor_policies AS
+CREATE OR REPLACE VIEW _policies_now AS
 WITH clauses AS (
     SELECT f.subject,
            max(f.detail) FILTER (WHERE f.fact = 'passes' AND f.clause = 'using') AS using_passes,
@@ -91,7 +107,7 @@ WITH clauses AS (
                AS check_binds,
            max(f.detail) FILTER (WHERE f.fact = 'text' AND f.clause = 'using') AS using_text,
            max(f.detail) FILTER (WHERE f.fact = 'text' AND f.clause = 'check') AS check_text
-    FROM cozi._policy_facts() f
+    FROM cozi._advisor_facts f
     GROUP BY f.subject
 )
 SELECT p.oid, p.polname AS name, p.polrelid AS relation, r.name AS relation_name, r.rls,
@@ -109,8 +125,17 @@ SELECT p.oid, p.polname AS name, p.polrelid AS relation, r.name AS relation_name
 FROM pg_catalog.pg_policy p
 JOIN cozi._advisor_relations r ON r.oid = p.polrelid
 LEFT JOIN clauses c ON c.subject = p.oid;
+COMMENT ON VIEW _policies_now IS 'One row per policy on a table of the users; read it by '
+    '_advisor_policies.';
+
+CREATE OR REPLACE VIEW _advisor_policies AS
+SELECT * FROM cozi._once('_policies_now') p(
+    oid oid, name name, relation oid, relation_name text, rls boolean, command text,
+    permissive boolean, roles oid[], is_api boolean, role_names text,
+    using_passes text, using_binds boolean, using_text text,
+    check_passes text, check_binds boolean, check_text text);
 COMMENT ON VIEW _advisor_policies IS 'One row per policy on a table of the users, with whom its '
-    'clauses let pass.';
+    'clauses let pass; found once in a query.';
 
 -- A policy FOR ALL speaks of four commands; an UPDATE has two conditions, and
 -- without WITH CHECK the new row must pass USING.

@@ -12,7 +12,7 @@ WITH RECURSIVE relations AS MATERIALIZED (
     FROM access a WHERE a.any_access GROUP BY a.relation
 ), facts AS MATERIALIZED (
     SELECT f.*, p.relation, p.name, p.relation_name, p.role_names, p.command, p.is_api
-    FROM cozi._policy_facts() f JOIN cozi._advisor_policies p ON p.oid = f.subject
+    FROM cozi._advisor_facts f JOIN cozi._advisor_policies p ON p.oid = f.subject
 ), tree AS (
     SELECT i.inhparent AS ancestor, i.inhrelid AS descendant FROM pg_catalog.pg_inherits i
     WHERE i.inhparent IN (SELECT oid FROM relations)

@@ -4,7 +4,7 @@ CREATE OR REPLACE VIEW _findings_speed AS
 WITH facts AS MATERIALIZED (
     SELECT f.*, p.relation, p.name, p.relation_name, p.role_names, p.command, p.using_text,
         p.check_text
-    FROM cozi._policy_facts() f JOIN cozi._advisor_policies p ON p.oid = f.subject
+    FROM cozi._advisor_facts f JOIN cozi._advisor_policies p ON p.oid = f.subject
 )
 SELECT 'warn' AS level, 'policy_per_row_function' AS code, f.relation::regclass, f.name AS policy,
     f.role_names AS role, f.command,

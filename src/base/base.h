@@ -88,6 +88,7 @@ extern bool cozi_column_is_same(Relation rel, const CoziColumn *column);
 extern bool cozi_is_integer(Oid type);
 
 /* row.c: what SPI has selected, as the function's result */
+extern void cozi_check_row_type(TupleDesc selected, TupleDesc declared);
 extern void cozi_return_rows(struct FunctionCallInfoBaseData *fcinfo);
 struct ReturnSetInfo;
 extern char *cozi_rows_statement(Relation rel, const char *key, const char *item_type);

@@ -18,8 +18,8 @@
  * The law: a column is never taken for the declared type without a look.  The
  * table behind the query may have been altered.
  */
-static void
-check_row_type(TupleDesc selected, TupleDesc declared)
+void
+cozi_check_row_type(TupleDesc selected, TupleDesc declared)
 {
 	if (selected->natts < declared->natts)
 		elog(ERROR, "a query returned %d columns for %d", selected->natts, declared->natts);
@@ -46,7 +46,7 @@ cozi_return_rows(FunctionCallInfo fcinfo)
 	Datum	   *values = palloc(natts * sizeof(Datum));
 	bool	   *nulls = palloc(natts * sizeof(bool));
 
-	check_row_type(SPI_tuptable->tupdesc, rsinfo->setDesc);
+	cozi_check_row_type(SPI_tuptable->tupdesc, rsinfo->setDesc);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		for (int j = 0; j < natts; j++)
