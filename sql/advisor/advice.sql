@@ -205,7 +205,7 @@ BEGIN
         RAISE EXCEPTION 'argument "until" is a day that has passed: %', $4
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM FROM cozi._findings f WHERE f.code = $1 AND f.object = $2;
+    PERFORM FROM cozi.advice f WHERE f.code = $1 AND f.object = $2;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no finding "%" about "%"', $1, $2
             USING ERRCODE = 'undefined_object',
@@ -270,7 +270,7 @@ CREATE OR REPLACE FUNCTION record_advice() RETURNS bigint
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH found AS MATERIALIZED (
-        SELECT DISTINCT f.code, f.object FROM cozi._findings f
+        SELECT DISTINCT f.code, f.object FROM cozi.advice f
     ), gone AS (
         DELETE FROM cozi.advice_log l
         WHERE NOT EXISTS (SELECT FROM found f WHERE f.code = l.code AND f.object = l.object)

@@ -7,18 +7,47 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use Advisor;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = Advisor::golden('advisor_advice');
+# One session a server and user: the plan of advice is made once in each.
+my %sessions;
+sub session
+{
+	my ($server, $user) = @_;
+	$user //= '';
+	return $sessions{ $server->name . " $user" } //= House::session($server, 'golden',
+	    on_error_stop => 0, extra_params => [ $user ? ('-U', $user) : () ]);
+}
+
+# What a statement returns, and its messages.
+sub ask
+{
+	my ($server, $user, $sql) = @_;
+	my $session = session($server, $user);
+	my $out = $session->query($sql);
+	my $messages = $session->{stderr};
+	$session->{stderr} = '';
+	return ($out, $messages);
+}
+
 sub psql
 {
-	my ($sql, @params) = @_;
-	my (undef, $out, $err) = $node->psql('golden', $sql, extra_params => \@params);
-	return "$out$err";
+	my ($sql, $user) = @_;
+	return join '', ask($node, $user, $sql);
 }
-sub query { return $node->safe_psql('golden', @_); }
+
+sub query_on
+{
+	my ($server, $user, $sql) = @_;
+	my ($out, $messages) = ask($server, $user, $sql);
+	die "$sql: $messages" if $messages =~ /ERROR|FATAL/;
+	return $out;
+}
+sub query { return query_on($node, $_[1], $_[0]); }
 
 my $found = query('SELECT count(*) FROM cozi.advice');
 cmp_ok($found, '>', 60, 'advice unites the advisors');
@@ -55,8 +84,8 @@ like(psql("\\set VERBOSITY verbose\nSELECT cozi.waive('rls_off', 'bad.rls_off_wr
 	qr/22023: argument "until" is a day that has passed/, 'a waiver does not end before it begins');
 query(q{SELECT cozi.waive('rls_off', 'bad.rls_off_write', 'filled by hand', current_date + 30)});
 is(query(q{SELECT waived_by, waived_because, waived_until - current_date FROM cozi.advice
-	WHERE (code, object) = ('rls_off', 'bad.rls_off_write')}), $node->safe_psql('golden',
-	    'SELECT session_user') . '|filled by hand|30',
+	WHERE (code, object) = ('rls_off', 'bad.rls_off_write')}), query('SELECT session_user')
+    . '|filled by hand|30',
 	'a waived finding stays in advice, with who, why and until when');
 is(query('SELECT count(*) FROM cozi.advice'), $found, 'a waiver hides nothing');
 unlike(psql('SELECT cozi.advice_gate()'), qr/bad\.rls_off_write/,
@@ -101,21 +130,21 @@ query(q{CREATE ROLE tenant LOGIN; CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
 	CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA cozi TO stranger, tenant;
 	ALTER TABLE bad.rls_off_column OWNER TO tenant; GRANT USAGE ON SCHEMA bad TO tenant;
 	SELECT cozi.grant_owner('tenant')});
-is(query('SELECT DISTINCT object FROM cozi.advice', extra_params => [ '-U', 'tenant' ]),
+is(query('SELECT DISTINCT object FROM cozi.advice', 'tenant'),
     'bad.rls_off_column',
 	'the owner of a table sees the findings of their own tables');
-is(query('SELECT count(*) FROM cozi.advice', extra_params => [ '-U', 'monitor' ]),
+is(query('SELECT count(*) FROM cozi.advice', 'monitor'),
     query('SELECT count(*) FROM cozi.advice'),
 	'a member of pg_monitor sees all findings');
-like(psql('SELECT * FROM cozi.advice', '-U', 'stranger'), qr/permission denied for view advice/,
+like(psql('SELECT * FROM cozi.advice', 'stranger'), qr/permission denied for view advice/,
     'others see nothing');
 foreach (qw(monitor tenant))
 {
-	like(psql(q{SELECT cozi.waive('rls_off', 'bad.rls_off_column', 'mine')}, '-U', $_),
+	like(psql(q{SELECT cozi.waive('rls_off', 'bad.rls_off_column', 'mine')}, $_),
 		qr/permission denied for function waive/, "$_ waives nothing without a grant");
 }
 query('GRANT EXECUTE ON FUNCTION cozi.waive TO monitor');
-is(psql(q{SELECT cozi.waive('rls_off', 'bad.rls_off_column', 'public data')}, '-U', 'monitor'), '',
+is(psql(q{SELECT cozi.waive('rls_off', 'bad.rls_off_column', 'public data')}, 'monitor'), '',
     'a role with the grant waives');
 is(query(q{SELECT waived_by FROM cozi.advice WHERE object = 'bad.rls_off_column'
     AND code = 'rls_off'}), 'monitor', 'a waiver names who made it');
@@ -128,20 +157,21 @@ $standby->start;
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 my $of_the_catalog = q{SELECT code, object, waived_by FROM cozi.advice
 	WHERE code !~ '^(setting|login)' ORDER BY 1, 2, 3};
-is( $standby->safe_psql('golden', $of_the_catalog), query($of_the_catalog),
+is(query_on($standby, '', $of_the_catalog), query($of_the_catalog),
 	'a standby gives the same advice');
 foreach my $view (qw(policy_advisor index_usage duplicate_indexes missing_fk_indexes invalid_objects
 	sequence_usage tables_without_key bloat settings_advisor missing_indexes table_growth advice))
 {
-	is($standby->safe_psql('golden', "SELECT count(*) >= 0 FROM cozi.$view"), 't',
+	is(query_on($standby, '', "SELECT count(*) >= 0 FROM cozi.$view"), 't',
 	    "$view runs on a standby");
-	is(query("SELECT count(*) >= 0 FROM cozi.$view", extra_params => [ '-U', 'monitor' ]), 't',
+	is(query("SELECT count(*) >= 0 FROM cozi.$view", 'monitor'), 't',
 	    "pg_monitor reads $view");
 	my ($lock) = query("BEGIN READ ONLY; SELECT count(*) FROM cozi.$view \\g /dev/null
 		SELECT string_agg(DISTINCT mode, ' ') FROM pg_locks WHERE pid = pg_backend_pid()
 		    AND locktype = 'relation'; COMMIT");
 	is($lock, 'AccessShareLock', "$view takes no lock above ACCESS SHARE");
 }
+session($standby)->quit;
 $standby->stop;
 
 # A dump keeps the waivers.
