@@ -4,6 +4,7 @@
 -- PUBLIC.  The views run their functions as the role that reads them, so a role
 -- that a DBA grants more sees what pg_stat_statements and pg_stat_activity show it.
 
+-- Texts that cannot be read end a subtransaction, which parallel mode forbids.
 CREATE OR REPLACE FUNCTION statements(
     showtext boolean = false, quiet boolean = false, timeouts boolean = false,
     OUT userid oid, OUT dbid oid, OUT toplevel boolean, OUT queryid bigint, OUT query text,
@@ -21,7 +22,7 @@ CREATE OR REPLACE FUNCTION statements(
     OUT jit_optimization_time float8, OUT jit_emission_time float8,
     OUT stats_since timestamptz)
 RETURNS SETOF record
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 5000 ROWS 1000
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 5000 ROWS 1000
 AS 'MODULE_PATHNAME', 'cozi_statements';
 COMMENT ON FUNCTION statements(boolean, boolean, boolean) IS
 'Returns the rows of pg_stat_statements, of any version in any schema; none and a warning '
@@ -29,7 +30,7 @@ COMMENT ON FUNCTION statements(boolean, boolean, boolean) IS
 
 -- The cost lets the planner fetch texts after ORDER BY and LIMIT.
 CREATE OR REPLACE FUNCTION query_text(dbid oid, userid oid, queryid bigint) RETURNS text
-LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000
+LANGUAGE C STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'cozi_query_text';
 COMMENT ON FUNCTION query_text(oid, oid, bigint) IS
 'Returns the text of a statement, masked as pg_stat_statements masks it';

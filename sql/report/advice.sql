@@ -2,7 +2,7 @@
 
 -- The gravest findings, for the top of the page.
 CREATE OR REPLACE FUNCTION _report_found() RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH advice AS MATERIALIZED (
         SELECT v.*, row_number() OVER () AS n FROM cozi.advice v WHERE v.waived_by IS NULL
@@ -28,7 +28,7 @@ COMMENT ON FUNCTION _report_found() IS
 'Returns the section of the page with the gravest findings of the advisors';
 
 CREATE OR REPLACE FUNCTION _report_advice(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH advice AS MATERIALIZED (
         SELECT a.*, row_number() OVER (PARTITION BY a.code ~ '(index|constraint)$'

@@ -5,7 +5,7 @@
 -- keeps another from being read.
 
 CREATE OR REPLACE FUNCTION _report_parts(parts text[], VARIADIC bounds timestamptz[]) RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part text;
@@ -37,7 +37,7 @@ COMMENT ON FUNCTION _report_parts(text[], timestamptz[]) IS
 
 CREATE OR REPLACE FUNCTION _report_page(title text, subtitle text, links text[], body text)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN format(
 E'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
 '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; '
@@ -56,7 +56,7 @@ COMMENT ON FUNCTION _report_page(text, text, text[], text) IS
 'Returns the page around its parts: its style, its policy, its title and its links';
 
 CREATE OR REPLACE FUNCTION _report_server() RETURNS text
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN format('PostgreSQL %s, cozi %s%s; read by %s at %s',
               current_setting('server_version'),
               (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'cozi'),
@@ -66,7 +66,7 @@ COMMENT ON FUNCTION _report_server() IS 'Says which server the page is of, who r
 
 -- The section of what changed compares with a window as long, just before.
 CREATE OR REPLACE FUNCTION _report_changed(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH bound AS (
         SELECT w.since - (coalesce(_report_changed.until, clock_timestamp()) - w.since) AS before,
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION _report_changed(timestamptz, timestamptz) IS
 -- Where a window begins: with the snapshot that holds at since, by default an hour
 -- before its end; NULL where there is none, or none before the end.
 CREATE OR REPLACE FUNCTION _report_since(since timestamptz, until timestamptz) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN (SELECT b.taken_at FROM cozi.snapshots b
         LEFT JOIN cozi.snapshots e ON e.snapshot = cozi.snapshot_at(_report_since.until)
         WHERE b.snapshot = cozi.snapshot_at(coalesce(_report_since.since,
@@ -106,7 +106,7 @@ COMMENT ON FUNCTION _report_since(timestamptz, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION report_html(since timestamptz = NULL, until timestamptz = NULL)
     RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED COST 1000000
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000000
 SET search_path = pg_catalog, pg_temp SET jit = off SET DateStyle = 'ISO'
     SET IntervalStyle = 'postgres'
 AS $$
@@ -145,7 +145,7 @@ COMMENT ON FUNCTION report_html(timestamptz, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION _report_totals(before_since timestamptz, before_until timestamptz,
     since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('totals', 'This database', NULL,
            cozi._html_table('{figure,#before,#after,#ratio}',
                (SELECT string_agg(cozi._html_row('tnnn', f.name, round(f.before::numeric, 3)::text,
@@ -170,7 +170,7 @@ COMMENT ON FUNCTION _report_totals(timestamptz, timestamptz, timestamptz, timest
 
 CREATE OR REPLACE FUNCTION _report_compared(before_since timestamptz, before_until timestamptz,
     since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('statements', 'Statements',
            CASE WHEN cozi.snapshot_at(since) IS NULL
                 THEN 'There are no snapshots: schedule cozi.snapshot() on the primary.' END,
@@ -180,7 +180,7 @@ COMMENT ON FUNCTION _report_compared(timestamptz, timestamptz, timestamptz, time
 
 CREATE OR REPLACE FUNCTION report_diff(before_since timestamptz, before_until timestamptz,
     since timestamptz = NULL, until timestamptz = NULL) RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED COST 1000000
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000000
 SET search_path = pg_catalog, pg_temp SET jit = off SET DateStyle = 'ISO'
     SET IntervalStyle = 'postgres'
 AS $$

@@ -13,7 +13,7 @@ COMMENT ON FUNCTION _report_figure(float8, text) IS
 'Returns a value of health with its unit; NULL for NULL';
 
 CREATE OR REPLACE FUNCTION _report_health(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH health AS MATERIALIZED (
         SELECT h.*, row_number() OVER () AS rank FROM cozi.health h
@@ -57,7 +57,7 @@ COMMENT ON FUNCTION _report_health(timestamptz, timestamptz) IS
 'Returns the top of the page: the verdict, its figures, what was found, and the table of health';
 
 CREATE OR REPLACE FUNCTION _report_load(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH here AS (
         SELECT d.oid AS dbid FROM pg_catalog.pg_database d WHERE d.datname = current_database()
@@ -126,7 +126,7 @@ COMMENT ON FUNCTION _report_load(timestamptz, timestamptz) IS
 'Returns the section of the page about load and latency over time';
 
 CREATE OR REPLACE FUNCTION _report_errors(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('errors', 'Errors', coalesce(cozi.latency_reason(),
            'What the server log was told, since the counters began; of all databases.'),
            cozi._html_table('{SQLSTATE,name,database,"who makes it",origin,#count,'
@@ -141,7 +141,7 @@ COMMENT ON FUNCTION _report_errors(timestamptz, timestamptz) IS
 'Returns the section of the page about errors';
 
 CREATE OR REPLACE FUNCTION _report_locks(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('locks', 'Locks and sessions', 'At the instant of the report.',
            cozi._html_heading('Who waits for whom'),
            cozi._html_table('{session,"waits for",lock,on,#waited,role,state,statement}',
@@ -177,7 +177,7 @@ COMMENT ON FUNCTION _report_locks(timestamptz, timestamptz) IS
 'Returns the section of the page about locks, transactions and connections';
 
 CREATE OR REPLACE FUNCTION _report_waits(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('waits', 'Waits', coalesce(cozi.latency_reason(),
            'What statements waited for, sampled since counting began; CPU waited for nothing.'),
            cozi._html_table('{statement,"database, role",kind,event,#time,#share}',
@@ -192,7 +192,7 @@ COMMENT ON FUNCTION _report_waits(timestamptz, timestamptz) IS
 -- How many rows came and stayed, by the day; the statistics know since when.
 CREATE OR REPLACE FUNCTION _report_growth(OUT root oid, OUT rows_a_day float8)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 1000
 BEGIN ATOMIC
     WITH node AS (
         SELECT extract(epoch FROM clock_timestamp() - coalesce(d.stats_reset,
@@ -210,7 +210,7 @@ COMMENT ON FUNCTION _report_growth() IS
 'Returns how many rows a table or partition tree gains a day, inserted less deleted';
 
 CREATE OR REPLACE FUNCTION _report_tables(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('tables', 'Tables and growth',
            'The largest of this database. Growth is rows inserted less rows deleted, since the '
            'statistics were last reset.',
@@ -245,7 +245,7 @@ COMMENT ON FUNCTION _report_tables(timestamptz, timestamptz) IS
 'Returns the section of the page about tables';
 
 CREATE OR REPLACE FUNCTION _report_replication(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('replication', 'Replication',
            CASE WHEN pg_is_in_recovery() THEN 'This server is a standby.' END,
            cozi._html_table('{kind,name,state,#behind,"#bytes behind",#retained,WAL}',
@@ -263,7 +263,7 @@ COMMENT ON FUNCTION _report_replication(timestamptz, timestamptz) IS
 -- How fresh a board is, and never an item of it: its policies would be planned as
 -- the reader's.
 CREATE OR REPLACE FUNCTION _report_boards(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('boards', 'Boards', NULL,
            cozi._html_table('{state,board,votes,#pending,"#oldest pending","last fold",'
                       '"#set aside",error}',
@@ -280,7 +280,7 @@ COMMENT ON FUNCTION _report_boards(timestamptz, timestamptz) IS
 'Returns the section of the page about boards';
 
 CREATE OR REPLACE FUNCTION _report_limits(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('limits', 'Limits and refusals', NULL,
            cozi._html_table('{limit,#calls,#allowed,#refused,"#refused of all",'
                       '"#keys forgotten",#memory}',
@@ -298,7 +298,7 @@ COMMENT ON FUNCTION _report_limits(timestamptz, timestamptz) IS
 'Returns the section of the page about rate limits';
 
 CREATE OR REPLACE FUNCTION _report_status(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('status', 'What is not measured',
            CASE WHEN pg_is_in_recovery()
                 THEN 'A standby counts for itself and takes no snapshots: figures are since its '

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION _report_statements(since timestamptz, until timestamp
     OUT dbid oid, OUT userid oid, OUT queryid bigint, OUT calls bigint, OUT total_ms float8,
     OUT mean_ms float8, OUT restarted boolean)
 RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1000
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 1000
 BEGIN ATOMIC
     SELECT d.dbid, d.userid, d.queryid, d.calls, d.total_ms, d.mean_ms, d.restarted
     FROM cozi.statement_deltas(_report_statements.since, _report_statements.until) d
@@ -22,7 +22,7 @@ COMMENT ON FUNCTION _report_statements(timestamptz, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION _report_latency(dbid oid, userid oid, queryid bigint, since timestamptz,
     until timestamptz) RETURNS bigint[]
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED COST 2000
+LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 2000
 RETURN CASE WHEN since IS NULL THEN cozi.latency_histogram(dbid, userid, queryid)
             ELSE cozi.latency_window(dbid, userid, queryid, since, until) END;
 COMMENT ON FUNCTION _report_latency(oid, oid, bigint, timestamptz, timestamptz) IS
@@ -30,21 +30,21 @@ COMMENT ON FUNCTION _report_latency(oid, oid, bigint, timestamptz, timestamptz) 
 
 -- The text is asked for of the rows that are shown, and only of them.
 CREATE OR REPLACE FUNCTION _report_text(dbid oid, userid oid, queryid bigint) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED COST 20000
+LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 20000
 RETURN coalesce(cozi.query_text(dbid, userid, queryid), cozi.captured_text(dbid, userid, queryid),
                 'no text of query ' || queryid);
 COMMENT ON FUNCTION _report_text(oid, oid, bigint) IS
 'Returns the text of a statement, or what it is known by; NULL where the caller may not see it';
 
 CREATE OR REPLACE FUNCTION _report_who(dbid oid, userid oid) RETURNS text
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL UNSAFE
 RETURN coalesce((SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = dbid), '?') || ', '
        || coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = userid), '?');
 COMMENT ON FUNCTION _report_who(oid, oid) IS
 'Returns the names of a database and a role, a question mark where it was dropped';
 
 CREATE OR REPLACE FUNCTION _report_top(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH statement AS MATERIALIZED (
         SELECT s.*, s.total_ms / nullif(sum(s.total_ms) OVER (PARTITION BY s.dbid), 0) AS share,
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION _report_top(timestamptz, timestamptz) IS
 
 -- What never completed has no row in pg_stat_statements.
 CREATE OR REPLACE FUNCTION _report_unfinished() RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     SELECT cozi._html_heading('Never completed: each execution failed or timed out')
            || cozi._html_table('{statement,"database, role",#attempts,"#time lost",#longest,'
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION _report_unfinished() IS
 'Returns the list of statements that never completed, as markup; NULL when there is none';
 
 CREATE OR REPLACE FUNCTION _report_queries(since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('statements', 'Statements',
            CASE WHEN cozi.statements_state() <> 'ok'
                 THEN 'pg_stat_statements is ' || cozi.statements_state()
@@ -134,7 +134,7 @@ CREATE OR REPLACE FUNCTION _report_pairs(before_since timestamptz, before_until 
     OUT mean_before_ms float8, OUT calls bigint, OUT mean_ms float8, OUT kind text,
     OUT weight float8)
 RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 100
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 100
 BEGIN ATOMIC
     WITH pair AS (
         SELECT coalesce(n.dbid, o.dbid) AS dbid, coalesce(n.userid, o.userid) AS userid,
@@ -171,7 +171,7 @@ COMMENT ON FUNCTION _report_pairs(timestamptz, timestamptz, timestamptz, timesta
 
 CREATE OR REPLACE FUNCTION _report_changes(before_since timestamptz, before_until timestamptz,
     since timestamptz, until timestamptz) RETURNS text
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
     WITH ranked AS MATERIALIZED (
         SELECT p.*, row_number() OVER (PARTITION BY p.kind ORDER BY p.weight DESC) AS rank
@@ -208,7 +208,7 @@ COMMENT ON FUNCTION _report_changes(timestamptz, timestamptz, timestamptz, times
 CREATE OR REPLACE FUNCTION _report_rates(since timestamptz, until timestamptz,
     OUT period interval, OUT calls float8, OUT mean_ms float8, OUT commits float8,
     OUT rollbacks float8, OUT cache_hit float8, OUT temp_bytes float8, OUT deadlocks float8)
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
     SELECT e.taken_at - b.taken_at, (l.calls - f.calls) / s.s,
            (l.total_ms - f.total_ms) / nullif(l.calls - f.calls, 0),

@@ -196,7 +196,9 @@ call_raw(void (*call) (void *arg), void *arg)
 /*
  * The same; false, with a warning, where the file of the texts was damaged or
  * deleted under the server: then pg_stat_statements raises an error for all of
- * them.  In parallel mode, which knows no subtransactions, so does this.
+ * them.  Parallel mode forbids subtransactions, so what comes here is labelled
+ * PARALLEL UNSAFE; where a function with another label calls it, the error of
+ * pg_stat_statements stands.
  */
 bool
 cozi_with_raw_texts(void (*call) (void *arg), void *arg)

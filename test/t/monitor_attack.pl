@@ -207,6 +207,10 @@ is($out, 't|0', 'the numbers are there, the texts are null');
 is(() = $err =~ /WARNING:  the query texts of "pg_stat_statements" cannot be read/g,
 	1, 'one warning says so');
 my ($hint) = $err =~ /HINT:  Run: (.*)/;
+my $parallel = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+($rc, $out, $err) = as('watcher', "SET $parallel = on; SET parallel_setup_cost = 0;
+	SELECT (SELECT count(*) > 0 FROM pg_class), count(*) > 5, count(query) FROM cozi.slow_queries");
+is($out, 't|t|0', 'texts that cannot be read stop no query that would be planned in parallel');
 sql($hint);
 run_file('client', 'SELECT i AS after_the_hint FROM t;');
 is( sql("SELECT count(*) FROM cozi.slow_queries WHERE query = 'SELECT i AS after_the_hint FROM t'"),
