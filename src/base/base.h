@@ -118,7 +118,8 @@ typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
 
 extern Oid	cozi_schema(void);
 extern Oid	cozi_table(const char *name);
-extern void cozi_read_table(const char *name, CoziRowReader reader, void *arg);
+extern bool cozi_has_columns(Relation rel, int columns);
+extern void cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);
 extern Datum cozi_config_changed(struct FunctionCallInfoBaseData *fcinfo);
 

@@ -21,6 +21,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -78,11 +79,32 @@ cozi_table(const char *name)
 }
 
 /*
+ * Does a table of the extension have the columns that this library reads?  A
+ * library that is newer than the extension's objects finds too few, and to read
+ * past them would crash.  False while the update that adds them runs: the event
+ * triggers that it fires have nothing to follow yet.
+ */
+bool
+cozi_has_columns(Relation rel, int columns)
+{
+	if (RelationGetNumberOfAttributes(rel) >= columns)
+		return true;
+	if (creating_extension)
+		return false;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"cozi.%s\" has %d columns, and the library of cozi reads %d",
+					RelationGetRelationName(rel), RelationGetNumberOfAttributes(rel), columns),
+			 errhint("Run: ALTER EXTENSION cozi UPDATE;")));
+}
+
+/*
  * Call reader for each row of a table of the extension, as committed now: a
  * transaction above READ COMMITTED must see what changed since its snapshot.
+ * The reader reads columns up to that number.
  */
 void
-cozi_read_table(const char *name, CoziRowReader reader, void *arg)
+cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg)
 {
 	Oid			relid = cozi_table(name);
 	Relation	rel;
@@ -92,10 +114,13 @@ cozi_read_table(const char *name, CoziRowReader reader, void *arg)
 	if (!OidIsValid(relid))
 		return;
 	rel = table_open(relid, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		reader(tuple, RelationGetDescr(rel), arg);
-	systable_endscan(scan);
+	if (cozi_has_columns(rel, columns))
+	{
+		scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+			reader(tuple, RelationGetDescr(rel), arg);
+		systable_endscan(scan);
+	}
 	table_close(rel, AccessShareLock);
 }
 

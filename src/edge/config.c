@@ -165,8 +165,8 @@ refresh(void)
 	configs = NIL;
 	MemoryContextReset(context);
 	old = MemoryContextSwitchTo(context);
-	cozi_read_table("edge_config", read_config, NULL);
-	cozi_read_table("edge_state", read_state, NULL);
+	cozi_read_table("edge_config", Anum_edge_owner, read_config, NULL);
+	cozi_read_table("edge_state", Anum_state_relid, read_state, NULL);
 	MemoryContextSwitchTo(old);
 	read_at = now;
 	state_read_at = state_now;

@@ -164,6 +164,7 @@ read_keys(const char *kid)
 	else
 		ScanKeyEntryInitialize(&scan_key, SK_ISNULL | SK_SEARCHNULL, Anum_jwks_kid,
 							   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	cozi_has_columns(rel, Anum_jwks_any_kid);
 	initStringInfo(&row);
 	/* without a snapshot of ours: a new one */
 	scan = systable_beginscan(rel, cozi_table("jwks_kid_idx"), true, NULL, 1, &scan_key);

@@ -131,6 +131,7 @@ find_revocation(Relation rel, Oid index, const char *kind, const char *value, in
 							   C_COLLATION_OID, F_TEXTEQ,
 							   PointerGetDatum(i == 0 ? cstring_to_text(kind)
 											   : stored_value(kind, value, value_len)));
+	cozi_has_columns(rel, Anum_revocations_issued_before);
 	/* without a snapshot of ours: a new one */
 	scan = systable_beginscan(rel, index, true, NULL, 2, key);
 	tuple = systable_getnext(scan);

@@ -144,8 +144,8 @@ cozi_kept_read_sources(List *list)
 	ListCell   *lc;
 	ListCell   *each;
 
-	cozi_read_table("kept_source", read_further, &list);
-	cozi_read_table("kept_source_local", read_further_local, &list);
+	cozi_read_table("kept_source", SOURCE_FACTOR, read_further, &list);
+	cozi_read_table("kept_source_local", SOURCE_LOCAL_SOURCE, read_further_local, &list);
 	foreach(lc, list)
 	{
 		Kept	   *first = lfirst(lc);

@@ -71,7 +71,7 @@ read_limits(void)
 		limits = hash_create("cozi rate limits", 16, &info,
 							 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 		limits_generation = 0;	/* an error leaves it stale */
-		cozi_read_table(registry.table, read_row, NULL);
+		cozi_read_table(registry.table, OWNER, read_row, NULL);
 		limits_generation = generation;
 		generation = cozi_registry_generation(&registry);
 	}

@@ -97,7 +97,7 @@ cozi_map_buckets(void)
 {
 	MapBucket  *buckets = palloc0_array(MapBucket, COZI_BUCKETS);
 
-	cozi_read_table("shard_map", read_bucket, buckets);
+	cozi_read_table("shard_map", Anum_map_region, read_bucket, buckets);
 	return buckets;
 }
 
@@ -107,7 +107,7 @@ cozi_map_nodes(void)
 {
 	List	   *nodes = NIL;
 
-	cozi_read_table("nodes", read_node, &nodes);
+	cozi_read_table("nodes", Anum_nodes_reserved, read_node, &nodes);
 	return nodes;
 }
 
