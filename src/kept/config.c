@@ -155,10 +155,10 @@ cozi_kept_all_and_doubles(void)
 {
 	List	   *list = NIL;
 
-	cozi_read_table("kept", KEPT_CLOSED, read_kept, &list);
+	cozi_read_table("kept", KEPT_TRACKED, read_kept, &list);
 	if (list != NIL)
 	{
-		cozi_read_table("kept_local", LOCAL_STALLED_SINCE, read_local, &list);
+		cozi_read_table("kept_local", LOCAL_ERA, read_local, &list);
 		cozi_kept_read_sources(list);
 	}
 	return list;
@@ -291,6 +291,6 @@ cozi_kept_local(int32 id, KeptLocal *local)
 	LocalSearch search = {.id = id,.local = local};
 
 	memset(local, 0, sizeof(KeptLocal));
-	cozi_read_table("kept_local", LOCAL_STALLED_SINCE, read_status, &search);
+	cozi_read_table("kept_local", LOCAL_ERA, read_status, &search);
 	return search.found;
 }
