@@ -40,7 +40,7 @@ static const struct
 static SPIPlanPtr plans[lengthof(known)];
 
 static SPIPlanPtr
-make_plan(int i)
+plan_findings(int i)
 {
 	Oid			types[] = {BOOLOID, OIDOID};
 	char	   *statement;
@@ -60,7 +60,7 @@ plan_of(const char *view)
 {
 	for (int i = 0; i < lengthof(known); i++)
 		if (strcmp(view, known[i].view) == 0)
-			return plans[i] ? plans[i] : make_plan(i);
+			return plans[i] ? plans[i] : plan_findings(i);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("there are no findings \"%s\"", view)));
