@@ -101,7 +101,7 @@ cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys, i
 	if (SPI_execute_with_args(statement, 2, types, arguments, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the rows of the items");
 	found = SPI_processed;
-	check_row_type(SPI_tuptable->tupdesc, rsinfo->setDesc);
+	cozi_check_row_type(SPI_tuptable->tupdesc, rsinfo->setDesc);
 	for (int64 row = 0; row < found; row++)
 	{
 		for (int i = 0; i < natts; i++)
