@@ -65,7 +65,7 @@ UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'child_invalid'::regcl
 CREATE TABLE child_p (k int, bad_fk int REFERENCES parent) PARTITION BY HASH (k);
 CREATE TABLE child_p1 PARTITION OF child_p FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 SELECT relation, columns, fix_sql FROM cozi.missing_fk_indexes WHERE relation::text ~ '^child'
-    ORDER BY 1::text, 2;
+    ORDER BY relation::text, 2;
 
 -- what is not valid
 ALTER TABLE child ADD CONSTRAINT not_checked CHECK (id > 0) NOT VALID;
@@ -75,7 +75,7 @@ CREATE TRIGGER runs BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION nothing
 ALTER TABLE child DISABLE TRIGGER off;
 ALTER TABLE child_p DISABLE TRIGGER ALL;
 SELECT relation, kind, name, fix_sql FROM cozi.invalid_objects WHERE relation::text ~ '^child'
-    ORDER BY 1::text, 2, 3;
+    ORDER BY relation::text, 2, 3;
 
 -- sequences
 CREATE TABLE s (bad_int int GENERATED ALWAYS AS IDENTITY, fine int GENERATED ALWAYS AS IDENTITY,
@@ -142,7 +142,7 @@ SELECT fix_sql FROM cozi.invalid_objects WHERE relation::text ~ '^child' ORDER B
 SELECT count(*) FROM cozi.duplicate_indexes WHERE index::text ~ '^bad_';
 SELECT count(*) FROM cozi.missing_fk_indexes WHERE relation::text ~ '^child';
 SELECT relation, kind, name FROM cozi.invalid_objects WHERE relation::text ~ '^child'
-    ORDER BY 1::text, 2, 3;
+    ORDER BY relation::text, 2, 3;
 
 RESET search_path;
 SET client_min_messages = warning;

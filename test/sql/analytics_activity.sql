@@ -118,7 +118,7 @@ ALTER TABLE paris ADD note text;
 DROP TABLE paris;
 INSERT INTO events VALUES (5, '00000000-0000-4000-8000-000000000005', '2026-02-28 23:00+00');
 SELECT month, days FROM paris_live WHERE user_id = '00000000-0000-4000-8000-000000000005';
-SELECT activity, at FROM cozi.activities WHERE events = 'events'::regclass ORDER BY 1::text;
+SELECT activity, at FROM cozi.activities WHERE events = 'events'::regclass ORDER BY activity::text;
 
 -- Refused
 SELECT cozi.create_activity('a', 'events', 'nope');
