@@ -48,7 +48,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     -- a sequence is read by pg_dump --schema-only, too
     ('PUBLIC', 'SELECT',  'shard_map_version'),
     ('PUBLIC', 'EXECUTE', '_shard_bounds _shard_counts _need'),
-    ('PUBLIC', 'EXECUTE', 'shard_predicate replica_ok'),
+    ('PUBLIC', 'EXECUTE', 'shard_predicate'),
     ('PUBLIC', 'EXECUTE', 'next_id uuid7 id_bucket id_time'),
     ('PUBLIC', 'EXECUTE', 'login login_if logout uid uid_bigint uid_text claims claim has_role'),
     ('PUBLIC', 'EXECUTE', 'require_uid require_uid_bigint require_uid_text require_role'),
@@ -80,11 +80,10 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'SELECT',  'nodes shard_map'),
     ('owner', 'EXECUTE', 'attach_plan colocation_check _attach_table _attach_columns'),
     ('owner', 'EXECUTE', '_attach_shards _attach_objects _attach_there _attach_here'),
-    ('owner', 'EXECUTE', '_shard_name'),
-    ('owner', 'EXECUTE', 'split_plan move_plan shard_digest wait_for_slot'),
+    ('owner', 'EXECUTE', 'split_plan move_plan shard_digest wait_for_slot replica_ok'),
     ('owner', 'EXECUTE', '_split_refuse _split_facts _split_keys _split_templates'),
     ('owner', 'EXECUTE', '_move_refuse _move_facts _move_tables _move_templates'),
-    ('owner', 'EXECUTE', '_plan_text _plan_columns _shard_name _shard_bounds'),
+    ('owner', 'EXECUTE', '_plan_text _plan_columns _shard_name'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),
@@ -101,12 +100,12 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('app', 'EXECUTE', 'touch_activity track_event track_events'),
     -- each of them asks for the role of the consumer, too
     ('app', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
-    ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version'),
+    ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version replica_ok'),
     ('app', 'SELECT',  'nodes shard_map'),
 
     -- what is read about others
     ('pg_monitor', 'SELECT',  'edges rate_limit_stats'),
-    ('pg_monitor', 'EXECUTE', '_edge_trouble'),
+    ('pg_monitor', 'EXECUTE', '_edge_trouble replica_ok'),
     ('pg_monitor', 'EXECUTE', 'rate_limit_stats'),
     ('pg_monitor', 'SELECT',  'slow_queries slow_queries_by_total slow_queries_by_p99 slow_plans'),
     ('pg_monitor', 'SELECT',  'health regressions error_rate cache_hit connections table_sizes'),

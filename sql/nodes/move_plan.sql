@@ -95,7 +95,7 @@ COMMENT ON FUNCTION _move_tables(int, regclass[], name[]) IS
 -- templates of move_plan().
 CREATE OR REPLACE FUNCTION _move_templates()
     RETURNS TABLE (n int, each_table boolean, node text, phase text, statement text, undo text)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 30
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 30
     SET search_path = pg_catalog, pg_temp
 AS $templates$
 VALUES

@@ -7,7 +7,7 @@
 
 CREATE OR REPLACE FUNCTION _split_templates()
     RETURNS TABLE (n int, node text, phase text, statement text, undo text)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 40
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 40
     SET search_path = pg_catalog, pg_temp
 AS $templates$
 VALUES

@@ -17,12 +17,15 @@ INSERT INTO public_writes VALUES
     ('login|login_if|logout', 'the identity of the caller''s own transaction'),
     ('next_id|uuid7', 'ids; next_id asks for USAGE on its sequence'),
     ('_count_rows|_events_due', 'triggers, which nothing but a trigger calls'),
+    ('changes_since', 'no row: it flushes the log up to what it answers'),
+    ('_outbox_status', 'no row: it asks for locks, and does not wait'),
     ('why_visible|policy_diff', 'for the owner of the table alone, whom they ask for');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
 CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
     ('kept_(source_)?local', 'what holds in this database alone: OIDs, and the last fold'),
+    ('outbox_local', 'which relation an outbox is in this database'),
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
     ('advice_log', 'when a finding was first seen in this database'),
