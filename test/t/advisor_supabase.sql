@@ -40,3 +40,5 @@ SELECT 1 \! touch owned2
 \unrestrict abc
 CREATE POLICY "<script>alert(1)</script>" ON "public"."profiles" FOR DELETE TO "authenticated"
     USING (true);
+CREATE FOREIGN DATA WRAPPER "wasm_wrapper";
+ALTER FOREIGN DATA WRAPPER "wasm_wrapper" OWNER TO "supabase_admin";
