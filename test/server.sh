@@ -20,6 +20,10 @@
 
 set -u
 
+# Debian keeps pgbouncer in /usr/sbin, which is on root's PATH only.
+PATH=$PATH:/usr/sbin
+export PATH
+
 say() { printf '%s\n' "$@" >&2; }
 
 # The first pass: packages.
