@@ -4,7 +4,7 @@ BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS cozi;
 SET client_min_messages = warning;
-SELECT plan(31);
+SELECT plan(33);
 
 SELECT function_returns('cozi', 'create_shards', ARRAY['regclass', 'integer'], 'setof regclass');
 SELECT function_returns('cozi', 'shard_table', ARRAY['regclass', 'name', 'integer', 'boolean',
