@@ -29,7 +29,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -60,8 +59,7 @@ typedef struct EventStep
 List	   *
 cozi_event_tables(void)
 {
-	Oid			function = LookupFuncName(list_make2(makeString("cozi"),
-													 makeString("_events_due")), 0, NULL, true);
+	Oid			function = cozi_trigger_function("_events_due");
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	List	   *tables = NIL;

@@ -118,6 +118,7 @@ typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
 
 extern Oid	cozi_schema(void);
 extern Oid	cozi_table(const char *name);
+extern Oid	cozi_trigger_function(const char *name);
 extern bool cozi_has_columns(Relation rel, int columns);
 extern void cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);

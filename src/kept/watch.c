@@ -13,7 +13,6 @@
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -41,20 +40,11 @@ static const struct
 	{"cozi_count_truncate", TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE, false, false},
 };
 
-static Oid
-count_function(void)
-{
-	oidvector  *none = buildoidvector(NULL, 0);
-
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("_count_rows"),
-						   PointerGetDatum(none), ObjectIdGetDatum(cozi_schema()));
-}
-
 /* Our triggers on a relation: a bit for each of those that are enabled, or all. */
 static int
 find_triggers(Oid relid, bool also_disabled)
 {
-	Oid			function = count_function();
+	Oid			function = cozi_trigger_function("_count_rows");
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -123,7 +113,7 @@ create_trigger(Oid relid, int i)
 	if (triggers[i].new_rows)
 		stmt->transitionRels = lappend(stmt->transitionRels, transition(true));
 	(void) CreateTrigger(stmt, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
-						 count_function(), InvalidOid, NULL, false, false);
+						 cozi_trigger_function("_count_rows"), InvalidOid, NULL, false, false);
 }
 
 /* Put our triggers on a relation, or take them away, as its owner. */

@@ -214,15 +214,15 @@ create_outbox_trigger(Oid relid, int64 id)
 	CoziSavedUser saved;
 
 	stmt->trigname = OUTBOX_TRIGGER;
-	stmt->funcname = list_make1(makeString("_outbox_event"));
+	stmt->funcname = list_make1(makeString(OUTBOX_FUNCTION));
 	stmt->args = list_make1(makeString(psprintf(INT64_FORMAT, id)));
 	stmt->row = true;
 	stmt->timing = TRIGGER_TYPE_BEFORE;
 	stmt->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
 	cozi_switch_user(cozi_relation_owner(cozi_table("outbox_consumer")), 0, &saved);
 	(void) CreateTriggerFiringOn(stmt, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
-								 cozi_outbox_function(), InvalidOid, NULL, false, false,
-								 TRIGGER_FIRES_ALWAYS);
+								 cozi_trigger_function(OUTBOX_FUNCTION), InvalidOid, NULL, false,
+								 false, TRIGGER_FIRES_ALWAYS);
 	cozi_restore_user(&saved);
 	CommandCounterIncrement();
 }

@@ -22,6 +22,7 @@
 #include "base/base.h"
 
 #define OUTBOX_TRIGGER "cozi_outbox"
+#define OUTBOX_FUNCTION "_outbox_event"
 
 /* The columns of an outbox, in the order of its definition */
 enum
@@ -78,7 +79,6 @@ extern void cozi_outbox_require_consumer(const Outbox *outbox, const char *lock,
 										 OutboxConsumer *consumer);
 
 /* outbox_event.c */
-extern Oid	cozi_outbox_function(void);
 extern Oid	cozi_outbox_sequence(Oid relid);
 extern void cozi_outbox_check_sequence(Relation rel, int64 done);
 

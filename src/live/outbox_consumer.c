@@ -49,7 +49,7 @@ cozi_outbox_run(const char *template, int n, const Oid *types, const Datum *valu
 int64
 cozi_outbox_id(Relation rel)
 {
-	Oid			function = cozi_outbox_function();
+	Oid			function = cozi_trigger_function(OUTBOX_FUNCTION);
 
 	if (rel->trigdesc != NULL && OidIsValid(function))
 		for (int i = 0; i < rel->trigdesc->numtriggers; i++)

@@ -17,7 +17,6 @@
 #include "catalog/dependency.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -42,15 +41,6 @@ typedef struct Target
 	Oid			sequence;
 	int			columns[2];
 } Target;
-
-Oid
-cozi_outbox_function(void)
-{
-	oidvector  *none = buildoidvector(NULL, 0);
-
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("_outbox_event"),
-						   PointerGetDatum(none), ObjectIdGetDatum(cozi_schema()));
-}
 
 /* The sequence that numbers the events of an outbox, of which relid may be a partition. */
 Oid
