@@ -70,22 +70,6 @@ next_of(Oid database)
 	return workers != NULL ? &workers->next[database % DATABASES] : NULL;
 }
 
-static bool
-start_events_worker(void)
-{
-	BackgroundWorker worker = {0};
-
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cozi_events_worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "cozi events worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "cozi events worker", BGW_MAXLEN);
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
-}
-
 /* Start the worker, if it is time; one of many writers does. */
 static void
 ask_worker(void)
@@ -101,7 +85,8 @@ ask_worker(void)
 	if ((TimestampTz) due > now && (TimestampTz) due <= now + EVERY)
 		return;
 	if (pg_atomic_compare_exchange_u64(next, &due, (uint64) (now + EVERY)) &&
-		!start_events_worker())
+		!cozi_start_worker("cozi events worker", "cozi_events_worker",
+						   ObjectIdGetDatum(MyDatabaseId)))
 		pg_atomic_write_u64(next, (uint64) (now + AFTER_FAILURE));
 }
 

@@ -96,6 +96,12 @@ typedef bool (*CoziRowFits) (const Datum *values, const bool *nulls, void *arg);
 extern int64 cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys,
 						   int64 k, CoziRowFits fits, void *arg);
 
+/* worker.c: background workers of the library */
+struct BackgroundWorker;
+extern void cozi_describe_worker(struct BackgroundWorker *worker, const char *name,
+								 const char *function);
+extern bool cozi_start_worker(const char *name, const char *function, Datum argument);
+
 /* statement.c: SQL from a template with named parts */
 extern char *cozi_statement(const char *template,...);
 extern void cozi_run(const char *statement, int expected);

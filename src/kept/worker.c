@@ -176,22 +176,6 @@ take_slot(FoldWorkers *workers, Oid database)
 	return NULL;
 }
 
-static bool
-start_worker(void)
-{
-	BackgroundWorker worker = {0};
-
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cozi_kept_worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "cozi fold worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "cozi fold worker", BGW_MAXLEN);
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
-}
-
 /*
  * Does a worker fold this database?  Starts one where it may; the writer who
  * does so still folds.
@@ -221,7 +205,8 @@ cozi_kept_worker_runs(void)
 	if (failed_at != 0 && is_recent(failed_at, WORKER_RETRY))
 		return false;
 	slot = take_slot(workers, MyDatabaseId);
-	if (slot != NULL && !start_worker())
+	if (slot != NULL && !cozi_start_worker("cozi fold worker", "cozi_kept_worker",
+										   ObjectIdGetDatum(MyDatabaseId)))
 	{
 		free_slot(slot, MyDatabaseId);
 		pg_atomic_write_u64(&workers->failed_at, (uint64) GetCurrentTimestamp());

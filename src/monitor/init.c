@@ -101,12 +101,9 @@ define_snapshots(void)
 static void
 register_worker(const char *name, const char *function, BgWorkerStartTime start)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
-	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	cozi_describe_worker(&worker, name, function);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = start;
 	worker.bgw_restart_time = 60;

@@ -132,17 +132,11 @@ static bool
 run_process(const char *function, const char *database)
 {
 	uint64		before = pg_atomic_read_u64(&cozi_monitor->snapshot_ticks);
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 
-	strlcpy(worker.bgw_name, "cozi snapshot", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "cozi snapshot", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "cozi", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	cozi_describe_worker(&worker, "cozi snapshot", function);
 	strlcpy(worker.bgw_extra, database, BGW_EXTRALEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 	{
 		ereport(LOG,
