@@ -126,6 +126,8 @@ extern Oid	cozi_schema(void);
 extern Oid	cozi_table(const char *name);
 extern Oid	cozi_trigger_function(const char *name);
 extern bool cozi_has_columns(Relation rel, int columns);
+extern Datum cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum);
+extern char *cozi_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);
 extern void cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);
 extern Datum cozi_config_changed(struct FunctionCallInfoBaseData *fcinfo);

@@ -108,6 +108,25 @@ cozi_has_columns(Relation rel, int columns)
 			 errhint("Run: ALTER EXTENSION cozi UPDATE;")));
 }
 
+/* A text of a tuple; NULL for none. */
+char	   *
+cozi_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* A value of a tuple that is not NULL. */
+Datum
+cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+
+	return heap_getattr(tuple, attnum, desc, &isnull);
+}
+
 /*
  * Call reader for each row of a table of the extension, as committed now: a
  * transaction above READ COMMITTED must see what changed since its snapshot.

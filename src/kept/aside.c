@@ -64,8 +64,8 @@ cozi_kept_not_aside(const Kept *kept, KeptSums *sums)
 	{
 		KeptKey		key = {0};
 
-		key.scope = cozi_kept_tuple_text(tuple, RelationGetDescr(rel), ASIDE_SCOPE);
-		key.item = cozi_kept_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
+		key.scope = cozi_tuple_text(tuple, RelationGetDescr(rel), ASIDE_SCOPE);
+		key.item = cozi_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
 		cozi_kept_hash_key(sums, &key);
 		if (cozi_kept_group(sums, &key, false) != NULL)
 			CatalogTupleDelete(rel, &tuple->t_self);
@@ -91,10 +91,10 @@ cozi_kept_asides(const Kept *kept, char **example)
 
 		if (n++ > 0)
 			continue;
-		item = cozi_kept_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
+		item = cozi_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ITEM);
 		item[pg_mbcliplen(item, strlen(item), 40)] = '\0';
 		*example = psprintf("item \"%s\": %s", item,
-							cozi_kept_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ERROR));
+							cozi_tuple_text(tuple, RelationGetDescr(rel), ASIDE_ERROR));
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);

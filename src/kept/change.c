@@ -47,6 +47,7 @@ struct KeptChanges
 	CatalogIndexState indexes;
 	KeptSums   *sums;			/* for its functions of keys */
 	Snapshot	snapshot;
+	bool		registered;		/* the snapshot, by us */
 	int64		last;
 };
 
@@ -61,6 +62,7 @@ open_changes(int32 id, KeptSums *sums, Snapshot snapshot)
 	changes->indexes = CatalogOpenIndexes(changes->rel);
 	changes->sums = sums;
 	changes->snapshot = snapshot;
+	changes->registered = false;
 	changes->last = cozi_kept_last_change(id, snapshot);
 	return changes;
 }
@@ -84,16 +86,18 @@ cozi_kept_close_changes(KeptChanges *changes)
 		return;
 	CatalogCloseIndexes(changes->indexes);
 	table_close(changes->rel, NoLock);
+	if (changes->registered)
+		UnregisterSnapshot(changes->snapshot);
 	pfree(changes);
 }
 
 static void
 read_change(HeapTuple tuple, TupleDesc desc, KeptChange *change)
 {
-	change->number = DatumGetInt64(cozi_kept_tuple_value(tuple, desc, CHANGE_NUMBER));
-	change->key.hash = DatumGetInt64(cozi_kept_tuple_value(tuple, desc, CHANGE_HASH));
-	change->key.scope = cozi_kept_tuple_text(tuple, desc, CHANGE_SCOPE);
-	change->key.item = cozi_kept_tuple_text(tuple, desc, CHANGE_ITEM);
+	change->number = DatumGetInt64(cozi_tuple_value(tuple, desc, CHANGE_NUMBER));
+	change->key.hash = DatumGetInt64(cozi_tuple_value(tuple, desc, CHANGE_HASH));
+	change->key.scope = cozi_tuple_text(tuple, desc, CHANGE_SCOPE);
+	change->key.item = cozi_tuple_text(tuple, desc, CHANGE_ITEM);
 	change->key.due = 0;
 }
 
@@ -163,7 +167,7 @@ cozi_kept_last_change(int32 id, Snapshot snapshot)
 	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
 	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(tuple))
-		last = DatumGetInt64(cozi_kept_tuple_value(tuple, RelationGetDescr(rel), CHANGE_NUMBER));
+		last = DatumGetInt64(cozi_tuple_value(tuple, RelationGetDescr(rel), CHANGE_NUMBER));
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
@@ -177,21 +181,23 @@ cozi_kept_era(int32 id, Snapshot snapshot)
 	Relation	rel = table_open(cozi_table("kept_local"), AccessShareLock);
 	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_local_pkey"), id, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
-	bool		isnull = true;
-	Datum		era = (Datum) 0;
+	bool		isnull;
+	int64		era = 0;
 
 	if (HeapTupleIsValid(tuple))
-		era = heap_getattr(tuple, LOCAL_ERA, RelationGetDescr(rel), &isnull);
-	if (!isnull)
-		era = Int64GetDatum(DatumGetInt64(era));
+	{
+		Datum		value = heap_getattr(tuple, LOCAL_ERA, RelationGetDescr(rel), &isnull);
+
+		era = isnull ? 0 : DatumGetInt64(value);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return isnull ? 0 : DatumGetInt64(era);
+	return era;
 }
 
 /*
  * Begin a new era, in which no key has a number yet; under the fold lock.  Returns
- * what cozi_kept_number() takes, on a snapshot to be unregistered, or NULL.
+ * what cozi_kept_number() takes, or NULL.
  */
 KeptChanges *
 cozi_kept_restart_changes(const Kept *kept, KeptSums *sums)
@@ -209,15 +215,9 @@ cozi_kept_restart_changes(const Kept *kept, KeptSums *sums)
 	if (cozi_kept_is_unlogged(kept->source))
 		return NULL;
 	changes = open_changes(kept->id, sums, RegisterSnapshot(GetLatestSnapshot()));
+	changes->registered = true;
 	changes->last = last;
 	return changes;
-}
-
-/* The snapshot that cozi_kept_restart_changes() has registered. */
-Snapshot
-cozi_kept_changes_snapshot(KeptChanges *changes)
-{
-	return changes->snapshot;
 }
 
 /* Begin a new era by numbering all keys that have a sum; under the fold lock. */
@@ -249,7 +249,6 @@ cozi_kept_number_all(const Kept *kept)
 	}
 	systable_endscan(scan);
 	cozi_kept_close(store);
-	UnregisterSnapshot(changes->snapshot);
 	cozi_kept_close_changes(changes);
 	CommandCounterIncrement();
 }

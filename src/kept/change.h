@@ -27,7 +27,6 @@ extern int64 cozi_kept_era(int32 id, struct SnapshotData *snapshot);
 extern void cozi_kept_number_all(const Kept *kept);
 extern void cozi_kept_track(Oid relation, bool track);
 extern KeptChanges *cozi_kept_restart_changes(const Kept *kept, KeptSums *sums);
-extern struct SnapshotData *cozi_kept_changes_snapshot(KeptChanges *changes);
 extern struct SysScanDescData *cozi_kept_begin_changes(int32 id, int64 after,
 													   struct SnapshotData *snapshot,
 													   Relation *rel, Relation *index);

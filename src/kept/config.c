@@ -41,7 +41,7 @@
 Oid
 cozi_kept_named_relation(HeapTuple tuple, TupleDesc desc, int attnum)
 {
-	char	   *name = cozi_kept_tuple_text(tuple, desc, attnum);
+	char	   *name = cozi_tuple_text(tuple, desc, attnum);
 	List	   *names;
 	Oid			namespace;
 

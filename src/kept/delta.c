@@ -79,9 +79,9 @@ read_delta_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
 	bool		isnull;
 	Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
 
-	key->hash = DatumGetInt64(cozi_kept_tuple_value(tuple, desc, DELTA_HASH));
-	key->scope = cozi_kept_tuple_text(tuple, desc, DELTA_SCOPE);
-	key->item = cozi_kept_tuple_text(tuple, desc, DELTA_ITEM);
+	key->hash = DatumGetInt64(cozi_tuple_value(tuple, desc, DELTA_HASH));
+	key->scope = cozi_tuple_text(tuple, desc, DELTA_SCOPE);
+	key->item = cozi_tuple_text(tuple, desc, DELTA_ITEM);
 	key->due = isnull || DatumGetTimestampTz(due) <= now ? 0 : DatumGetTimestampTz(due);
 }
 
@@ -92,7 +92,7 @@ cozi_kept_add_sum(const Kept *kept, KeptSums *sums, KeptGroup *group, HeapTuple 
 {
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
 
-	kept->kind->add_stored(group->sum, DatumGetByteaPP(cozi_kept_tuple_value(tuple, desc, attnum)));
+	kept->kind->add_stored(group->sum, DatumGetByteaPP(cozi_tuple_value(tuple, desc, attnum)));
 	MemoryContextSwitchTo(caller);
 }
 
@@ -217,7 +217,7 @@ cozi_kept_count(const Kept *kept, KeptCounts *counts)
 	{
 		bool		isnull;
 		Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
-		TimestampTz queued = DatumGetTimestampTz(cozi_kept_tuple_value(tuple, desc, DELTA_QUEUED));
+		TimestampTz queued = DatumGetTimestampTz(cozi_tuple_value(tuple, desc, DELTA_QUEUED));
 
 		CHECK_FOR_INTERRUPTS();
 		if (!isnull && DatumGetTimestampTz(due) > now)
@@ -274,7 +274,7 @@ static void
 merge_tuple(Merge * merge, HeapTuple tuple, TupleDesc desc)
 {
 	KeptKey		key;
-	TimestampTz queued = DatumGetTimestampTz(cozi_kept_tuple_value(tuple, desc, DELTA_QUEUED));
+	TimestampTz queued = DatumGetTimestampTz(cozi_tuple_value(tuple, desc, DELTA_QUEUED));
 
 	read_delta_key(tuple, desc, merge->now, &key);
 	if (merge->nrows == RUN_ROWS || (merge->nrows > 0 && key.hash != merge->hash))

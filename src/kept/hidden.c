@@ -104,7 +104,7 @@ find(KeptHidden *hidden, const char *item, bool delete)
 	{
 		KeptKey		other = {.hash = key.hash};
 
-		other.item = cozi_kept_tuple_text(tuple, RelationGetDescr(hidden->rel), HIDDEN_ITEM);
+		other.item = cozi_tuple_text(tuple, RelationGetDescr(hidden->rel), HIDDEN_ITEM);
 		found = cozi_kept_same_key(hidden->sums, &key, &other);
 		if (found && delete)
 			CatalogTupleDelete(hidden->rel, &tuple->t_self);

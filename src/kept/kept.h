@@ -352,8 +352,6 @@ typedef struct KeptCounts
 } KeptCounts;
 
 extern void cozi_kept_count(const Kept *kept, KeptCounts *counts);
-extern Datum cozi_kept_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum);
-extern char *cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);
 extern void cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text);
 extern struct SysScanDescData *cozi_kept_scan(Relation rel, Oid index, int32 id,
 											  struct SnapshotData *snapshot);

@@ -336,11 +336,7 @@ cozi_kept_fill(const Kept *kept, bool was_empty)
 		cozi_kept_close(fill.closed);
 	}
 	cozi_restore_user(&saved);
-	if (fill.changes != NULL)
-	{
-		UnregisterSnapshot(cozi_kept_changes_snapshot(fill.changes));
-		cozi_kept_close_changes(fill.changes);
-	}
+	cozi_kept_close_changes(fill.changes);
 	cozi_kept_close(fill.store);
 	UnregisterSnapshot(fill.snapshot);
 	MemoryContextSwitchTo(caller);

@@ -117,25 +117,6 @@ cozi_kept_close(KeptStore *store)
 	pfree(store);
 }
 
-/* A text of a tuple; NULL for none. */
-char	   *
-cozi_kept_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-/* A value of a tuple that is not NULL. */
-Datum
-cozi_kept_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
-{
-	bool		isnull;
-
-	return heap_getattr(tuple, attnum, desc, &isnull);
-}
-
 /* Set a text of a tuple to be formed; NULL for none. */
 void
 cozi_kept_put_text(Datum *values, bool *nulls, int attnum, const char *text)
@@ -178,13 +159,13 @@ cozi_kept_state(KeptStore *store, KeptSums *sums, Snapshot snapshot, const KeptK
 		CHECK_FOR_INTERRUPTS();
 		if (tuple == NULL)
 			return NULL;
-		is.scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
-		is.item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
+		is.scope = cozi_tuple_text(tuple, desc, STATE_SCOPE);
+		is.item = cozi_tuple_text(tuple, desc, STATE_ITEM);
 		if (cozi_kept_same_key(sums, &is, key))
 		{
 			store->found = true;
 			store->tid = tuple->t_self;
-			return DatumGetByteaPP(cozi_kept_tuple_value(tuple, desc, STATE_SUM));
+			return DatumGetByteaPP(cozi_tuple_value(tuple, desc, STATE_SUM));
 		}
 	}
 }
@@ -339,9 +320,9 @@ cozi_kept_read_key(KeptStore *store, HeapTuple tuple, KeptKey *key)
 {
 	TupleDesc	desc = RelationGetDescr(store->state);
 
-	key->hash = DatumGetInt64(cozi_kept_tuple_value(tuple, desc, STATE_HASH));
-	key->scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
-	key->item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
+	key->hash = DatumGetInt64(cozi_tuple_value(tuple, desc, STATE_HASH));
+	key->scope = cozi_tuple_text(tuple, desc, STATE_SCOPE);
+	key->item = cozi_tuple_text(tuple, desc, STATE_ITEM);
 }
 
 /* Add the sum of a row of the state to a group. */
@@ -369,13 +350,13 @@ cozi_kept_states_of_item(KeptStore *store, const Kept *kept, KeptSums *sums, Sna
 		KeptKey		bare = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		key.item = bare.item = cozi_kept_tuple_text(tuple, desc, STATE_ITEM);
+		key.item = bare.item = cozi_tuple_text(tuple, desc, STATE_ITEM);
 		cozi_kept_hash_key(sums, &bare);
 		if (cozi_kept_same_key(sums, &bare, &wanted))
 		{
 			KeptGroup  *group;
 
-			key.scope = cozi_kept_tuple_text(tuple, desc, STATE_SCOPE);
+			key.scope = cozi_tuple_text(tuple, desc, STATE_SCOPE);
 			cozi_kept_hash_key(sums, &key);
 			group = cozi_kept_group(sums, &key, true);
 			cozi_kept_add_sum(kept, sums, group, tuple, desc, STATE_SUM);

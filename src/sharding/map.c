@@ -47,35 +47,18 @@ static struct
 	MapBucket  *bucket;			/* COZI_BUCKETS of them */
 }			map;
 
-static char *
-text_of(HeapTuple tuple, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-static Datum
-value_of(HeapTuple tuple, TupleDesc desc, int column)
-{
-	bool		isnull;
-
-	return heap_getattr(tuple, column, desc, &isnull);
-}
-
 static void
 read_bucket(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	int			n = DatumGetInt32(value_of(tuple, desc, Anum_map_bucket));
+	int			n = DatumGetInt32(cozi_tuple_value(tuple, desc, Anum_map_bucket));
 	MapBucket  *bucket;
 
 	if (n < 0 || n >= COZI_BUCKETS)
 		return;					/* a CHECK of the table that was dropped */
 	bucket = (MapBucket *) arg + n;
-	bucket->node = text_of(tuple, desc, Anum_map_node);
-	bucket->region = text_of(tuple, desc, Anum_map_region);
-	bucket->pinned = DatumGetBool(value_of(tuple, desc, Anum_map_pinned));
+	bucket->node = cozi_tuple_text(tuple, desc, Anum_map_node);
+	bucket->region = cozi_tuple_text(tuple, desc, Anum_map_region);
+	bucket->pinned = DatumGetBool(cozi_tuple_value(tuple, desc, Anum_map_pinned));
 }
 
 static void
@@ -84,10 +67,10 @@ read_node(HeapTuple tuple, TupleDesc desc, void *arg)
 	List	  **nodes = arg;
 	MapNode    *node = palloc0_object(MapNode);
 
-	node->name = text_of(tuple, desc, Anum_nodes_node);
-	node->region = text_of(tuple, desc, Anum_nodes_region);
-	node->capacity = DatumGetFloat8(value_of(tuple, desc, Anum_nodes_capacity));
-	node->reserved = DatumGetBool(value_of(tuple, desc, Anum_nodes_reserved));
+	node->name = cozi_tuple_text(tuple, desc, Anum_nodes_node);
+	node->region = cozi_tuple_text(tuple, desc, Anum_nodes_region);
+	node->capacity = DatumGetFloat8(cozi_tuple_value(tuple, desc, Anum_nodes_capacity));
+	node->reserved = DatumGetBool(cozi_tuple_value(tuple, desc, Anum_nodes_reserved));
 	*nodes = lappend(*nodes, node);
 }
 
