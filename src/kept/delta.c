@@ -184,8 +184,8 @@ cozi_kept_delta_is_ready(KeptStore *store, Snapshot snapshot)
  * Is a sum worth a row of the delta?  That of nothing is where it stands for a key
  * that was written directly, and awaits its number.
  */
-bool
-cozi_kept_is_worth(const Kept *kept, const bytea *sum)
+static bool
+is_worth(const Kept *kept, const bytea *sum)
 {
 	return VARSIZE_ANY_EXHDR(sum) > 0 || (kept->kind->eager && kept->tracked);
 }
@@ -262,7 +262,7 @@ end_run(Merge * merge)
 		{
 			bytea	   *sum = merge->kept->kind->store(groups[i]->sum);
 
-			if (cozi_kept_is_worth(merge->kept, sum))
+			if (is_worth(merge->kept, sum))
 				cozi_kept_append(merge->store, groups[i], sum, DT_NOBEGIN, merge->oldest);
 		}
 	}

@@ -321,7 +321,6 @@ extern void cozi_kept_settle(KeptStore *store, KeptSums *sums, struct SnapshotDa
 							 KeptGroup *group, TimestampTz now, const Kept *kept);
 extern void cozi_kept_merge(const Kept *kept, int64 max_rows);
 extern bool cozi_kept_delta_is_ready(KeptStore *store, struct SnapshotData *snapshot);
-extern bool cozi_kept_is_worth(const Kept *kept, const bytea *sum);
 extern bool cozi_kept_pending(const Kept *kept, KeptSums *sums, struct SnapshotData *snapshot,
 							  TimestampTz now);
 extern bytea *cozi_kept_state(KeptStore *store, KeptSums *sums, struct SnapshotData *snapshot,

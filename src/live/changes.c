@@ -75,15 +75,9 @@ encode(const Kept *kept, int64 era, int64 number)
 	return cozi_cursor_encode(values, nulls, types, CURSOR_FIELDS);
 }
 
-char	   *
-cozi_live_change_cursor(const Kept *kept, Snapshot snapshot, int64 number)
-{
-	return encode(kept, cozi_kept_era(kept->id, snapshot), number);
-}
-
 /* The number that a cursor stands at. */
-int64
-cozi_live_cursor_number(const Kept *kept, Snapshot snapshot, const char *cursor)
+static int64
+cursor_number(const Kept *kept, Snapshot snapshot, const char *cursor)
 {
 	CoziCursorField *fields;
 	int			n = cozi_cursor_decode(cursor, &fields);
@@ -267,8 +261,8 @@ cozi_changes_since(PG_FUNCTION_ARGS)
 	reading.scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi changes",
 											ALLOCSET_DEFAULT_SIZES);
 	if (!PG_ARGISNULL(1))
-		after = cozi_live_cursor_number(&kept, reading.snapshot,
-										text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		after = cursor_number(&kept, reading.snapshot,
+							  text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	reading.reached = reading.told = after;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -295,7 +289,8 @@ cozi_change_cursor(PG_FUNCTION_ARGS)
 
 	get_tracked(PG_GETARG_OID(0), &kept);
 
-	cursor = cozi_live_change_cursor(&kept, snapshot, cozi_kept_last_change(kept.id, snapshot));
+	cursor = encode(&kept, cozi_kept_era(kept.id, snapshot),
+					cozi_kept_last_change(kept.id, snapshot));
 	cozi_live_flush();
 	PG_RETURN_TEXT_P(cstring_to_text(cursor));
 }

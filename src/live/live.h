@@ -31,11 +31,6 @@ pg_noreturn extern void cozi_live_restart(Oid relid, const char *why);
 pg_noreturn extern void cozi_live_other_cursor(void);
 extern int64 cozi_live_limit(FunctionCallInfo fcinfo, int n);
 
-/* changes.c */
-extern char *cozi_live_change_cursor(const Kept *kept, Snapshot snapshot, int64 number);
-extern int64 cozi_live_cursor_number(const Kept *kept, Snapshot snapshot,
-									 const char *cursor);
-
 /*
  * seen.c: the transactions that had ended when a snapshot was taken, by their full
  * ids: all before xmin, and those before xmax that are not among the running.
@@ -49,11 +44,6 @@ typedef struct LiveSeen
 } LiveSeen;
 
 extern LiveSeen *cozi_live_seen_now(Snapshot snapshot);
-extern bool cozi_live_has_seen(const LiveSeen *seen, TransactionId xid);
 extern char *cozi_live_seen_text(const LiveSeen *seen);
-extern LiveSeen *cozi_live_read_seen(const char *text);
-
-/* init.c */
-extern void cozi_live_init(void);
 
 #endif							/* COZI_LIVE_H */

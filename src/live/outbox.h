@@ -68,13 +68,10 @@ extern AttrNumber cozi_outbox_attnum(Relation rel, int i);
 
 /* outbox_consumer.c */
 extern void cozi_outbox_open(Oid relid, Outbox *outbox);
-extern int64 cozi_outbox_id(Relation rel);
 extern uint64 cozi_outbox_run(const char *template, int n, const Oid *types, const Datum *values,
 							  const char *nulls, int expected);
 extern bool cozi_outbox_find_consumer(const Outbox *outbox, const char *lock,
 									  OutboxConsumer *consumer);
-pg_noreturn extern void cozi_outbox_no_such_consumer(const Outbox *outbox, const char *name);
-extern bool cozi_outbox_may_consume(const Outbox *outbox, Oid role);
 extern void cozi_outbox_require_consumer(const Outbox *outbox, const char *lock,
 										 OutboxConsumer *consumer);
 

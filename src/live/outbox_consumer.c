@@ -46,8 +46,8 @@ cozi_outbox_run(const char *template, int n, const Oid *types, const Datum *valu
 }
 
 /* The id of an outbox, which is the argument of its trigger; 0: the table is none. */
-int64
-cozi_outbox_id(Relation rel)
+static int64
+outbox_id(Relation rel)
 {
 	Oid			function = cozi_trigger_function(OUTBOX_FUNCTION);
 
@@ -107,14 +107,14 @@ cozi_outbox_open(Oid relid, Outbox *outbox)
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		cozi_wrong_kind(name, "an outbox");
 	outbox->rel = table_open(relid, AccessShareLock);
-	outbox->id = cozi_outbox_id(outbox->rel);
+	outbox->id = outbox_id(outbox->rel);
 	if (outbox->id == 0)
 		cozi_wrong_kind(name, "an outbox");
 	check_noted(outbox);
 }
 
-void
-cozi_outbox_no_such_consumer(const Outbox *outbox, const char *name)
+pg_noreturn static void
+no_such_consumer(const Outbox *outbox, const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -165,8 +165,8 @@ cozi_outbox_find_consumer(const Outbox *outbox, const char *lock, OutboxConsumer
 }
 
 /* The consumer's role, and the owner of the outbox */
-bool
-cozi_outbox_may_consume(const Outbox *outbox, Oid role)
+static bool
+may_consume(const Outbox *outbox, Oid role)
 {
 	return object_ownercheck(RelationRelationId, RelationGetRelid(outbox->rel), GetUserId()) ||
 		(OidIsValid(role) && has_privs_of_role(GetUserId(), role));
@@ -177,14 +177,14 @@ void
 cozi_outbox_require_consumer(const Outbox *outbox, const char *lock, OutboxConsumer *consumer)
 {
 	if (!cozi_outbox_find_consumer(outbox, "", consumer))
-		cozi_outbox_no_such_consumer(outbox, consumer->name);
-	if (!cozi_outbox_may_consume(outbox, consumer->role))
+		no_such_consumer(outbox, consumer->name);
+	if (!may_consume(outbox, consumer->role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for consumer \"%s\" of outbox \"%s\"", consumer->name,
 						RelationGetRelationName(outbox->rel))));
 	if (lock[0] != '\0' && !cozi_outbox_find_consumer(outbox, lock, consumer))
-		cozi_outbox_no_such_consumer(outbox, consumer->name);
+		no_such_consumer(outbox, consumer->name);
 }
 
 /* The last event of those that may be delivered without a gap. */

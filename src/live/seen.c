@@ -80,8 +80,8 @@ cozi_live_seen_now(Snapshot snapshot)
 	return seen;
 }
 
-bool
-cozi_live_has_seen(const LiveSeen *seen, TransactionId xid)
+static bool
+has_seen(const LiveSeen *seen, TransactionId xid)
 {
 	uint64		full = full_id(xid);
 
@@ -119,8 +119,8 @@ next_number(const char **at)
 	return number;
 }
 
-LiveSeen   *
-cozi_live_read_seen(const char *text)
+static LiveSeen *
+read_seen(const char *text)
 {
 	LiveSeen   *seen = palloc0(sizeof(LiveSeen));
 
@@ -172,10 +172,10 @@ cozi_is_new(PG_FUNCTION_ARGS)
 		pair = palloc(sizeof(SeenPair));
 		pair->after_text = DatumGetTextPCopy(PointerGetDatum(after));
 		pair->upto_text = DatumGetTextPCopy(PointerGetDatum(upto));
-		pair->after = cozi_live_read_seen(text_to_cstring(after));
-		pair->upto = cozi_live_read_seen(text_to_cstring(upto));
+		pair->after = read_seen(text_to_cstring(after));
+		pair->upto = read_seen(text_to_cstring(upto));
 		fcinfo->flinfo->fn_extra = pair;
 		MemoryContextSwitchTo(caller);
 	}
-	PG_RETURN_BOOL(!cozi_live_has_seen(pair->after, xid) && cozi_live_has_seen(pair->upto, xid));
+	PG_RETURN_BOOL(!has_seen(pair->after, xid) && has_seen(pair->upto, xid));
 }
