@@ -250,12 +250,6 @@ number_item(const Kept *kept, const char *item, Snapshot snapshot)
 	cozi_kept_close(store);
 	cozi_kept_close_changes(changes);
 	CommandCounterIncrement();
-
-	/*
-	 * whom changes are announced to shall hear of it, although nothing was
-	 * folded
-	 */
-	cozi_kept_fold_at_commit(kept, 0);
 }
 
 /*
