@@ -47,6 +47,22 @@ CREATE OR REPLACE FUNCTION _shard_dependents(rel oid, key name)
 AS $$
 WITH own AS MATERIALIZED (
     SELECT * FROM cozi._shard_own(rel)
+), kept AS MATERIALIZED (       -- boards and counters of the table
+    SELECT l.relation, l.live, k.relnamespace, k.reltype
+    FROM cozi.kept_local l LEFT JOIN pg_class k ON k.oid = l.relation
+    WHERE rel IN (l.source, l.relation)
+        OR rel IN (SELECT s.relation FROM cozi._kept_sources(l.id) s)
+), along AS MATERIALIZED (      -- what cozi keeps for them comes along
+    SELECT 'pg_class'::regclass::oid AS classid, x.objid
+    FROM kept, LATERAL (VALUES (kept.relation), (kept.live)) x (objid)
+    UNION ALL
+    SELECT 'pg_rewrite'::regclass, w.oid FROM kept JOIN pg_rewrite w ON w.ev_class = kept.live
+    UNION ALL
+    SELECT 'pg_proc'::regclass, f.oid
+    FROM kept JOIN pg_proc f ON f.pronamespace = kept.relnamespace AND f.pronargs = 1
+            AND f.proargtypes[0] = kept.reltype
+        JOIN pg_type y ON y.oid = f.prorettype
+        JOIN pg_class i ON i.oid = y.typrelid AND i.relname = f.proname
 )
 SELECT d.classid, d.objid, d.objsubid,
        bool_and(d.refclassid = 'pg_class'::regclass AND d.refobjid = rel
@@ -61,18 +77,7 @@ WHERE NOT EXISTS (SELECT FROM own o WHERE o.classid = d.classid AND o.objid = d.
     AND NOT EXISTS (SELECT FROM pg_inherits h
                     WHERE d.classid = 'pg_class'::regclass AND h.inhrelid = d.objid
                         AND h.inhparent = d.refobjid)
-    AND NOT EXISTS (            -- what cozi keeps for a board or a counter comes along with it
-        SELECT FROM cozi.kept_local l
-            LEFT JOIN pg_rewrite w ON w.ev_class = l.live
-            LEFT JOIN pg_class k ON k.oid = l.relation
-            LEFT JOIN pg_proc f ON f.pronamespace = k.relnamespace AND f.pronargs = 1
-                AND f.proargtypes[0] = k.reltype
-                AND f.proname = (SELECT i.relname FROM pg_class i WHERE i.reltype = f.prorettype)
-        WHERE (rel IN (l.source, l.relation)
-               OR rel IN (SELECT s.relation FROM cozi._kept_sources(l.id) s))
-            AND (d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                 OR d.classid = 'pg_proc'::regclass AND d.objid = f.oid
-                 OR d.classid = 'pg_class'::regclass AND d.objid IN (l.relation, l.live)))
+    AND NOT EXISTS (SELECT FROM along a WHERE a.classid = d.classid AND a.objid = d.objid)
 GROUP BY d.classid, d.objid, d.objsubid
 $$;
 COMMENT ON FUNCTION _shard_dependents(oid, name) IS
