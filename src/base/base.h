@@ -120,15 +120,23 @@ typedef struct CoziRegistry
 	struct CoziRegistry *next;
 } CoziRegistry;
 
+/* A table of the extension, as this library reads and writes it below SQL. */
+typedef struct CoziShape
+{
+	const char *name;
+	Oid			types[20];		/* of its columns, and then InvalidOid */
+} CoziShape;
+
 typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
 
 extern Oid	cozi_schema(void);
 extern Oid	cozi_table(const char *name);
 extern Oid	cozi_trigger_function(const char *name);
-extern bool cozi_has_columns(Relation rel, int columns);
+extern bool cozi_is_known(Relation rel, const CoziShape *table, bool to_write);
+extern Relation cozi_open_table(const CoziShape *table, LOCKMODE mode);
 extern Datum cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum);
 extern char *cozi_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);
-extern void cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg);
+extern void cozi_read_table(const CoziShape *table, CoziRowReader reader, void *arg);
 extern uint64 cozi_registry_generation(CoziRegistry *registry);
 extern Datum cozi_config_changed(struct FunctionCallInfoBaseData *fcinfo);
 

@@ -88,24 +88,50 @@ cozi_trigger_function(const char *name)
 						   ObjectIdGetDatum(cozi_schema()));
 }
 
+pg_noreturn static void
+refuse_unknown(const char *table, bool library_is_older)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"cozi.%s\" is not the one that the library of cozi knows", table),
+			 library_is_older ?
+			 errhint("Connect again, or restart the server where cozi is preloaded: the"
+					 " library that is loaded is older than the extension.") :
+			 errhint("Run: ALTER EXTENSION cozi UPDATE;")));
+}
+
 /*
- * Does a table of the extension have the columns that this library reads?  A
- * library that is newer than the extension's objects finds too few, and to read
- * past them would crash.  False while the update that adds them runs: the event
+ * Has a table of the extension the columns that this library reads, or all that it
+ * writes?  Not where the library is newer than the extension's objects, or older: to
+ * read a row, or to form one, would crash.  False while an update runs: the event
  * triggers that it fires have nothing to follow yet.
  */
 bool
-cozi_has_columns(Relation rel, int columns)
+cozi_is_known(Relation rel, const CoziShape *table, bool to_write)
 {
-	if (RelationGetNumberOfAttributes(rel) >= columns)
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			n = 0;
+
+	while (n < desc->natts && OidIsValid(table->types[n]) &&
+		   TupleDescAttr(desc, n)->atttypid == table->types[n])
+		n++;
+	if (!OidIsValid(table->types[n]) && (n == desc->natts || !to_write))
 		return true;
 	if (creating_extension)
 		return false;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"cozi.%s\" has %d columns, and the library of cozi reads %d",
-					RelationGetRelationName(rel), RelationGetNumberOfAttributes(rel), columns),
-			 errhint("Run: ALTER EXTENSION cozi UPDATE;")));
+	refuse_unknown(table->name, !OidIsValid(table->types[n]));
+}
+
+/* Open a table of the extension that this library knows, and no other. */
+Relation
+cozi_open_table(const CoziShape *table, LOCKMODE mode)
+{
+	Oid			relid = cozi_table(table->name);
+	Relation	rel = OidIsValid(relid) ? table_open(relid, mode) : NULL;
+
+	if (rel == NULL || !cozi_is_known(rel, table, mode != AccessShareLock))
+		refuse_unknown(table->name, false);
+	return rel;
 }
 
 /* A text of a tuple; NULL for none. */
@@ -130,12 +156,11 @@ cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
 /*
  * Call reader for each row of a table of the extension, as committed now: a
  * transaction above READ COMMITTED must see what changed since its snapshot.
- * The reader reads columns up to that number.
  */
 void
-cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg)
+cozi_read_table(const CoziShape *table, CoziRowReader reader, void *arg)
 {
-	Oid			relid = cozi_table(name);
+	Oid			relid = cozi_table(table->name);
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -143,7 +168,7 @@ cozi_read_table(const char *name, int columns, CoziRowReader reader, void *arg)
 	if (!OidIsValid(relid))
 		return;
 	rel = table_open(relid, AccessShareLock);
-	if (cozi_has_columns(rel, columns))
+	if (cozi_is_known(rel, table, false))
 	{
 		scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))

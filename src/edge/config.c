@@ -51,6 +51,11 @@ enum
 	Anum_state_relid
 };
 
+static const CoziShape config_table = {"edge_config", {NAMEOID, TEXTOID, NAMEOID, NAMEOID,
+NAMEOID, TEXTARRAYOID, NAMEOID, NAMEOID, NAMEOID, TEXTARRAYOID, NAMEOID}};
+
+static const CoziShape state_table = {"edge_state", {NAMEOID, OIDOID, TEXTOID, TEXTOID}};
+
 static CoziRegistry registry = {.table = "edge_config"};
 static CoziRegistry state_registry = {.table = "edge_state"};
 static MemoryContext context = NULL;
@@ -165,8 +170,8 @@ refresh(void)
 	configs = NIL;
 	MemoryContextReset(context);
 	old = MemoryContextSwitchTo(context);
-	cozi_read_table("edge_config", Anum_edge_owner, read_config, NULL);
-	cozi_read_table("edge_state", Anum_state_relid, read_state, NULL);
+	cozi_read_table(&config_table, read_config, NULL);
+	cozi_read_table(&state_table, read_state, NULL);
 	MemoryContextSwitchTo(old);
 	read_at = now;
 	state_read_at = state_now;

@@ -57,6 +57,9 @@ enum
 	Anum_jwks_any_kid
 };
 
+static const CoziShape jwks_table = {"jwks", {UUIDOID, JSONBOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, BOOLOID, BOOLOID, TEXTOID, TEXTOID}};
+
 static CoziRegistry registry = {.table = "jwks"};
 
 /* The keys of one kid, or those without. */
@@ -164,7 +167,7 @@ read_keys(const char *kid)
 	else
 		ScanKeyEntryInitialize(&scan_key, SK_ISNULL | SK_SEARCHNULL, Anum_jwks_kid,
 							   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
-	cozi_has_columns(rel, Anum_jwks_any_kid);
+	(void) cozi_is_known(rel, &jwks_table, false);
 	initStringInfo(&row);
 	/* without a snapshot of ours: a new one */
 	scan = systable_beginscan(rel, cozi_table("jwks_kid_idx"), true, NULL, 1, &scan_key);

@@ -22,6 +22,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -39,6 +40,9 @@ enum
 	Anum_revocations_value,
 	Anum_revocations_issued_before
 };
+
+static const CoziShape table = {"revocations", {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+TIMESTAMPTZOID}};
 
 #define VALUE_MAX 1024			/* bytes */
 
@@ -131,7 +135,7 @@ find_revocation(Relation rel, Oid index, const char *kind, const char *value, in
 							   C_COLLATION_OID, F_TEXTEQ,
 							   PointerGetDatum(i == 0 ? cstring_to_text(kind)
 											   : stored_value(kind, value, value_len)));
-	cozi_has_columns(rel, Anum_revocations_issued_before);
+	(void) cozi_is_known(rel, &table, false);
 	/* without a snapshot of ours: a new one */
 	scan = systable_beginscan(rel, index, true, NULL, 2, key);
 	tuple = systable_getnext(scan);

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -34,11 +35,14 @@ enum
 	ASIDE_COLUMNS = ASIDE_SINCE
 };
 
+static const CoziShape aside_table = {"kept_aside", {INT4OID, TEXTOID, TEXTOID, TEXTOID,
+TIMESTAMPTZOID}};
+
 /* Write down that the public table does not take the row of a key. */
 void
 cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error)
 {
-	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
+	Relation	rel = cozi_open_table(&aside_table, RowExclusiveLock);
 	Datum		values[ASIDE_COLUMNS];
 	bool		nulls[ASIDE_COLUMNS] = {false};
 
@@ -55,7 +59,7 @@ cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error)
 void
 cozi_kept_not_aside(const Kept *kept, KeptSums *sums)
 {
-	Relation	rel = table_open(cozi_table("kept_aside"), RowExclusiveLock);
+	Relation	rel = cozi_open_table(&aside_table, RowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_aside_kept"), kept->id, snapshot);
 	HeapTuple	tuple;
@@ -79,7 +83,7 @@ cozi_kept_not_aside(const Kept *kept, KeptSums *sums)
 int64
 cozi_kept_asides(const Kept *kept, char **example)
 {
-	Relation	rel = table_open(cozi_table("kept_aside"), AccessShareLock);
+	Relation	rel = cozi_open_table(&aside_table, AccessShareLock);
 	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_aside_kept"), kept->id,
 									  GetActiveSnapshot());
 	HeapTuple	tuple;

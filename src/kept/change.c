@@ -22,6 +22,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -38,6 +39,9 @@ enum
 	CHANGE_KEPT = 1, CHANGE_NUMBER, CHANGE_HASH, CHANGE_SCOPE, CHANGE_ITEM,
 	CHANGE_COLUMNS = CHANGE_ITEM
 };
+
+static const CoziShape change_table = {"kept_change", {INT4OID, INT8OID, INT8OID, TEXTOID,
+TEXTOID}};
 
 struct KeptChanges
 {
@@ -57,7 +61,7 @@ open_changes(int32 id, KeptSums *sums, Snapshot snapshot)
 	KeptChanges *changes = palloc(sizeof(KeptChanges));
 
 	changes->id = id;
-	changes->rel = table_open(cozi_table("kept_change"), RowExclusiveLock);
+	changes->rel = cozi_open_table(&change_table, RowExclusiveLock);
 	changes->hash_index = cozi_table("kept_change_hash");
 	changes->indexes = CatalogOpenIndexes(changes->rel);
 	changes->sums = sums;
@@ -156,7 +160,7 @@ cozi_kept_number(KeptChanges *changes, const KeptKey *key)
 int64
 cozi_kept_last_change(int32 id, Snapshot snapshot)
 {
-	Relation	rel = table_open(cozi_table("kept_change"), AccessShareLock);
+	Relation	rel = cozi_open_table(&change_table, AccessShareLock);
 	Relation	index = index_open(cozi_table("kept_change_number"), AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -178,7 +182,7 @@ cozi_kept_last_change(int32 id, Snapshot snapshot)
 int64
 cozi_kept_era(int32 id, Snapshot snapshot)
 {
-	Relation	rel = table_open(cozi_table("kept_local"), AccessShareLock);
+	Relation	rel = cozi_open_table(&cozi_kept_local_table, AccessShareLock);
 	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_local_pkey"), id, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		isnull;
@@ -294,7 +298,7 @@ cozi_kept_begin_changes(int32 id, int64 after, Snapshot snapshot, Relation *rel,
 {
 	ScanKeyData keys[2];
 
-	*rel = table_open(cozi_table("kept_change"), AccessShareLock);
+	*rel = cozi_open_table(&change_table, AccessShareLock);
 	*index = index_open(cozi_table("kept_change_number"), AccessShareLock);
 	ScanKeyInit(&keys[0], CHANGE_KEPT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
 	ScanKeyInit(&keys[1], CHANGE_NUMBER, BTGreaterStrategyNumber, F_INT8GT,

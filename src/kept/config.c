@@ -37,6 +37,13 @@
 
 #include "kept/kept.h"
 
+static const CoziShape kept_table = {"kept", {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		NAMEOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID,
+TEXTOID, TIMESTAMPTZOID, BOOLOID}};
+
+const CoziShape cozi_kept_local_table = {"kept_local", {INT4OID, OIDOID, OIDOID, OIDOID, OIDOID,
+TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT8OID}};
+
 /* The relation that a column of our tables names; invalid: it is not there. */
 Oid
 cozi_kept_named_relation(HeapTuple tuple, TupleDesc desc, int attnum)
@@ -155,10 +162,10 @@ cozi_kept_all_and_doubles(void)
 {
 	List	   *list = NIL;
 
-	cozi_read_table("kept", KEPT_TRACKED, read_kept, &list);
+	cozi_read_table(&kept_table, read_kept, &list);
 	if (list != NIL)
 	{
-		cozi_read_table("kept_local", LOCAL_ERA, read_local, &list);
+		cozi_read_table(&cozi_kept_local_table, read_local, &list);
 		cozi_kept_read_sources(list);
 	}
 	return list;
@@ -291,6 +298,6 @@ cozi_kept_local(int32 id, KeptLocal *local)
 	LocalSearch search = {.id = id,.local = local};
 
 	memset(local, 0, sizeof(KeptLocal));
-	cozi_read_table("kept_local", LOCAL_ERA, read_status, &search);
+	cozi_read_table(&cozi_kept_local_table, read_status, &search);
 	return search.found;
 }

@@ -38,6 +38,9 @@ enum
 	HIDDEN_KEPT = 1, HIDDEN_HASH, HIDDEN_ITEM, HIDDEN_SINCE, HIDDEN_COLUMNS = HIDDEN_SINCE
 };
 
+static const CoziShape hidden_table = {"kept_hidden", {INT4OID, INT8OID, TEXTOID,
+TIMESTAMPTZOID}};
+
 struct KeptHidden
 {
 	int32		id;
@@ -53,7 +56,7 @@ open_hidden(const Kept *kept, KeptSums *sums, Snapshot snapshot, LOCKMODE mode)
 	KeptHidden *hidden = palloc0(sizeof(KeptHidden));
 
 	hidden->id = kept->id;
-	hidden->rel = table_open(cozi_table("kept_hidden"), mode);
+	hidden->rel = cozi_open_table(&hidden_table, mode);
 	hidden->index = cozi_table("kept_hidden_hash");
 	hidden->snapshot = snapshot;
 	hidden->sums = sums;
@@ -124,7 +127,7 @@ cozi_kept_is_hidden(KeptHidden *hidden, const KeptKey *key)
 Datum
 cozi_kept_hidden_items(const Kept *kept, Snapshot snapshot)
 {
-	Relation	rel = table_open(cozi_table("kept_hidden"), AccessShareLock);
+	Relation	rel = cozi_open_table(&hidden_table, AccessShareLock);
 	SysScanDesc scan = cozi_kept_scan(rel, cozi_table("kept_hidden_hash"), kept->id, snapshot);
 	ArrayBuildState *items = initArrayResult(TEXTOID, CurrentMemoryContext, false);
 	HeapTuple	tuple;

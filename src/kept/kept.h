@@ -197,6 +197,7 @@ extern const KeptKind *cozi_kept_find_kind(const char *name);
 extern void cozi_kept_init(void);
 
 /* kept/config.c: the list of kept tables */
+extern const CoziShape cozi_kept_local_table;
 extern List *cozi_kept_all(void);
 extern List *cozi_kept_on(Oid source);
 extern List *cozi_kept_tree(Oid relid, bool upward);

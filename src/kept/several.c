@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "storage/lmgr.h"
@@ -43,6 +44,11 @@ enum
 {
 	SOURCE_LOCAL_KEPT = 1, SOURCE_LOCAL_NTH, SOURCE_LOCAL_SOURCE
 };
+
+static const CoziShape source_table = {"kept_source", {INT4OID, INT4OID, TEXTOID, NAMEOID,
+NAMEOID, NAMEOID, NAMEOID, FLOAT8OID}};
+
+static const CoziShape source_local_table = {"kept_source_local", {INT4OID, INT4OID, OIDOID}};
 
 /* The kept table as each of its sources feeds it, the first one first. */
 List	   *
@@ -144,8 +150,8 @@ cozi_kept_read_sources(List *list)
 	ListCell   *lc;
 	ListCell   *each;
 
-	cozi_read_table("kept_source", SOURCE_FACTOR, read_further, &list);
-	cozi_read_table("kept_source_local", SOURCE_LOCAL_SOURCE, read_further_local, &list);
+	cozi_read_table(&source_table, read_further, &list);
+	cozi_read_table(&source_local_table, read_further_local, &list);
 	foreach(lc, list)
 	{
 		Kept	   *first = lfirst(lc);

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -38,6 +39,19 @@ enum
 {
 	STATE_KEPT = 1, STATE_N, STATE_HASH, STATE_SCOPE, STATE_ITEM, STATE_SUM,
 	STATE_COLUMNS = STATE_SUM
+};
+
+#define STATE_TYPES {INT4OID, INT2OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID}
+#define DELTA_TYPES {INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, \
+		TEXTOID, BYTEAOID}
+
+/* Of logged sources, and of unlogged ones. */
+static const CoziShape state_tables[] = {
+	{"kept_state", STATE_TYPES}, {"kept_state_unlogged", STATE_TYPES}
+};
+
+static const CoziShape delta_tables[] = {
+	{"kept_delta", DELTA_TYPES}, {"kept_delta_unlogged", DELTA_TYPES}
 };
 
 /* false for a relation that was dropped a moment ago */
@@ -61,7 +75,7 @@ open_delta(int32 id, bool unlogged, bool for_write)
 	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
 
 	store->id = id;
-	store->delta = table_open(cozi_table(unlogged ? "kept_delta_unlogged" : "kept_delta"), mode);
+	store->delta = cozi_open_table(&delta_tables[unlogged], mode);
 	if (for_write)
 		store->delta_indexes = CatalogOpenIndexes(store->delta);
 	return store;
@@ -73,7 +87,7 @@ open_store(int32 id, bool unlogged, bool for_write)
 	KeptStore  *store = open_delta(id, unlogged, for_write);
 	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
 
-	store->state = table_open(cozi_table(unlogged ? "kept_state_unlogged" : "kept_state"), mode);
+	store->state = cozi_open_table(&state_tables[unlogged], mode);
 	store->delta_index = cozi_table(unlogged ? "kept_delta_unlogged_ready" : "kept_delta_ready");
 	store->state_index = cozi_table(unlogged ? "kept_state_unlogged_pkey" : "kept_state_pkey");
 	if (for_write)

@@ -30,6 +30,9 @@ enum
 	NAME = 1, MAX_CALLS, PER, ALGORITHM, MEMORY, SHADOW, OWNER
 };
 
+static const CoziShape table = {"rate_limit_config", {TEXTOID, INT4OID, INTERVALOID, TEXTOID,
+INT8OID, BOOLOID, TEXTOID}};
+
 static void
 read_row(HeapTuple tuple, TupleDesc desc, void *arg)
 {
@@ -71,7 +74,7 @@ read_limits(void)
 		limits = hash_create("cozi rate limits", 16, &info,
 							 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 		limits_generation = 0;	/* an error leaves it stale */
-		cozi_read_table(registry.table, OWNER, read_row, NULL);
+		cozi_read_table(&table, read_row, NULL);
 		limits_generation = generation;
 		generation = cozi_registry_generation(&registry);
 	}

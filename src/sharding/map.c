@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -36,6 +37,11 @@ enum
 	Anum_map_pinned,
 	Anum_map_region
 };
+
+static const CoziShape nodes_table = {"nodes", {TEXTOID, INT4OID, TEXTOID, FLOAT8OID, TEXTOID,
+BOOLOID}};
+
+static const CoziShape map_table = {"shard_map", {INT4OID, TEXTOID, BOOLOID, TEXTOID, INT8OID}};
 
 static CoziRegistry registry = {.table = "shard_map"};
 
@@ -80,7 +86,7 @@ cozi_map_buckets(void)
 {
 	MapBucket  *buckets = palloc0_array(MapBucket, COZI_BUCKETS);
 
-	cozi_read_table("shard_map", Anum_map_region, read_bucket, buckets);
+	cozi_read_table(&map_table, read_bucket, buckets);
 	return buckets;
 }
 
@@ -90,7 +96,7 @@ cozi_map_nodes(void)
 {
 	List	   *nodes = NIL;
 
-	cozi_read_table("nodes", Anum_nodes_reserved, read_node, &nodes);
+	cozi_read_table(&nodes_table, read_node, &nodes);
 	return nodes;
 }
 

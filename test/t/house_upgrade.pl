@@ -111,6 +111,7 @@ SKIP:
 		DROP VIEW counters;
 		ALTER EXTENSION cozi DROP TABLE kept_aside;
 		DROP TABLE kept_aside;
+		ALTER TABLE kept DROP COLUMN tracked;
 		DROP EVENT TRIGGER cozi_keep_schema;
 		ALTER TABLE kept DISABLE TRIGGER cozi_config_changed;
 		ALTER VIEW slow_queries SET (security_barrier = true);
@@ -120,6 +121,7 @@ SKIP:
 		CREATE FUNCTION obsolete() RETURNS int LANGUAGE sql RETURN 1;};
 	my $update =
 		"DROP FUNCTION obsolete();\n"
+	  . "ALTER TABLE kept ADD COLUMN tracked boolean NOT NULL DEFAULT false;\n"
 	  . statement($script, 'CREATE TABLE kept_aside')
 	  . statement($script, 'CREATE INDEX kept_aside_kept')
 	  . statement($script, 'ALTER TABLE kept_aside REPLICA IDENTITY')
@@ -130,6 +132,33 @@ SKIP:
 	append_to_file("$directory/cozi--0.0.1--$current.sql", $update);
 	@artificial = ("$directory/cozi--0.0.1.sql", "$directory/cozi--0.0.1--$current.sql");
 	chmod 0644, @artificial;
+
+	# The library is newer than the tables of this database, until the statement of
+	# the hint has run.
+	$node->safe_psql('postgres', 'CREATE DATABASE behind');
+	$node->safe_psql('behind', "CREATE EXTENSION cozi VERSION '0.0.1'");
+	foreach my $question (
+		'SELECT cozi.fold()',
+		'CREATE TABLE votes (post int, created_at timestamptz)',
+		'SELECT * FROM cozi.boards')
+	{
+		my ($rc, $out, $err) =
+		  $node->psql('behind', "\\set VERBOSITY verbose\n$question");
+		like(
+			$err,
+			qr/ERROR:  55000: .*library of cozi knows\nHINT:  Run: ALTER EXTENSION cozi UPDATE;/,
+			"tables older than the library: \"$question\" says what to run");
+	}
+	my ($failed, undef, $said) = $node->psql('behind', 'SELECT cozi.fold()');
+	my ($statement) = $said =~ /HINT:  Run: (.*;)/;
+	$node->safe_psql('behind', $statement);
+	is( $node->safe_psql(
+			'behind', q{CREATE TABLE votes (post int, created_at timestamptz DEFAULT '2026-06-01');
+			SELECT cozi.create_board('hot', 'votes', 'post');
+			INSERT INTO votes VALUES (1); SELECT cozi.fold();
+			SELECT count(*) FROM cozi.boards, cozi.verify_board(board)}),
+		"hot\n1\n0",
+		'the statement of that hint makes the tables those of the library');
 
 	# What the administrator grants and revokes is still there after the update,
 	# and after a dump of the updated database.
