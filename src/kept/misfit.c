@@ -331,6 +331,50 @@ index_is_foreign(Relation index)
 		calls_foreign(stored_node(tuple, Anum_pg_index_indpred), NULL);
 }
 
+/* The name of a CHECK of a domain; NULL if it has none of its own. */
+static char *
+check_of_domain(Oid type)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+
+	ScanKeyInit(&key, Anum_pg_constraint_contypid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type));
+	scan = systable_beginscan(rel, ConstraintTypidIndexId, true, NULL, 1, &key);
+	while (name == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (constraint->contype == CONSTRAINT_CHECK)
+			name = pstrdup(NameStr(constraint->conname));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
+}
+
+/* The statement that drops a constraint of a domain, or of one that it is over. */
+static char *
+drop_of_constraint(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+	bool		not_null = form->typnotnull;
+	Oid			base = form->typbasetype;
+	char	   *check;
+
+	ReleaseSysCache(tuple);
+	if (not_null)
+		return psprintf("ALTER DOMAIN %s DROP NOT NULL", format_type_be_qualified(type));
+	check = check_of_domain(type);
+	return check == NULL ? drop_of_constraint(base) :
+		psprintf("ALTER DOMAIN %s DROP CONSTRAINT %s", format_type_be_qualified(type),
+				 quote_identifier(check));
+}
+
 /*
  * Code that is not pg_catalog's and that writing the table runs: the statement
  * that removes it; NULL if there is none.
@@ -351,8 +395,7 @@ cozi_kept_foreign_code(Oid relid)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && DomainHasConstraints_compat(att->atttypid))
-			found = psprintf("ALTER DOMAIN %s, which has a constraint",
-							 format_type_be(att->atttypid));
+			found = drop_of_constraint(att->atttypid);
 	}
 	foreach(lc, RelationGetIndexList(rel))
 	{
