@@ -46,6 +46,16 @@ sub script
 	return $path;
 }
 
+# The milliseconds that the backend of a connection has spent on a CPU: what other work
+# the machine does moves the clock more than most of what is measured here.
+sub cpu
+{
+	my ($dbh) = @_;
+	my $file = "/proc/$dbh->{pg_pid}/schedstat";
+	open my $stat, '<', $file or die "$file: $!\n";
+	return (split ' ', <$stat>)[0] / 1e6;
+}
+
 sub median
 {
 	my @s = sort { $a <=> $b } @_;

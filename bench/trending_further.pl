@@ -27,27 +27,20 @@ $dbh->do(q{SELECT cozi.create_board('week_same', 'votes_same', 'post', 'value',
 $dbh->do(q{SELECT cozi.create_board('karma_other', 'votes_other', 'author', 'value',
 	voted_at => 'cast_at')});
 
-# nanoseconds on a CPU of the backend that we are connected to
-sub cpu
-{
-	open my $f, '<', "/proc/$dbh->{pg_pid}/schedstat" or die "schedstat: $!\n";
-	return (split ' ', <$f>)[0];
-}
-
 # microseconds a vote, each a transaction
 my $n = 0;
 sub vote
 {
 	my ($side) = @_;
 	my $insert = $dbh->prepare("INSERT INTO votes_$side VALUES (?, ?, 1, ?)");
-	my $began = cpu();
+	my $began = Bench::cpu($dbh);
 
 	for (1 .. $votes)
 	{
 		$n++;
 		$insert->execute($n * 7919 % 100_000, $n, $n * 31 % 5_000);
 	}
-	return (cpu() - $began) / 1e3 / $votes;
+	return (Bench::cpu($dbh) - $began) * 1e3 / $votes;
 }
 
 my %took;
