@@ -66,19 +66,13 @@ WHERE p.oid >= 16384 AND p.prokind IN ('f', 'p')
 COMMENT ON VIEW _definitions IS 'One row per policy, relation, index and function of the users, '
     'with a hash of its definition.';
 
--- Each finding of each view, in one shape.  Which statements it concerns: those of
+-- The findings of each view, in one shape.  Which statements one concerns: those of
 -- the kinds about one table; see _advisor_load().
-CREATE OR REPLACE VIEW _findings AS
-SELECT p.level, p.code, p.object, p.relation::oid AS relation, p.evidence, NULL::bigint AS bytes,
-    p.fix_sql, NULL::float8 AS ms_per_day,
-       CASE WHEN p.code IN ('policy_per_row_function', 'policy_opaque_helper',
-                'policy_column_unindexed', 'policy_column_cast', 'policy_index_not_leakproof',
-                'policy_several_permissive')
-            THEN p.relation::oid END AS about, ARRAY['select', 'update', 'delete'] AS kinds
-FROM cozi._policy_findings p
-UNION ALL
-SELECT 'warn', 'duplicate_index', x.name, d.relation::oid, d.evidence, d.bytes, d.fix_sql,
-    NULL, NULL, NULL
+
+CREATE OR REPLACE VIEW _findings_index AS
+SELECT 'warn' AS level, 'duplicate_index' AS code, x.name AS object, d.relation::oid AS relation,
+    d.evidence, d.bytes, d.fix_sql, NULL::float8 AS ms_per_day, NULL::oid AS about,
+    NULL::text[] AS kinds
 FROM cozi.duplicate_indexes d JOIN cozi._advisor_indexes x ON x.oid = d.index
 UNION ALL
 SELECT 'info', 'unused_index', x.name, u.relation::oid, u.reason, u.bytes, u.fix_sql,
@@ -95,39 +89,74 @@ UNION ALL
 SELECT CASE WHEN m.ms_per_day >= 60000 THEN 'warn' ELSE 'info' END, 'missing_index',
     format('%s (%s)', r.name, m.definition), m.relation::oid, m.evidence, NULL, m.fix_sql,
     m.ms_per_day, NULL, NULL
-FROM cozi._missing_indexes(true) m JOIN cozi._advisor_relations r ON r.oid = m.relation
-UNION ALL
-SELECT 'warn', 'invalid_' || i.kind, r.name || ' ' || quote_ident(i.name), i.relation::oid,
-    i.evidence, NULL, i.fix_sql, NULL, NULL, NULL
+FROM cozi._missing_indexes(true) m JOIN cozi._advisor_relations r ON r.oid = m.relation;
+COMMENT ON VIEW _findings_index IS 'One row per finding about an index; see advice.';
+
+CREATE OR REPLACE VIEW _findings_table AS
+SELECT 'warn' AS level, 'invalid_' || i.kind AS code, r.name || ' ' || quote_ident(i.name)
+    AS object, i.relation::oid AS relation, i.evidence, NULL::bigint AS bytes, i.fix_sql,
+    NULL::oid AS about, NULL::text[] AS kinds
 FROM cozi.invalid_objects i JOIN cozi._advisor_relations r ON r.oid = i.relation
 UNION ALL
 SELECT s.state, 'sequence_near_end', format('%I.%I', n.nspname, c.relname),
-    coalesce(s.relation::oid, c.oid), s.evidence, NULL, s.fix_sql, NULL, NULL, NULL
+    coalesce(s.relation::oid, c.oid), s.evidence, NULL, s.fix_sql, NULL, NULL
 FROM cozi.sequence_usage s JOIN pg_catalog.pg_class c ON c.oid = s.sequence
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE s.state <> 'ok'
 UNION ALL
 SELECT CASE WHEN k.used >= 0.8 THEN 'error' ELSE 'warn' END, 'key_near_end',
-    k.name || ' ' || quote_ident(k.attname), k.relation, k.evidence, NULL, NULL, NULL, NULL, NULL
+    k.name || ' ' || quote_ident(k.attname), k.relation, k.evidence, NULL, NULL, NULL, NULL
 FROM cozi._keys_near_end k
 UNION ALL
 SELECT 'info', 'table_without_key', r.name, t.relation::oid, t.evidence, NULL, t.fix_sql,
-    NULL, NULL, NULL
+    NULL, NULL
 FROM cozi.tables_without_key t JOIN cozi._advisor_relations r ON r.oid = t.relation
 UNION ALL
 SELECT 'info', 'table_bloat', r.name, b.relation::oid,
        format('%s%% of %s hold no row, by an %s; VACUUM FULL locks the table, pg_repack does not',
            round(100 * b.bloat_share), r.name, b.method),
-       b.bloat_bytes, NULL, NULL, b.relation::oid, ARRAY['select', 'update', 'delete']
+       b.bloat_bytes, NULL, b.relation::oid, ARRAY['select', 'update', 'delete']
 FROM cozi.bloat b JOIN cozi._advisor_relations r ON r.oid = b.relation
 WHERE b.bloat_share > 0.5 AND b.bloat_bytes > 100000000
 UNION ALL
-SELECT u.level, u.code, u.object, u.relation, u.evidence, NULL, u.fix_sql, NULL, NULL, NULL
-FROM cozi._findings_upkeep u
-UNION ALL
-SELECT s.level, s.code, s.setting, NULL, s.evidence, NULL, s.fix_sql, NULL, NULL, NULL
+SELECT s.level, s.code, s.setting, NULL, s.evidence, NULL, s.fix_sql, NULL, NULL
 FROM cozi.settings_advisor s;
+COMMENT ON VIEW _findings_table IS 'One row per finding about a table, a sequence or a setting; '
+    'see advice.';
+
+CREATE OR REPLACE VIEW _findings AS
+SELECT p.level, p.code, p.object, p.relation::oid AS relation, p.evidence, NULL::bigint AS bytes,
+    p.fix_sql, NULL::float8 AS ms_per_day,
+       CASE WHEN p.code IN ('policy_per_row_function', 'policy_opaque_helper',
+                'policy_column_unindexed', 'policy_column_cast', 'policy_index_not_leakproof',
+                'policy_several_permissive')
+            THEN p.relation::oid END AS about, ARRAY['select', 'update', 'delete'] AS kinds
+FROM cozi._policy_findings p
+UNION ALL
+SELECT * FROM cozi._once('_findings_index') i(
+    level text, code text, object text, relation oid, evidence text, bytes bigint, fix_sql text,
+    ms_per_day float8, about oid, kinds text[])
+UNION ALL
+SELECT t.level, t.code, t.object, t.relation, t.evidence, t.bytes, t.fix_sql, NULL, t.about,
+    t.kinds
+FROM cozi._once('_findings_table') t(
+    level text, code text, object text, relation oid, evidence text, bytes bigint, fix_sql text,
+    about oid, kinds text[])
+UNION ALL
+SELECT u.level, u.code, u.object, u.relation, u.evidence, NULL, u.fix_sql, NULL, NULL, NULL
+FROM cozi._once('_findings_upkeep') u(
+    level text, code text, object text, relation oid, evidence text, fix_sql text);
 COMMENT ON VIEW _findings IS 'One row per finding of any advisor; see advice.';
+
+CREATE OR REPLACE VIEW _waived_now AS
+SELECT w.code, w.object, w.waived_by, w.reason, w.until
+FROM cozi.waivers w
+LEFT JOIN (SELECT d.object, min(d.definition) AS definition FROM cozi._definitions d
+           WHERE d.object IN (SELECT v.object FROM cozi.waivers v) GROUP BY d.object) d
+       ON d.object = w.object
+WHERE (w.until IS NULL OR w.until >= current_date)
+  AND w.definition IS NOT DISTINCT FROM d.definition;
+COMMENT ON VIEW _waived_now IS 'One row per waiver that has not ended.';
 
 CREATE OR REPLACE VIEW _advice AS
 WITH load AS MATERIALIZED (
@@ -140,10 +169,9 @@ SELECT f.level, f.code, f.object, c.what, c.why, f.evidence, f.bytes, f.fix_sql,
                                  AND l.kind = ANY (f.kinds))) AS ms_per_day
 FROM cozi._findings f
 LEFT JOIN cozi._advice_codes() c ON c.code = f.code
-LEFT JOIN cozi.waivers w
-       ON w.code = f.code AND w.object = f.object AND (w.until IS NULL OR w.until >= current_date)
-          AND w.definition IS NOT DISTINCT FROM (SELECT min(d.definition) FROM cozi._definitions d
-                                                 WHERE d.object = w.object);
+LEFT JOIN cozi._once('_waived_now') w(
+              code text, object text, waived_by text, reason text, until date)
+       ON w.code = f.code AND w.object = f.object;
 COMMENT ON VIEW _advice IS 'One row per finding, with its waiver; see advice.';
 
 CREATE OR REPLACE FUNCTION _findings_of(view text) RETURNS SETOF record

@@ -183,10 +183,24 @@ CREATE OR REPLACE VIEW _policy_findings AS
 SELECT f.level, f.code, f.relation, f.policy, f.role, f.command, f.evidence, f.fix_sql,
        coalesce(f.object, quote_ident(f.policy) || ' on ' || r.name, r.name, 'role ' || f.role,
                 'database') AS object
-FROM (SELECT c.*, NULL::text AS object FROM cozi._findings_condition c
-      UNION ALL SELECT s.*, NULL FROM cozi._findings_speed s
-      UNION ALL SELECT g.*, NULL FROM cozi._findings_rights g
-      UNION ALL SELECT * FROM cozi._findings_exposure
-      UNION ALL SELECT * FROM cozi._findings_content) f
+FROM (SELECT c.*, NULL::text AS object FROM cozi._once('_findings_condition') c(
+          level text, code text, relation regclass, policy name, role text, command text,
+          evidence text, fix_sql text)
+      UNION ALL
+      SELECT s.*, NULL FROM cozi._once('_findings_speed') s(
+          level text, code text, relation regclass, policy name, role text, command text,
+          evidence text, fix_sql text)
+      UNION ALL
+      SELECT g.*, NULL FROM cozi._once('_findings_rights') g(
+          level text, code text, relation regclass, policy name, role text, command text,
+          evidence text, fix_sql text)
+      UNION ALL
+      SELECT * FROM cozi._once('_findings_exposure') e(
+          level text, code text, relation regclass, policy name, role text, command text,
+          evidence text, fix_sql text, object text)
+      UNION ALL
+      SELECT * FROM cozi._once('_findings_content') n(
+          level text, code text, relation regclass, policy name, role text, command text,
+          evidence text, fix_sql text, object text)) f
 LEFT JOIN cozi._advisor_relations r ON r.oid = f.relation;
 COMMENT ON VIEW _policy_findings IS 'One row per finding about policies; see policy_advisor.';

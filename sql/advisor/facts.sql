@@ -37,8 +37,8 @@ CREATE OR REPLACE FUNCTION _once(view text) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cozi_once'
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000 ROWS 1000;
 COMMENT ON FUNCTION _once(text) IS
-'Returns the rows of _facts_now or _policies_now, which the first call in a query finds: '
-    'src/advisor/once.c.';
+'Returns the rows of a view, which the first call in a query finds, and which is planned by '
+    'itself: src/advisor/once.c.';
 
 CREATE OR REPLACE VIEW _facts_now AS
 SELECT * FROM cozi._policy_facts();
@@ -81,19 +81,45 @@ COMMENT ON VIEW _advisor_relations IS
 'One row per table, view, materialized view and foreign table of the users; extensions'' own are '
     'left out.';
 
+-- Asking about each column of a table is slow, and of no use where no column has
+-- rights of its own.
+CREATE OR REPLACE VIEW _access_now AS
+WITH by_column AS MATERIALIZED (
+    SELECT DISTINCT a.attrelid FROM pg_catalog.pg_attribute a
+    WHERE a.attacl IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped
+), rights AS (
+    SELECT r.oid AS relation, a.oid AS role, a.rolname, c.attrelid IS NOT NULL AS by_column,
+           has_table_privilege(a.oid, r.oid, 'SELECT') AS reads,
+           has_table_privilege(a.oid, r.oid, 'INSERT') AS inserts,
+           has_table_privilege(a.oid, r.oid, 'UPDATE') AS updates,
+           has_table_privilege(a.oid, r.oid, 'DELETE') AS deletes
+    FROM cozi._advisor_relations r
+    JOIN cozi._advisor_roles a ON has_schema_privilege(a.oid, r.schema_oid, 'USAGE')
+    LEFT JOIN by_column c ON c.attrelid = r.oid
+), wide AS (
+    SELECT a.relation, a.role, a.rolname,
+           a.reads OR a.by_column AND has_any_column_privilege(a.role, a.relation, 'SELECT')
+               AS reads,
+           a.inserts OR a.by_column AND has_any_column_privilege(a.role, a.relation, 'INSERT')
+               AS inserts,
+           a.updates OR a.by_column AND has_any_column_privilege(a.role, a.relation, 'UPDATE')
+               AS updates,
+           a.deletes
+    FROM rights a
+)
+SELECT w.*, w.reads OR w.inserts OR w.updates OR w.deletes AS any_access,
+       w.inserts OR w.updates OR w.deletes AS writes
+FROM wide w WHERE w.reads OR w.inserts OR w.updates OR w.deletes;
+COMMENT ON VIEW _access_now IS 'One row per relation and role of the API with a right; read it by '
+    '_advisor_access.';
+
 CREATE OR REPLACE VIEW _advisor_access AS
-SELECT a.*, reads OR inserts OR updates OR deletes AS any_access, inserts OR updates OR deletes
-    AS writes
-FROM (SELECT r.oid AS relation, a.oid AS role, a.rolname,
-             has_any_column_privilege(a.oid, r.oid, 'SELECT') AS reads,
-             has_any_column_privilege(a.oid, r.oid, 'INSERT') AS inserts,
-             has_any_column_privilege(a.oid, r.oid, 'UPDATE') AS updates,
-             has_table_privilege(a.oid, r.oid, 'DELETE') AS deletes
-      FROM cozi._advisor_relations r
-      JOIN cozi._advisor_roles a ON has_schema_privilege(a.oid, r.schema_oid, 'USAGE')) a;
+SELECT * FROM cozi._once('_access_now') a(
+    relation oid, role oid, rolname name, reads boolean, inserts boolean, updates boolean,
+    deletes boolean, any_access boolean, writes boolean);
 COMMENT ON VIEW _advisor_access IS
-'One row per relation and role of the API that may use its schema: which rights the role has, '
-    'itself, by PUBLIC or by membership.';
+'One row per relation and role of the API that may use its schema and has a right on it, itself, '
+    'by PUBLIC or by membership: which rights; found once in a query.';
 
 -- Each policy, with the facts that hold once for a clause.
 CREATE OR REPLACE VIEW _policies_now AS

@@ -36,31 +36,21 @@ static const struct
 	"waived_by, waived_because, waived_until, ms_per_day"}
 };
 
-/* One plan a view, made once in a session: making it takes longer than running it. */
-static SPIPlanPtr plans[lengthof(known)];
-
-static SPIPlanPtr
-plan_findings(int i)
-{
-	Oid			types[] = {BOOLOID, OIDOID};
-	char	   *statement;
-
-	statement = cozi_statement("SELECT {columns} FROM cozi.{view} f "
-							   "WHERE $1 OR f.relation::oid IN (SELECT c.oid FROM pg_class c "
-							   "WHERE pg_has_role($2, c.relowner, 'USAGE'))",
-							   "columns", known[i].columns, "view", known[i].view, NULL);
-	plans[i] = SPI_prepare_cursor(statement, 2, types, CURSOR_OPT_GENERIC_PLAN);
-	if (plans[i] == NULL || SPI_keepplan(plans[i]) != 0)
-		elog(ERROR, "could not plan the findings");
-	return plans[i];
-}
-
+/* Making a plan takes longer than running it, so a session keeps it. */
 static SPIPlanPtr
 plan_of(const char *view)
 {
+	Oid			types[] = {BOOLOID, OIDOID};
+
 	for (int i = 0; i < lengthof(known); i++)
 		if (strcmp(view, known[i].view) == 0)
-			return plans[i] ? plans[i] : plan_findings(i);
+			return cozi_plan(cozi_statement("SELECT {columns} FROM cozi.{view} f "
+											"WHERE $1 OR f.relation::oid IN "
+											"(SELECT c.oid FROM pg_class c "
+											"WHERE pg_has_role($2, c.relowner, 'USAGE'))",
+											"columns", known[i].columns, "view", known[i].view,
+											NULL),
+							 2, types, CURSOR_OPT_GENERIC_PLAN);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("there are no findings \"%s\"", view)));
