@@ -55,6 +55,8 @@ BEGIN ATOMIC
         'the policies of its tables do not bind its readers'),
     ('matview_exposed', 'a materialized view holds protected rows', 'no policy bounds it'),
     ('foreign_table_exposed', 'a foreign table is open to the API', 'it can have no policy'),
+    ('graphql_shows_names', 'pg_graphql tells the API names of tables and columns',
+        'who may select one column of a table sees its shape, rows or none'),
     ('definer_function_exposed', 'the API may call a function with its owner''s rights',
         'it passes policies by, and never asks who calls'),
     ('definer_search_path', 'SECURITY DEFINER without a search_path',

@@ -126,6 +126,19 @@ JOIN (SELECT relation, string_agg(rolname, ', ' ORDER BY rolname) AS roles FROM 
 LEFT JOIN takers t ON t.relation = r.oid
 WHERE r.relkind = 'f'
 UNION ALL
+-- pg_graphql tells a role the names of what it may select a column of; of a tree
+-- it tells the partitions
+SELECT 'info', 'graphql_shows_names', NULL, NULL, g.rolname, NULL,
+       format('pg_graphql tells %s the names and columns of %s relations: %s%s; revoke SELECT on '
+           'what it need not know of', g.rolname, count(*),
+              string_agg(g.name, ', ' ORDER BY g.name) FILTER (WHERE g.n <= 20),
+              CASE WHEN count(*) > 20 THEN ', ...' ELSE '' END), NULL, NULL
+FROM (SELECT a.rolname, r.name, row_number() OVER (PARTITION BY a.role ORDER BY r.name) AS n
+      FROM access a JOIN relations r ON r.oid = a.relation
+      WHERE a.reads AND r.relkind <> 'p' AND r.schema NOT IN ('auth', 'storage', 'realtime')) g
+WHERE EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE x.extname = 'pg_graphql')
+GROUP BY g.rolname
+UNION ALL
 SELECT 'warn', 'definer_function_exposed', NULL, NULL, f.callers, NULL,
        format('%s may call %s, which uses %s with its owner''s rights and never asks who calls',
            f.callers, f.name, x.tables),

@@ -244,4 +244,34 @@ SELECT format('ALTER DATABASE %I SET search_path = "$user", public, extensions',
 \gexec
 SELECT a.fix_sql FROM cozi.advice a WHERE a.code = 'extension_in_public' \gexec
 SELECT count(*) FROM cozi.advice a WHERE a.code = 'extension_in_public';
+
+-- names that pg_graphql tells: no more than a column need be granted; of a tree the
+-- partitions, and nothing without the extension
+CREATE SCHEMA lint_names;
+GRANT USAGE ON SCHEMA lint_names TO authenticated;
+CREATE TABLE lint_names.key (id int PRIMARY KEY, service text);
+CREATE VIEW lint_names.key_view AS SELECT id FROM lint_names.key;
+CREATE MATERIALIZED VIEW lint_names.key_kept AS SELECT id FROM lint_names.key;
+CREATE FOREIGN TABLE lint_names.far (id int) SERVER lint_server;
+CREATE TABLE lint_names.tree (id int PRIMARY KEY) PARTITION BY HASH (id);
+CREATE TABLE lint_names.leaf PARTITION OF lint_names.tree
+    FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE TABLE lint_names.one_column (id int PRIMARY KEY, hidden text);
+CREATE TABLE lint_names.inserted (id int PRIMARY KEY);
+CREATE TABLE lint_names.nobodys (id int PRIMARY KEY);
+ALTER TABLE lint_names.one_column ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON ALL TABLES IN SCHEMA lint FROM authenticated;
+GRANT SELECT ON lint_names.key, lint_names.key_view, lint_names.key_kept, lint_names.far,
+    lint_names.tree, lint_names.leaf TO authenticated;
+GRANT SELECT (id) ON lint_names.one_column TO authenticated;
+GRANT INSERT ON lint_names.inserted TO authenticated;
+GRANT SELECT ON lint_names.nobodys TO lint_worker;
+SELECT count(*) FROM cozi.policy_advisor WHERE code = 'graphql_shows_names';
+UPDATE pg_extension SET extname = 'pg_graphql' WHERE extname = 'pg_stat_statements';
+SELECT level, object, evidence, fix_sql FROM cozi.policy_advisor
+WHERE code = 'graphql_shows_names' AND role = 'authenticated';
+REVOKE SELECT ON ALL TABLES IN SCHEMA lint_names FROM authenticated;
+REVOKE SELECT (id) ON lint_names.one_column FROM authenticated;
+SELECT count(*) FROM cozi.policy_advisor
+WHERE code = 'graphql_shows_names' AND role = 'authenticated';
 ROLLBACK;
