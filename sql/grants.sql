@@ -154,7 +154,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', '_report_queries _report_pairs _report_changes _report_rates'),
     ('pg_monitor', 'EXECUTE', '_report_figure _report_health _report_load _report_errors'),
     ('pg_monitor', 'EXECUTE', '_report_locks _report_growth _report_tables _report_replication'),
-    ('pg_monitor', 'EXECUTE', '_report_boards _report_limits _report_found _report_advice'),
+    ('pg_monitor', 'EXECUTE', '_report_boards _report_limits _report_advice'),
     ('pg_monitor', 'EXECUTE', '_report_status _report_parts _report_page _report_server'),
     ('pg_monitor', 'EXECUTE', '_report_changed _report_since _report_totals _report_compared'),
     ('pg_monitor', 'EXECUTE', '_report_waits'),

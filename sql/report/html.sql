@@ -15,7 +15,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'cozi_html_row';
 COMMENT ON FUNCTION _html_row(text, text[]) IS
 'Returns a row of a table of HTML from values and a letter for the kind of each: t text, n number, '
-'k word, s state, b share, q query, c code, h histogram; a NULL cell is a dash; NULL for NULL';
+'k word, s state, b share, q query, c code, h histogram, w waits; a NULL cell is a dash; NULL for '
+'NULL';
 
 CREATE OR REPLACE FUNCTION _svg_curve(value float8[]) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
@@ -132,7 +133,8 @@ td{overflow-wrap:break-word;max-width:420px}.s,.k{white-space:nowrap}
 .q{min-width:260px;max-width:520px}
 code,pre{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
 pre{white-space:pre-wrap;margin:2px 0;max-height:260px;overflow:auto}summary{cursor:pointer}
-svg path{fill:var(--a);stroke:none}svg .g{fill:var(--l)}
+svg path{fill:var(--a);stroke:none}svg .g{fill:var(--l)}svg .cpu{fill:var(--ok)}
+svg .lock{fill:var(--breach)}svg .lwlock{fill:var(--warn)}svg .other{fill:var(--z)}
 svg.b{width:60px;height:10px;vertical-align:middle}
 svg.h{width:112px;height:23px}svg.h .g{fill:none;stroke:var(--l)}
 figure{margin:8px 0}svg.l{display:block;width:100%;height:90px}

@@ -113,6 +113,8 @@ AS $$
 DECLARE
     began timestamptz;
     note text;
+    advice text;
+    found text;
 BEGIN
     IF since >= coalesce(until, now()) THEN
         RAISE EXCEPTION 'argument "since" must be before "until"'
@@ -131,12 +133,19 @@ BEGIN
                  THEN 'Since each counter began: there are no snapshots that span a window'
                  ELSE format('From %s to %s', cozi._instant(began),
                              coalesce(cozi._instant(until), 'now')) END;
+    -- the gravest findings come first, and the others last; no value can hold a tag
+    advice := cozi._report_parts('{advice}', began, until);
+    found := substring(advice FROM '^<section id="found">.*?</section>\n');
     RETURN cozi._report_page('cozi: ' || current_database(), cozi._report_server() || '. ' || note
         || '.',
         '{found,health,changed,statements,waits,load,errors,locks,tables,replication,boards,limits,'
         'indexes,advice,status}',
-        cozi._report_parts('{health,changed,queries,waits,load,errors,locks,tables,replication,'
-                           'boards,limits,advice,status}', began, until));
+        replace(cozi._report_parts('{health}', began, until), '<section id="health">',
+                coalesce(found, '') || '<section id="health">')
+        || cozi._report_parts('{changed,queries,waits,load,errors,locks,tables,replication,boards,'
+                              'limits}', began, until)
+        || substr(advice, 1 + coalesce(length(found), 0))
+        || cozi._report_parts('{status}', began, until));
 END $$;
 COMMENT ON FUNCTION report_html(timestamptz, timestamptz) IS
 'Returns a page about this server between two instants, as HTML: health, changes, statements, '

@@ -40,7 +40,7 @@ BEGIN ATOMIC
                    'connections',
                                   'waiting_sessions', 'longest_wait', 'oldest_transaction',
                                   'replication_lag', 'cpu', 'memory', 'disk'))
-           || E'</div>\n' || coalesce(cozi._report_found(), '')
+           || E'</div>\n'
            || cozi._html_section('health', 'Health', NULL,
                   cozi._html_table('{state,metric,#value,#target,"#of the last",source,detail}',
                       (SELECT string_agg(cozi._html_row('sknnntt', h.state, h.metric,
@@ -54,7 +54,7 @@ BEGIN ATOMIC
     FROM verdict v;
 END;
 COMMENT ON FUNCTION _report_health(timestamptz, timestamptz) IS
-'Returns the top of the page: the verdict, its figures, what was found, and the table of health';
+'Returns the top of the page: the verdict, its figures, and the table of health';
 
 CREATE OR REPLACE FUNCTION _report_load(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -212,8 +212,8 @@ COMMENT ON FUNCTION _report_growth() IS
 CREATE OR REPLACE FUNCTION _report_tables(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN cozi._html_section('tables', 'Tables and growth',
-           'The largest of this database. Growth is rows inserted less rows deleted, since the '
-           'statistics were last reset.',
+           'The largest of this database. Rows a day are those inserted less those deleted, since '
+           'the statistics were last reset.',
            cozi._html_table('{table,#rows,"#rows a day",#heap,#indexes,#TOAST,#total,#share,'
                       '#dead,"last vacuum","last analyze"}',
                (SELECT string_agg(cozi._html_row('tnnnnnnbbtt', t.relation::text,
@@ -227,6 +227,18 @@ RETURN cozi._html_section('tables', 'Tables and growth',
                                   ORDER BY t.total_bytes DESC)
                 FROM (SELECT * FROM cozi.table_sizes s ORDER BY s.total_bytes DESC LIMIT 15) t
                 LEFT JOIN cozi._report_growth() g ON g.root = t.relation), 'There is no table.'),
+           cozi._html_heading('Growing fastest, indexes included, as snapshots saw it in 30 days'),
+           cozi._html_table('{table,since,#size,#grown,"#a day","#rows a day"}',
+               (SELECT string_agg(cozi._html_row('ttnnnn', w.relation::text,
+                                      cozi._instant(w.since), pg_size_pretty(w.bytes),
+                                      pg_size_pretty(w.grown_bytes),
+                                      pg_size_pretty(round(w.bytes_per_day)::bigint),
+                                      cozi._count(round(w.rows_per_day::numeric))), ''
+                                  ORDER BY w.bytes_per_day DESC)
+                FROM (SELECT * FROM cozi.table_growth o WHERE o.grown_bytes > 0
+                      ORDER BY o.bytes_per_day DESC LIMIT 10) w),
+               'No table was seen to grow: schedule cozi.snapshot(), which records sizes once an '
+               'hour.'),
            cozi._html_heading('What autovacuum has to do'),
            cozi._html_table('{table,#dead,#threshold,#modified,"#to a forced freeze",'
                       'autovacuum,running}',

@@ -64,13 +64,14 @@ BEGIN ATOMIC
         FROM likely l
     ), line AS (
         SELECT n.list, n.rank,
-               cozi._html_row('qtnnbnnnnh', cozi._report_text(l.dbid, l.userid, l.queryid),
+               cozi._html_row('qtnnbnnnnhw', cozi._report_text(l.dbid, l.userid, l.queryid),
                    cozi._report_who(l.dbid, l.userid), cozi._count(l.calls), cozi._ms(l.total_ms),
                    l.share::text, cozi._ms(l.mean_ms),
                    cozi._ms(cozi.histogram_quantile(l.histogram, 0.5)),
                    cozi._ms(cozi.histogram_quantile(l.histogram, 0.95)),
                    cozi._ms(cozi.histogram_quantile(l.histogram, 0.99)),
-                   CASE WHEN l.measured THEN l.histogram::text END) AS row
+                   CASE WHEN l.measured THEN l.histogram::text END,
+                   cozi.waits_of(l.dbid, l.userid, l.queryid)) AS row
         FROM listed l
         CROSS JOIN LATERAL (VALUES ('total', l.by_total), ('mean', l.by_mean),
                                    ('p99', CASE WHEN l.measured THEN l.by_p99 END)) n(list, rank)
@@ -81,7 +82,7 @@ BEGIN ATOMIC
                || cozi._html_table(
                       '{statement,"database, role",#calls,#total,'
                       '"#share of its database",#mean,#p50,#p95,#p99,'
-                      '"10 us to 100 s"}',
+                      '"10 us to 100 s","waits, of all time"}',
                       (SELECT string_agg(l.row, '' ORDER BY l.rank) FROM line l
                           WHERE l.list = h.list),
                       coalesce(CASE h.list WHEN 'p99' THEN cozi.latency_reason() END,

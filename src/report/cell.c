@@ -8,6 +8,7 @@
  *		s	a state, as a badge	b	a share of 1, as a bar
  *		q	SQL, folded away	c	SQL that is there to be copied
  *		h	a histogram			k	a word, kept on one line
+ *		w	waits with their shares, as a bar and in words
  *
  * NULL, which is not known, is a dash.  Each kind has a bound, so that a page of
  * so many rows has a size that no value changes.
@@ -115,6 +116,13 @@ put_cell(StringInfo row, char kind, const char *value)
 			appendStringInfoString(row, "<td>");
 			cozi_draw_histogram(row, value);
 			appendStringInfoString(row, "</td>");
+			return;
+		case 'w':
+			appendStringInfoString(row, "<td>");
+			cozi_draw_waits(row, value);
+			appendStringInfoString(row, "<small>");
+			cozi_escape(row, value, strlen(value), TEXT_BYTES);
+			appendStringInfoString(row, "</small></td>");
 			return;
 		case 'k':
 			before = "<td class=\"k\">";

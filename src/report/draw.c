@@ -1,12 +1,13 @@
 /*
  * report/draw.c
- *		Histograms and curves, as inline SVG.
+ *		Histograms, waits and curves, as inline SVG.
  *
  * What is drawn is numbers alone: a text never becomes a part of a picture.  A
  * picture has a bounded number of strokes, whatever the numbers are.
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -27,6 +28,9 @@
 #define WIDTH			600.0
 #define HEIGHT			90.0
 #define MAX_POINTS		120
+
+/* as many as waits_of() names */
+#define MAX_WAITS		3
 
 static int
 bar_of(int bucket)
@@ -72,6 +76,52 @@ cozi_draw_histogram(StringInfo markup, const char *array)
 			appendStringInfo(markup, "M%d 22v-%.1fh3V22z", 4 * i,
 							 Max(1.5, BAR_HEIGHT * bar[i] / most));
 	appendStringInfoString(markup, "\"/></svg>");
+}
+
+/* Which color a wait has, by how its words begin. */
+static const char *
+class_of_wait(const char *wait)
+{
+	static const char *const kinds[][2] = {
+		{"CPU ", "cpu"}, {"IO:", "io"}, {"Lock:", "lock"}, {"LWLock:", "lwlock"}
+	};
+
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (strncmp(wait, kinds[i][0], strlen(kinds[i][0])) == 0)
+			return kinds[i][1];
+	return "other";
+}
+
+/*
+ * Waits as waits_of() writes them, "Lock:tuple 60 %, CPU 40 %": a bar of their
+ * shares.  What is written otherwise draws nothing.
+ */
+void
+cozi_draw_waits(StringInfo markup, const char *waits)
+{
+	const char *at = waits;
+	double		x = 0;
+
+	appendStringInfoString(markup, "<svg class=\"b\" viewBox=\"0 0 60 10\" aria-hidden=\"true\">"
+						   "<path class=\"g\" d=\"M0 0h60v10H0z\"/>");
+	for (int i = 0; i < MAX_WAITS && at != NULL; i++)
+	{
+		const char *share = strstr(at, " %");
+		double		width;
+
+		if (share == NULL)
+			break;
+		while (share > at && isdigit((unsigned char) share[-1]))
+			share--;
+		width = Min(0.6 * strtod(share, NULL), 60 - x);
+		if (width > 0)
+			appendStringInfo(markup, "<path class=\"%s\" d=\"M%.1f 0h%.1fv10h-%.1fz\"/>",
+							 class_of_wait(at), x, width, width);
+		x += Max(width, 0);
+		at = strstr(share, ", ");
+		at = at ? at + 2 : NULL;
+	}
+	appendStringInfoString(markup, "</svg> ");
 }
 
 /* The points of a curve, with a gap where a value is not known. */

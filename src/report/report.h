@@ -16,5 +16,6 @@ extern char *cozi_text_in_utf8(struct varlena *value, int max_bytes);
 
 /* draw.c */
 extern void cozi_draw_histogram(StringInfo markup, const char *array);
+extern void cozi_draw_waits(StringInfo markup, const char *waits);
 
 #endif							/* COZI_REPORT_H */

@@ -192,6 +192,13 @@ like(
 like($text, qr/&lt;board&gt;/, 'a board is shown');
 like($text, qr/policy_always_true/, 'advice is shown');
 is_harmless(page('SELECT cozi.report_html(NULL, now())'), 'a window of an attacked server');
+$node->safe_psql('postgres', 'SELECT cozi.record_advice()');
+like(
+	is_harmless(
+		page('SELECT cozi.report_html((SELECT min(taken_at) FROM cozi.snapshots))'),
+		'a window that a snapshot begins'),
+	qr/New in the window: \d+ \(.*policy_always_true/,
+	'a page says which findings are new in its window');
 is_harmless(
 	page(
 		"SELECT cozi.report_diff(s.a, s.b, s.b) FROM (SELECT min(taken_at), max(taken_at)
@@ -264,7 +271,19 @@ $node->safe_psql('postgres', 'CREATE DATABASE planted');
 $node->safe_psql('planted', 'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi');
 $node->safe_psql('planted', 'SELECT pg_stat_statements_reset(), cozi.latency_reset()');
 $node->safe_psql('planted', slurp_file("$FindBin::Bin/report_planted.sql"));
-$text = is_harmless($node->safe_psql('planted', 'SELECT cozi.report_html()'), 'ten holes');
+$node->safe_psql('planted', q{
+	INSERT INTO cozi.table_size_blocks
+	VALUES (now() - interval '2 days', '{public.posts}', '{1000000}', '{10000}');
+	SELECT cozi.snapshot()});
+my $ten = $node->safe_psql('planted', 'SELECT cozi.report_html()');
+$text = is_harmless($ten, 'ten holes');
+like($ten, qr/<path class="(?:cpu|io|lwlock)" d="M0\.0 0h[0-9.]+v10h-[0-9.]+z"\/>/,
+	'what a statement waited for is drawn beside it');
+like($text, qr/CPU \d+ %/, 'what a statement waited for is said beside it');
+like($text, qr/Growing fastest.*\bposts\b.*What autovacuum/s,
+	'a table that snapshots saw to grow is on the page');
+like($ten, qr/class="verdict.*<section id="found">.*<section id="health">/s,
+	'the verdict comes first, then what was found');
 like($text, qr/\b$_\b/, "a hole is found: $_")
   foreach qw(rls_off policy_always_true view_bypasses_rls missing_fk_index duplicate_index
   invalid_constraint sequence_near_end table_without_key);
