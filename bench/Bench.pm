@@ -35,6 +35,24 @@ sub connect
 		});
 }
 
+# The time in s that the server of a session has been on a processor.
+sub cpu
+{
+	my ($session) = @_;
+	my ($stat) = $session->selectrow_array(q{SELECT pg_read_file('/proc/self/stat')});
+	my @field = split ' ', $stat =~ s/^.*\) //sr;
+	return ($field[11] + $field[12]) / 100;
+}
+
+# The most that it has had of memory of its own, in MB.
+sub memory
+{
+	my ($session) = @_;
+	my ($status) = $session->selectrow_array(q{SELECT pg_read_file('/proc/self/status')});
+	my %kb = $status =~ /^(\w+):\s+(\d+) kB$/mg;
+	return ($kb{VmHWM} - $kb{RssShmem} - $kb{RssFile}) / 1024;
+}
+
 # A file of statements for pgbench, in the directory of the run; returns its path.
 sub script
 {

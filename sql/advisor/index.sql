@@ -44,27 +44,29 @@ COMMENT ON FUNCTION _index_verdict(bigint, boolean, boolean, timestamptz, timest
     'is NULL.';
 
 CREATE OR REPLACE VIEW index_usage AS
-WITH tree AS (
+WITH indexes AS MATERIALIZED (
+    SELECT x.* FROM cozi._advisor_indexes x
+), tree AS (
     SELECT x.root, count(*) FILTER (WHERE x.relkind = 'i') AS parts, sum(x.bytes) AS bytes,
            sum(pg_stat_get_numscans(x.oid)) AS scans, bool_or(x.indisreplident OR x.indisclustered)
                AS marked,
            sum(pg_stat_get_tuples_inserted(x.relation) + pg_stat_get_tuples_updated(x.relation)
                - pg_stat_get_tuples_hot_updated(x.relation)) AS writes
-    FROM cozi._advisor_indexes x GROUP BY x.root
+    FROM indexes x GROUP BY x.root
 ), node AS (
     SELECT coalesce(d.stats_reset, pg_postmaster_start_time()) AS since,
            (SELECT count(*) FROM pg_catalog.pg_stat_replication) AS standbys
     FROM pg_catalog.pg_stat_database d WHERE d.datname = current_database()
-), judged AS (
+), needs AS (
     SELECT x.*, t.parts, t.bytes AS tree_bytes, t.scans::bigint AS scans, t.writes::bigint
-        AS writes, n.since, n.standbys,
+        AS writes,
            x.indisunique OR x.is_constraint OR x.is_referenced OR x.serves_fk OR t.marked
-               AS is_needed,
-           cozi._index_verdict(t.scans::bigint,
-                               x.indisunique OR x.is_constraint OR x.is_referenced OR x.serves_fk
-                                   OR t.marked,
-                               x.indisvalid, n.since, now()) AS verdict
-    FROM cozi._advisor_indexes x JOIN tree t ON t.root = x.oid CROSS JOIN node n
+               AS is_needed
+    FROM indexes x JOIN tree t ON t.root = x.oid
+), judged AS (
+    SELECT x.*, n.since, n.standbys,
+           cozi._index_verdict(x.scans, x.is_needed, x.indisvalid, n.since, now()) AS verdict
+    FROM needs x CROSS JOIN node n
 )
 SELECT j.relation::regclass, j.oid::regclass AS index, j.parts AS partitions, j.tree_bytes::bigint
     AS bytes, j.scans, j.writes,

@@ -5,10 +5,12 @@ package Advisor;
 #     my $node = Advisor::golden($name);   # a server with the golden schema
 #     Advisor::found($node, $db)           # "relation: code code", one a line
 #     Advisor::expected($node, $db)        # the same, from the comments
+#     Advisor::ask($node, $db, $user, $sql)    # answer and messages, in one session
 
 use strict;
 use warnings;
 use FindBin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
@@ -25,6 +27,37 @@ sub golden
 	$node->safe_psql('golden', 'CREATE EXTENSION cozi');
 	$node->safe_psql('golden', $golden_sql);
 	return $node;
+}
+
+# What a statement returns, and its messages.  There is one session a server,
+# database and user, because the plans of advice are made once in each.
+my %sessions;
+
+sub ask
+{
+	my ($node, $db, $user, $sql) = @_;
+	my $session = $sessions{ join ' ', $node->name, $db, $user // '' } //= House::session($node,
+		$db, on_error_stop => 0, extra_params => [ $user ? ('-U', $user) : () ]);
+	my $out = $session->query($sql);
+	my $messages = $session->{stderr};
+	$session->{stderr} = '';
+	return ($out, $messages);
+}
+
+# The same, of a statement that must not fail.
+sub answer
+{
+	my ($node, $db, $user, $sql) = @_;
+	my ($out, $messages) = ask($node, $db, $user, $sql);
+	die "$sql: $messages" if $messages =~ /ERROR|FATAL/;
+	return $out;
+}
+
+sub quit
+{
+	$_->quit foreach values %sessions;
+	%sessions = ();
+	return;
 }
 
 sub expected

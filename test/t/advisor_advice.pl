@@ -13,40 +13,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = Advisor::golden('advisor_advice');
-# One session a server and user: the plan of advice is made once in each.
-my %sessions;
-sub session
-{
-	my ($server, $user) = @_;
-	$user //= '';
-	return $sessions{ $server->name . " $user" } //= House::session($server, 'golden',
-	    on_error_stop => 0, extra_params => [ $user ? ('-U', $user) : () ]);
-}
-
-# What a statement returns, and its messages.
-sub ask
-{
-	my ($server, $user, $sql) = @_;
-	my $session = session($server, $user);
-	my $out = $session->query($sql);
-	my $messages = $session->{stderr};
-	$session->{stderr} = '';
-	return ($out, $messages);
-}
 
 sub psql
 {
 	my ($sql, $user) = @_;
-	return join '', ask($node, $user, $sql);
+	return join '', Advisor::ask($node, 'golden', $user, $sql);
 }
-
-sub query_on
-{
-	my ($server, $user, $sql) = @_;
-	my ($out, $messages) = ask($server, $user, $sql);
-	die "$sql: $messages" if $messages =~ /ERROR|FATAL/;
-	return $out;
-}
+sub query_on { return Advisor::answer($_[0], 'golden', @_[ 1, 2 ]); }
 sub query { return query_on($node, $_[1], $_[0]); }
 
 my $found = query('SELECT count(*) FROM cozi.advice');
@@ -58,6 +31,15 @@ is(query('SELECT DISTINCT level FROM cozi.advice ORDER BY 1'), "error\ninfo\nwar
 is(query(q{SELECT count(*) FROM cozi.advice WHERE object ~ '^(role |database)'
     AND code !~ '^(api_role|policy_forge|identity_set)'}),
 	'0', 'a finding names its object');
+
+# doc/advisor.md: a paragraph for each code, which says how it is mended.
+my $page = slurp_file("$FindBin::Bin/../../doc/advisor.md");
+my %paragraph = map { /^\*\*(\w+)\*\* \((?:error|warn|info)/ ? ($1 => $_) : () }
+  split /\n\n/, $page;
+is(join("\n", sort keys %paragraph), query('SELECT code FROM cozi._advice_codes() ORDER BY 1'),
+	'the manual has one paragraph for each code, and for no other');
+is(join(' ', grep { $paragraph{$_} !~ /\. \S.*\bFix: /s } sort keys %paragraph), '',
+	'the paragraph of a code says what is wrong, and how it is mended');
 
 # The gate
 my $script = $node->basedir . '/gate.sql';
@@ -171,7 +153,6 @@ foreach my $view (qw(policy_advisor index_usage duplicate_indexes missing_fk_ind
 		    AND locktype = 'relation'; COMMIT");
 	is($lock, 'AccessShareLock', "$view takes no lock above ACCESS SHARE");
 }
-session($standby)->quit;
 $standby->stop;
 
 # A dump keeps the waivers.
@@ -184,5 +165,6 @@ my $kept = q{SELECT code, object, waived_by, waived_because FROM cozi.advice
     WHERE waived_by IS NOT NULL ORDER BY 1, 2};
 is($node->safe_psql('restored', $kept), query($kept), 'a waiver holds after a dump and a restore');
 
+Advisor::quit();
 $node->stop;
 done_testing();

@@ -15,6 +15,8 @@ use Test::More;
 
 my $root = "$FindBin::Bin/../..";
 my $node = Advisor::golden('advisor_check');
+# making the extension takes longer than judging a small schema
+$node->safe_psql('template1', 'CREATE EXTENSION cozi');
 my $dir = $node->basedir . '/check';
 mkdir $dir;
 $ENV{PGHOST} = $node->host;
@@ -76,6 +78,7 @@ like($report, qr/^ERROR policies_rls_off: public\.profiles$/m,
 like($report, qr/^WARN policy_per_row_function: files on storage\.objects$/m,
     'a policy on storage.objects is judged');
 like($report, qr/^WARN rls_bypassing_privilege: public\.profiles$/m, 'GRANT ALL is found');
+like($report, qr/authenticated has [A-Z, ]*TRUNCATE/, 'GRANT ALL is found for each role');
 like($report, qr/left out: extension pg_net\n/, 'an extension that is not there is said');
 like($report, qr/type citext is a stand-in/,
     'a type that is not there has a stand-in, and that is said');
@@ -140,11 +143,14 @@ is($code, 1, 'demo/check fails on the golden schema');
 is($out, $of_golden, 'demo/check prints what the check prints');
 write_to('known', $waivers);
 ($out, $err, $code) = check("$dir/supabase.sql", '--installed', '--waivers', "$dir/known",
-	'--html', "$dir/page.html", '--fail-on', 'error');
+	'--html', "$dir/page.html", '--fail-on', 'error', '--api-roles', 'anon, "Web"');
 is($err, '', 'demo/check says nothing on standard error');
 is($code, 0, 'demo/check passes a dump of Supabase whose errors are waived');
 like($out, qr/^    policies_rls_off: public\.profiles \(migration 12 turns it on\)$/m,
 	'demo/check reads the waivers');
+like($out, qr/anon has [A-Z, ]*TRUNCATE/, 'demo/check judges what the roles named may do');
+unlike($out, qr/authenticated has [A-Z, ]*TRUNCATE/,
+	'demo/check judges no role that is not named');
 like(slurp_file("$dir/page.html"), qr/<h1>Advice<\/h1>.*<\/html>/s,
 	'demo/check writes the page');
 if ($ENV{COZI_LONG})

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use Advisor;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,6 +21,7 @@ $node->append_conf('postgresql.conf', qq{
 	max_stack_depth = '2MB'});
 $node->start;
 sub query { return $node->safe_psql('postgres', @_); }
+sub ask { return Advisor::answer($node, 'postgres', $_[1], $_[0]); }
 
 sub psql
 {
@@ -70,16 +72,16 @@ query(qq{
 			ORDER BY relkind LOOP
 			EXECUTE format('ALTER TABLE %s OWNER TO attacker', r.c);
 		END LOOP; END \$\$});
-my $count = query(q{SELECT count(DISTINCT code) FROM cozi.advice WHERE object ~ 'DROP TABLE x'});
+my $count = ask(q{SELECT count(DISTINCT code) FROM cozi.advice WHERE object ~ 'DROP TABLE x'});
 cmp_ok($count, '>=', 10, "objects with strange names have findings of $count codes");
-my $waived = query(q{SELECT count(*) FROM (SELECT cozi.waive(a.code, a.object, 'it''s "known"')
+my $waived = ask(q{SELECT count(*) FROM (SELECT cozi.waive(a.code, a.object, 'it''s "known"')
 	FROM cozi.advice a WHERE a.object ~ 'DROP TABLE x') w});
-is(query(q{SELECT count(*) FROM cozi.advice WHERE waived_by IS NOT NULL}), $waived,
+is(ask(q{SELECT count(*) FROM cozi.advice WHERE waived_by IS NOT NULL}), $waived,
 	'each finding about a strange name can be waived');
 query(q{SELECT cozi.unwaive(w.code, w.object) FROM cozi.waivers w});
 foreach (1 .. 4)
 {
-	foreach my $fix (split /\0/, query(q{SELECT string_agg(fix_sql, chr(1)) FROM (
+	foreach my $fix (split /\0/, ask(q{SELECT string_agg(fix_sql, chr(1)) FROM (
 		SELECT DISTINCT ON (regexp_replace(a.object, '^.* on ', '')) a.fix_sql FROM cozi.advice a
 		WHERE a.object ~ 'DROP TABLE x' AND a.fix_sql IS NOT NULL
 		ORDER BY regexp_replace(a.object, '^.* on ', ''), a.code) f}) =~ s/\x01/\0/gr)
@@ -87,7 +89,7 @@ foreach (1 .. 4)
 		is(psql($fix), '', 'the fix runs: ' . $fix =~ s/\n/ /gr);
 	}
 }
-is(query(q{SELECT code, object, fix_sql FROM cozi.advice
+is(ask(q{SELECT code, object, fix_sql FROM cozi.advice
 	WHERE object ~ 'DROP TABLE x' AND fix_sql IS NOT NULL}),
 	'', 'the statements about strange names end their findings');
 is(query(q{SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text LIKE '"s''%'
@@ -142,23 +144,20 @@ $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->co
 
 query('CREATE TABLE of_another (id int PRIMARY KEY); GRANT SELECT ON of_another TO plain;
 	GRANT USAGE ON SCHEMA public TO plain');
-my ($code, $out, $err) = $node->psql('postgres',
-	q{SELECT code, object FROM cozi.advice WHERE object ~ 'of_another|nested'
-		AND code IN ('rls_off', 'policy_unreadable') ORDER BY 1},
-	extra_params => [ '-U', 'monitor' ]);
-is("$out$err", "policy_unreadable|nested on deep.nested\nrls_off|public.of_another",
+is(ask(q{SELECT code, object FROM cozi.advice WHERE object ~ 'of_another|nested'
+		AND code IN ('rls_off', 'policy_unreadable') ORDER BY 1}, 'monitor'),
+	"policy_unreadable|nested on deep.nested\nrls_off|public.of_another",
 	'what one owner made keeps nobody from the advice about other tables');
 foreach my $view (qw(policy_advisor index_usage duplicate_indexes missing_fk_indexes invalid_objects
 	sequence_usage tables_without_key bloat settings_advisor missing_indexes table_growth))
 {
-	($code, $out, $err) = $node->psql('postgres', "SELECT count(*) >= 0 FROM cozi.$view",
-		extra_params => [ '-U', 'monitor' ]);
-	is("$out$err", 't', "pg_monitor reads $view beside them");
+	is(join('', Advisor::ask($node, 'postgres', 'monitor', "SELECT count(*) >= 0 FROM cozi.$view")),
+		't', "pg_monitor reads $view beside them");
 }
-is(query(q{SELECT cozi.waive('rls_off', 'public.of_another', 'known');
+is(ask(q{SELECT cozi.waive('rls_off', 'public.of_another', 'known');
 	SELECT count(*) FROM cozi.advice WHERE waived_by IS NOT NULL}) =~ s/^\n*//r, '1',
 	'a finding is waived beside them');
-is(query('SELECT cozi.record_advice() > 0'), 't', 'findings are recorded beside them');
+is(ask('SELECT cozi.record_advice() > 0'), 't', 'findings are recorded beside them');
 
 # An owner's own objects in the way of names
 is(psql(q{SET search_path = deep, pg_catalog;
@@ -168,5 +167,6 @@ is(psql(q{SET search_path = deep, pg_catalog;
 	SELECT count(*) FROM cozi.advice WHERE object = 'public.of_another'}, @$as_attacker), '0',
 	'an owner sees no finding of another, whatever their search path has');
 
+Advisor::quit();
 $node->stop;
 done_testing();
