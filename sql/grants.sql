@@ -62,8 +62,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'comment_thread'),
     ('PUBLIC', 'EXECUTE', 'changes_since change_cursor _is_new'),
     ('PUBLIC', 'EXECUTE', 'exact_step gcra_step'),
-    ('PUBLIC', 'EXECUTE', '_outbox_status'),
-    ('PUBLIC', 'SELECT',  'outboxes'),
+    ('PUBLIC', 'EXECUTE', '_outbox_status _announcements'),
+    ('PUBLIC', 'SELECT',  'outboxes announcements'),
 
     -- what owners of tables need: grant_owner()
     ('owner', 'EXECUTE', 'create_board drop_board rebuild_board verify_board set_half_life'),
@@ -93,6 +93,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
     -- which a partition of an outbox takes over: the server asks for the right again
     ('owner', 'EXECUTE', 'outbox_trim _outbox_event'),
+    ('owner', 'EXECUTE', 'announce_changes drop_announcement notify_throttled notify_flush'),
 
     -- what the pooled role of an app needs beside PUBLIC's: grant_app()
     ('app', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
@@ -100,6 +101,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('app', 'EXECUTE', 'touch_activity track_event track_events'),
     -- each of them asks for the role of the consumer, too
     ('app', 'EXECUTE', 'outbox_take outbox_done outbox_set_aside outbox_aside outbox_resolve'),
+    ('app', 'EXECUTE', 'notify_throttled notify_flush'),
     ('app', 'EXECUTE', 'node_of node_of_text node_of_bucket shard_map_version replica_ok'),
     ('app', 'SELECT',  'nodes shard_map'),
 

@@ -17,6 +17,7 @@
 #include "counter/counter.h"
 #include "identity/identity.h"
 #include "kept/kept.h"
+#include "live/notify.h"
 #include "monitor/monitor.h"
 #include "ratelimit/ratelimit.h"
 #include "trending/trending.h"
@@ -36,5 +37,6 @@ _PG_init(void)
 	cozi_counter_init();
 	cozi_analytics_init();
 	cozi_monitor_init();
+	cozi_live_init();
 	MarkGUCPrefixReserved("cozi");
 }

@@ -93,6 +93,8 @@ cozi_kept_close_changes(KeptChanges *changes)
 	if (changes->registered)
 		UnregisterSnapshot(changes->snapshot);
 	pfree(changes);
+	/* whoever announces changes */
+	cozi_kept_call_worker();
 }
 
 static void

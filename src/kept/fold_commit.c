@@ -36,6 +36,9 @@ typedef struct Touched
 
 static List *touched = NIL;		/* in TopTransactionContext */
 
+/* A worker has something to do, once this transaction has committed. */
+static bool called = false;
+
 /* When this session may next try to fold a kept table. */
 typedef struct NextTry
 {
@@ -102,18 +105,33 @@ at_commit(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			/* whatever the isolation level, a worker is asked for */
-			if (touched != NIL && !cozi_kept_restoring() && !cozi_kept_worker_runs() &&
-				!XactReadOnly)
+			if (touched == NIL || cozi_kept_restoring())
+				return;
+			if (cozi_kept_worker_runs())
+				called = true;
+			else if (!XactReadOnly)
 				fold_touched();
 			return;
 		case XACT_EVENT_COMMIT:
+			/* one that was about to leave may have looked before */
+			if (called)
+				(void) cozi_kept_worker_runs();
+			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			touched = NIL;
+			called = false;
 			return;
 		default:
 			return;
 	}
+}
+
+/* There is something for a worker to see when this transaction has committed. */
+void
+cozi_kept_call_worker(void)
+{
+	called = true;
 }
 
 /* Called by the trigger: this transaction appended rows to a delta. */

@@ -441,6 +441,11 @@ extern int64 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval,
 extern bool cozi_kept_limit_exceeded(void);
 extern void cozi_kept_fold_at_commit(const Kept *kept, int64 appended);
 extern bool cozi_kept_worker_runs(void);
+extern void cozi_kept_call_worker(void);
+
+/* What the worker does beside folding; is there more to do soon? */
+typedef bool (*KeptJob) (void);
+extern void cozi_kept_add_job(KeptJob job);
 extern void cozi_kept_fold_init(void);
 extern void cozi_kept_fold_commit_init(void);
 extern void cozi_kept_worker_init(void);

@@ -15,6 +15,9 @@
  *
  * Each kept table is folded in a transaction of its own, with a time limit.  One
  * that fails is tried again after a pause that doubles.
+ *
+ * Rooms above give the worker a job: what is to be done after a fold.  A job says
+ * whether it has more to do soon, and the worker stays for that.
  */
 #include "postgres.h"
 
@@ -53,6 +56,7 @@
 #define RETRY_FIRST		1000000 /* microseconds: a kept table that fails */
 #define RETRY_LAST		60000000
 #define CULPRIT_PAUSE	600000000
+#define MOST_JOBS		4
 
 typedef struct Slot
 {
@@ -85,6 +89,8 @@ typedef struct Pause
 	int64		length;
 } Pause;
 
+static KeptJob jobs[MOST_JOBS];
+static int	njobs = 0;
 static HTAB *pauses = NULL;
 static bool leaving = false;
 static int32 folding = 0;		/* the kept table whose fold is under way */
@@ -391,6 +397,43 @@ fold_all(Oid database)
 	return folded;
 }
 
+/* Called by the room of a job, when the library is loaded. */
+void
+cozi_kept_add_job(KeptJob job)
+{
+	if (njobs == MOST_JOBS)
+		elog(ERROR, "too many jobs of the fold worker");
+	jobs[njobs++] = job;
+}
+
+/* Fold everything, then do the jobs; is there more to do soon? */
+static bool
+work(Oid database)
+{
+	bool		more = fold_all(database) > 0;
+
+	for (int i = 0; i < njobs; i++)
+	{
+		give_sign(database);
+		if (jobs[i] ())
+			more = true;
+	}
+	return more;
+}
+
+/*
+ * From here on writers fold again, or start another worker: take what the last of
+ * them have left to us.  False if we must stay for that.
+ */
+static bool
+leave(Oid database)
+{
+	leaving = true;
+	worker_exits(0, ObjectIdGetDatum(database));
+	leaving = !work(database);
+	return leaving;
+}
+
 void
 cozi_kept_worker(Datum database)
 {
@@ -414,9 +457,10 @@ cozi_kept_worker(Datum database)
 		}
 		give_sign(DatumGetObjectId(database));
 		pgstat_report_activity(STATE_RUNNING, "cozi: folding");
-		if (fold_all(DatumGetObjectId(database)) > 0)
+		if (work(DatumGetObjectId(database)))
 			last_work = GetCurrentTimestamp();
-		else if (TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), WORKER_IDLE))
+		else if (TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), WORKER_IDLE) &&
+				 leave(DatumGetObjectId(database)))
 			break;
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -424,11 +468,6 @@ cozi_kept_worker(Datum database)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-
-	/* from here on writers fold again; take what the last of them left to us */
-	leaving = true;
-	worker_exits(0, database);
-	(void) fold_all(DatumGetObjectId(database));
 	proc_exit(0);
 }
 

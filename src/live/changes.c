@@ -46,9 +46,9 @@ typedef struct Reading
 {
 	const Kept *kept;
 	Snapshot	snapshot;
-	int64		era;
 	bool		judged;			/* policies hold for the caller */
-	ReturnSetInfo *rsinfo;
+	LiveTell	tell;
+	void	   *arg;
 	int64		k;
 	int64		given;
 	int64		read;			/* changes */
@@ -117,18 +117,11 @@ get_tracked(Oid relid, Kept *kept)
 }
 
 static void
-put_change(Reading *reading, const char *item, Datum row, bool row_is_null, bool gone, int64 number)
+tell(Reading *reading, const char *item, Datum row, bool gone, int64 number)
 {
-	Datum		values[RESULT_COLUMNS];
-	bool		nulls[RESULT_COLUMNS] = {false};
+	LiveChange	change = {.item = item,.row = row,.gone = gone,.number = number};
 
-	values[RESULT_ITEM] = item ? CStringGetTextDatum(item) : (Datum) 0;
-	nulls[RESULT_ITEM] = item == NULL;
-	values[RESULT_ROW] = row;
-	nulls[RESULT_ROW] = row_is_null;
-	values[RESULT_GONE] = BoolGetDatum(gone);
-	values[RESULT_CURSOR] = CStringGetTextDatum(encode(reading->kept, reading->era, number));
-	tuplestore_putvalues(reading->rsinfo->setResult, reading->rsinfo->setDesc, values, nulls);
+	reading->tell(&change, reading->arg);
 	reading->told = number;
 }
 
@@ -191,7 +184,7 @@ give(Reading *reading, const KeptChange *changes, int n)
 		reading->reached = changes[i].number;
 		if (gone && reading->judged)
 			continue;
-		put_change(reading, changes[i].key.item, row, isnull, gone, changes[i].number);
+		tell(reading, changes[i].key.item, row, gone, changes[i].number);
 		reading->given++;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -226,7 +219,53 @@ read_changes(Reading *reading, int64 after)
 	}
 	cozi_kept_end_changes(scan, rel, index);
 	if (reading->reached > reading->told)
-		put_change(reading, NULL, (Datum) 0, true, false, reading->reached);
+		tell(reading, NULL, (Datum) 0, false, reading->reached);
+}
+
+/*
+ * Tell the first k changes after a number that a snapshot shows, as the current user
+ * may see them.  Returns how many there were.
+ */
+int64
+cozi_live_read(const Kept *kept, Snapshot snapshot, int64 after, int64 k, LiveTell tell,
+			   void *arg)
+{
+	Reading		reading = {.kept = kept,.snapshot = snapshot,.k = k,.tell = tell,.arg = arg,
+	.reached = after,.told = after};
+
+	reading.judged = check_enable_rls(kept->relation, InvalidOid, false) == RLS_ENABLED;
+	reading.scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi changes",
+											ALLOCSET_DEFAULT_SIZES);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	read_changes(&reading, after);
+	SPI_finish();
+	return reading.read;
+}
+
+/* Where changes_since() puts them. */
+typedef struct Reply
+{
+	ReturnSetInfo *rsinfo;
+	const Kept *kept;
+	int64		era;
+} Reply;
+
+static void
+put_change(const LiveChange *change, void *arg)
+{
+	Reply	   *reply = arg;
+	Datum		values[RESULT_COLUMNS] = {0};
+	bool		nulls[RESULT_COLUMNS] = {false};
+
+	nulls[RESULT_ITEM] = nulls[RESULT_ROW] = change->item == NULL;
+	if (change->item != NULL)
+		values[RESULT_ITEM] = CStringGetTextDatum(change->item);
+	values[RESULT_ROW] = change->row;
+	values[RESULT_GONE] = BoolGetDatum(change->gone);
+	values[RESULT_CURSOR] = CStringGetTextDatum(encode(reply->kept, reply->era,
+													   change->number));
+	tuplestore_putvalues(reply->rsinfo->setResult, reply->rsinfo->setDesc, values, nulls);
 }
 
 PG_FUNCTION_INFO_V1(cozi_changes_since);
@@ -242,12 +281,14 @@ Datum
 cozi_changes_since(PG_FUNCTION_ARGS)
 {
 	Kept		kept;
-	Reading		reading = {.kept = &kept,.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	Snapshot	snapshot = GetActiveSnapshot();
+	Reply		reply = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo,.kept = &kept};
 	int64		after = 0;
+	int64		k;
 	char	   *misfit;
 
 	cozi_require_argument(fcinfo, 0, "kept");
-	reading.k = cozi_live_limit(fcinfo, 2);
+	k = cozi_live_limit(fcinfo, 2);
 	get_tracked(PG_GETARG_OID(0), &kept);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	misfit = cozi_kept_misfit(&kept);
@@ -255,22 +296,12 @@ cozi_changes_since(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" cannot be read: %s", get_rel_name(kept.relation), misfit)));
-	reading.snapshot = GetActiveSnapshot();
-	reading.era = cozi_kept_era(kept.id, reading.snapshot);
-	reading.judged = check_enable_rls(kept.relation, InvalidOid, false) == RLS_ENABLED;
-	reading.scratch = AllocSetContextCreate(CurrentMemoryContext, "cozi changes",
-											ALLOCSET_DEFAULT_SIZES);
+	reply.era = cozi_kept_era(kept.id, snapshot);
 	if (!PG_ARGISNULL(1))
-		after = cursor_number(&kept, reading.snapshot,
-							  text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	reading.reached = reading.told = after;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	read_changes(&reading, after);
-	SPI_finish();
-	if (reading.read > 0)
+		after = cursor_number(&kept, snapshot, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	if (cozi_live_read(&kept, snapshot, after, k, put_change, &reply) > 0)
 		cozi_live_flush();
-	if (!RecoveryInProgress() && cozi_kept_is_pending(&kept, reading.snapshot))
+	if (!RecoveryInProgress() && cozi_kept_is_pending(&kept, snapshot))
 		cozi_kept_fold_at_commit(&kept, 0);
 	return (Datum) 0;
 }

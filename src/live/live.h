@@ -24,6 +24,19 @@ typedef enum LiveCursorKind
 	LIVE_ROWS = 2
 } LiveCursorKind;
 
+/* changes.c: a change, told; item is NULL: all up to this number was hidden */
+typedef struct LiveChange
+{
+	const char *item;
+	Datum		row;			/* jsonb */
+	bool		gone;
+	int64		number;
+} LiveChange;
+
+typedef void (*LiveTell) (const LiveChange *change, void *arg);
+extern int64 cozi_live_read(const Kept *kept, Snapshot snapshot, int64 after, int64 k,
+							LiveTell tell, void *arg);
+
 /* place.c */
 extern int64 cozi_live_place(void);
 extern void cozi_live_flush(void);

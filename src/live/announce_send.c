@@ -1,0 +1,288 @@
+/*
+ * live/announce_send.c
+ *		Sending what is to be announced: by the fold worker, and by notify_flush().
+ *
+ * An announcement is due when its table has another change, or another era, than was
+ * announced, and its interval is over.  So nothing needs to be told when something
+ * changes: folds, rebuilds and hidden items are seen alike, after a crash, too.
+ *
+ * The laws.  Each is sent in a subtransaction, under a lock of its row: one that fails
+ * stops no other, and two who send never send the same.  One that fails is tried again
+ * after a pause that doubles.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "kept/change.h"
+#include "live/announce.h"
+#include "live/notify.h"
+
+#define RETRY_FIRST		USECS_PER_SEC
+#define RETRY_LAST		(60 * USECS_PER_SEC)
+#define STAY			10		/* failures for which the worker stays */
+#define JOB_RETRY		USECS_PER_SEC	/* after a commit that failed */
+
+/* Where a table is, as a snapshot shows it. */
+typedef struct Position
+{
+	Snapshot	snapshot;
+	int64		era;
+	int64		last;
+} Position;
+
+static bool
+is_news(const Announcement *announcement, const Position *position)
+{
+	return !announcement->begun || announcement->era != position->era ||
+		announcement->sent != position->last;
+}
+
+/* A clock set back must not stop us. */
+static bool
+is_due(const Announcement *announcement, TimestampTz now)
+{
+	return (now < announcement->sent_at || now - announcement->sent_at >= announcement->per) &&
+		(now >= announcement->retry_at || announcement->retry_at - now > RETRY_LAST);
+}
+
+/* Begin an announcement that came with a dump: its owner is the table's. */
+static void
+begin(Announcement *announcement, const Kept *kept)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(cozi_relation_owner(kept->relation))};
+
+	(void) cozi_announce_run("INSERT INTO {cozi}.announcement_local"
+							 " (kept, via, topic, owner, sent) VALUES ($1, $2, $3, $4, -1)"
+							 " ON CONFLICT DO NOTHING",
+							 announcement, lengthof(types), types, values, NULL, SPI_OK_INSERT);
+}
+
+/* In a subtransaction; false if there is nothing to be sent just now. */
+static bool
+send_once(Announcement *announcement, const Kept *kept, const Position *position)
+{
+	Oid			types[] = {INT8OID, INT8OID, TIMESTAMPTZOID};
+	Datum		values[lengthof(types)];
+	int64		upto;
+
+	SPI_connect();
+	if (!announcement->begun)
+		begin(announcement, kept);
+	if (!cozi_announce_lock(announcement) || !is_news(announcement, position) ||
+		!is_due(announcement, GetCurrentTimestamp()))
+	{
+		SPI_finish();
+		return false;
+	}
+	upto = cozi_announce_message(kept, announcement, position->era, position->last,
+								 position->snapshot);
+	values[0] = Int64GetDatum(position->era);
+	values[1] = Int64GetDatum(upto);
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	(void) cozi_announce_run("UPDATE {cozi}.announcement_local SET era = $4, sent = $5,"
+							 " sent_at = $6, failures = 0, retry_at = NULL, last_error = NULL"
+							 " WHERE kept = $1 AND via = $2 AND topic = $3",
+							 announcement, lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	SPI_finish();
+	return true;
+}
+
+/* In a subtransaction: it has failed, and is tried again later. */
+static void
+note_failure(const Announcement *announcement, const Kept *kept, const ErrorData *error)
+{
+	Oid			types[] = {OIDOID, TIMESTAMPTZOID, TEXTOID};
+	Datum		values[lengthof(types)];
+	int64		pause = announcement->failures > 6 ? RETRY_LAST :
+	Min(RETRY_LAST, RETRY_FIRST << announcement->failures);
+
+	values[0] = ObjectIdGetDatum(cozi_relation_owner(kept->relation));
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp() + pause);
+	values[2] = CStringGetTextDatum(error->message);
+	SPI_connect();
+	(void) cozi_announce_run("INSERT INTO {cozi}.announcement_local AS l"
+							 " (kept, via, topic, owner, sent, failures, retry_at, last_error)"
+							 " VALUES ($1, $2, $3, $4, -1, 1, $5, $6)"
+							 " ON CONFLICT (kept, via, topic) DO UPDATE"
+							 " SET failures = l.failures + 1, retry_at = $5, last_error = $6",
+							 announcement, lengthof(types), types, values, NULL, SPI_OK_INSERT);
+	SPI_finish();
+}
+
+/* Returns the error, or NULL. */
+static ErrorData *
+in_subtransaction(Announcement *announcement, const Kept *kept, const Position *position,
+				  const ErrorData *failure, bool *sent)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		if (failure == NULL)
+			*sent = send_once(announcement, kept, position);
+		else
+			note_failure(announcement, kept, failure);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Send one if it is due; more: it has something to send later. */
+static bool
+announce(Announcement *announcement, const Kept *kept, const Position *position, bool *more)
+{
+	bool		had_more = *more;
+	bool		sent = false;
+	ErrorData  *error;
+
+	if (!is_news(announcement, position))
+		return false;
+	if (announcement->failures <= STAY)
+		*more = true;
+	/* a lock of its owner makes nobody wait */
+	if (!is_due(announcement, GetCurrentTimestamp()) ||
+		!ConditionalLockRelationOid(kept->relation, AccessShareLock) ||
+		get_rel_name(kept->relation) == NULL)
+		return false;
+	if (cozi_announce_obstacle(kept, announcement) != NULL)
+	{
+		*more = had_more;
+		return false;
+	}
+	error = in_subtransaction(announcement, kept, position, NULL, &sent);
+	if (error == NULL)
+		return sent;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	error = in_subtransaction(announcement, kept, position, error, &sent);
+	if (error != NULL)
+		ReThrowError(error);
+	return false;
+}
+
+/*
+ * Send what is to be announced and is due, at the commit of this transaction.  Returns
+ * how many messages; more: there will be others soon.
+ */
+int64
+cozi_announce_all(bool *more)
+{
+	List	   *list = cozi_announcements();
+	int64		sent = 0;
+	ListCell   *lc;
+
+	foreach(lc, list)
+	{
+		Announcement *each = lfirst(lc);
+		Kept		kept;
+		Position	position;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!cozi_kept_by_id(each->kept, &kept) || !OidIsValid(kept.relation) ||
+			get_rel_name(kept.relation) == NULL)
+			continue;
+		position.snapshot = RegisterSnapshot(GetLatestSnapshot());
+		position.era = cozi_kept_era(kept.id, position.snapshot);
+		position.last = cozi_kept_last_change(kept.id, position.snapshot);
+		sent += announce(each, &kept, &position, more);
+		/* where no worker folds, the commit of this transaction does */
+		if (cozi_kept_is_pending(&kept, position.snapshot))
+			cozi_kept_fold_at_commit(&kept, 0);
+		UnregisterSnapshot(position.snapshot);
+	}
+	return sent;
+}
+
+PG_FUNCTION_INFO_V1(cozi_notify_flush);
+
+/*
+ * notify_flush() -> bigint: how many messages are sent at the commit
+ */
+Datum
+cozi_notify_flush(PG_FUNCTION_ARGS)
+{
+	bool		more = false;
+	int64		sent;
+
+	PreventCommandIfReadOnly("notify_flush()");
+	cozi_kept_refuse_old_snapshot("notify_flush");
+	sent = cozi_throttle_flush();
+	PG_RETURN_INT64(sent + cozi_announce_all(&more));
+}
+
+/* The job of the fold worker. */
+static bool
+send_waiting(void)
+{
+	bool		more = false;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) cozi_throttle_flush();
+	(void) cozi_announce_all(&more);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return more || cozi_channel_waits();
+}
+
+/*
+ * A commit fails where the queue of NOTIFY is full: folds go on.
+ */
+static bool
+job(void)
+{
+	static TimestampTz failed_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	volatile bool more = true;
+
+	if (failed_at != 0 && now >= failed_at && now - failed_at < JOB_RETRY)
+		return true;
+	failed_at = 0;
+	PG_TRY();
+	{
+		more = send_waiting();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		MemoryContextSwitchTo(TopMemoryContext);
+		failed_at = now;
+	}
+	PG_END_TRY();
+	return more;
+}
+
+void
+cozi_announce_init(void)
+{
+	cozi_kept_add_job(job);
+}
