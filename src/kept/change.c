@@ -93,7 +93,7 @@ cozi_kept_close_changes(KeptChanges *changes)
 	if (changes->registered)
 		UnregisterSnapshot(changes->snapshot);
 	pfree(changes);
-	/* whoever announces changes */
+	/* where changes are announced */
 	cozi_kept_call_worker();
 }
 

@@ -113,12 +113,11 @@ at_commit(XactEvent event, void *arg)
 				fold_touched();
 			return;
 		case XACT_EVENT_COMMIT:
-			/* one that was about to leave may have looked before */
-			if (called)
-				(void) cozi_kept_worker_runs();
-			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			/* one that was about to leave may have looked before */
+			if (called && event == XACT_EVENT_COMMIT)
+				(void) cozi_kept_worker_runs();
 			touched = NIL;
 			called = false;
 			return;

@@ -42,12 +42,12 @@ enum
 
 enum
 {
-	PROGRESS_OWNER = 4, PROGRESS_ERA, PROGRESS_SENT, PROGRESS_SENT_AT, PROGRESS_FAILURES, PROGRESS_RETRY_AT,
-	PROGRESS_LAST_ERROR
+	PROGRESS_OWNER = 4, PROGRESS_ERA, PROGRESS_SENT, PROGRESS_SENT_AT, PROGRESS_FAILURES,
+	PROGRESS_RETRY_AT, PROGRESS_LAST_ERROR
 };
 
 static void
-read_config(HeapTuple tuple, TupleDesc desc, void *arg)
+read_announcement(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	Announcement *each = palloc0(sizeof(Announcement));
 	List	  **list = arg;
@@ -85,7 +85,7 @@ read_progress(HeapTuple tuple, TupleDesc desc, Announcement *each)
 }
 
 static void
-read_local(HeapTuple tuple, TupleDesc desc, void *arg)
+read_begun(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	int32		kept = DatumGetInt32(cozi_tuple_value(tuple, desc, CONFIG_KEPT));
 	char	   *via = cozi_tuple_text(tuple, desc, CONFIG_VIA);
@@ -107,9 +107,9 @@ cozi_announcements(void)
 {
 	List	   *list = NIL;
 
-	cozi_read_table("announcement", CONFIG_PRIVATE, read_config, &list);
+	cozi_read_table("announcement", CONFIG_PRIVATE, read_announcement, &list);
 	if (list != NIL)
-		cozi_read_table("announcement_local", PROGRESS_LAST_ERROR, read_local, &list);
+		cozi_read_table("announcement_local", PROGRESS_LAST_ERROR, read_begun, &list);
 	return list;
 }
 

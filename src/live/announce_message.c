@@ -51,7 +51,7 @@ is_foreign_type(Oid relid, const char *column)
 
 /* Would code of the owner's run where the rows are read? */
 static bool
-is_foreign(const Kept *kept)
+runs_foreign_code(const Kept *kept)
 {
 	return is_foreign_type(kept->relation, kept->kind->item) ||
 		(kept_has(kept, KEPT_SCOPE) &&
@@ -61,7 +61,7 @@ is_foreign(const Kept *kept)
 
 /*
  * Why Realtime is not called; NULL if it may be.  The schema must be a superuser's:
- * whoever could make the function would act as the owner of the table.
+ * who could make the function would act as the owner of the table.
  */
 static char *
 realtime_obstacle(Oid owner)
@@ -103,7 +103,7 @@ cozi_announce_obstacle(const Kept *kept, const Announcement *announcement)
 		return pstrdup("the table is unlogged: its changes are not known");
 	if (announcement->begun && announcement->owner != cozi_relation_owner(kept->relation))
 		return pstrdup("the owner of the table has changed: call cozi.announce_changes()");
-	if (announcement->counts && is_foreign(kept))
+	if (announcement->counts && runs_foreign_code(kept))
 		return pstrdup("counts would run code of the owner's, of an index or a type");
 	return via_realtime(announcement) ?
 		realtime_obstacle(cozi_relation_owner(kept->relation)) : NULL;

@@ -102,7 +102,7 @@ send_once(Announcement *announcement, const Kept *kept, const Position *position
 
 /* In a subtransaction: it has failed, and is tried again later. */
 static void
-note_failure(const Announcement *announcement, const Kept *kept, const ErrorData *error)
+put_off(const Announcement *announcement, const Kept *kept, const ErrorData *error)
 {
 	Oid			types[] = {OIDOID, TIMESTAMPTZOID, TEXTOID};
 	Datum		values[lengthof(types)];
@@ -124,8 +124,8 @@ note_failure(const Announcement *announcement, const Kept *kept, const ErrorData
 
 /* Returns the error, or NULL. */
 static ErrorData *
-in_subtransaction(Announcement *announcement, const Kept *kept, const Position *position,
-				  const ErrorData *failure, bool *sent)
+attempt(Announcement *announcement, const Kept *kept, const Position *position,
+		const ErrorData *failure, bool *sent)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -138,7 +138,7 @@ in_subtransaction(Announcement *announcement, const Kept *kept, const Position *
 		if (failure == NULL)
 			*sent = send_once(announcement, kept, position);
 		else
-			note_failure(announcement, kept, failure);
+			put_off(announcement, kept, failure);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -176,12 +176,12 @@ announce(Announcement *announcement, const Kept *kept, const Position *position,
 		*more = had_more;
 		return false;
 	}
-	error = in_subtransaction(announcement, kept, position, NULL, &sent);
+	error = attempt(announcement, kept, position, NULL, &sent);
 	if (error == NULL)
 		return sent;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
-	error = in_subtransaction(announcement, kept, position, error, &sent);
+	error = attempt(announcement, kept, position, error, &sent);
 	if (error != NULL)
 		ReThrowError(error);
 	return false;

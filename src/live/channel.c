@@ -9,7 +9,7 @@
  * A transaction takes the channels that it wants to notify while it may still fail
  * for want of room.  In the last moment before its commit it claims those whose
  * interval is over; then it sends.  For others its payload is left, once it has
- * committed, for whoever sends next.
+ * committed, for the one who sends next.
  *
  * The laws.  A transaction that rolls back has sent nothing and leaves nothing: the
  * table changes after the commit alone.  What is left is taken away only by who has
@@ -123,7 +123,7 @@ find_channel(ChannelTable *table, const char *name, uint32 hash, TimestampTz now
 
 /* The channel, taken; -1 if there is no room for it. */
 static int
-take(const char *name)
+take_place(const char *name)
 {
 	uint32		hash = hash_bytes((const unsigned char *) name, strlen(name));
 	TimestampTz now = GetCurrentTimestamp();
@@ -180,10 +180,10 @@ free_dropped(void)
 int
 cozi_channel_take(const char *name)
 {
-	int			place = take(name);
+	int			place = take_place(name);
 
 	if (place < 0 && free_dropped())
-		place = take(name);
+		place = take_place(name);
 	if (place < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -190,7 +190,7 @@ end_requests(bool committed)
 }
 
 static void
-at_transaction_end(XactEvent event, void *arg)
+at_end(XactEvent event, void *arg)
 {
 	if (requests == NIL)
 		return;
@@ -241,8 +241,8 @@ hand_on(int i)
 
 /* What asked and aborts has not asked. */
 static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
-					  void *arg)
+at_savepoint_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+				 void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
 
@@ -272,6 +272,6 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 void
 cozi_throttle_init(void)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	RegisterXactCallback(at_end, NULL);
+	RegisterSubXactCallback(at_savepoint_end, NULL);
 }

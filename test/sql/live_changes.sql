@@ -159,9 +159,22 @@ SET ROLE regress_changes;
 SELECT count(*) FROM cozi.changes_since('hot');
 RESET ROLE;
 
+-- Several batches, between which lie index entries of dead rows
+CREATE TABLE many (post int, created_at timestamptz DEFAULT '2024-01-10 00:00+00');
+SELECT cozi.create_board('hot_many', 'many', 'post');
+SELECT cozi.track_changes('hot_many');
+INSERT INTO many SELECT g FROM generate_series(1, 4000) g;
+DO 'BEGIN PERFORM cozi.fold(); END';
+INSERT INTO many SELECT 2 * g FROM generate_series(1, 2000) g;
+DO 'BEGIN PERFORM cozi.fold(); END';
+SELECT count(DISTINCT item) AS items, sum((row_data->>'ups')::int) AS ups
+FROM cozi.changes_since('hot_many', k => 10000);
+SELECT count(DISTINCT item) AS items, sum((row_data->>'ups')::int) AS ups
+FROM cozi.changes_since('hot_many', k => 10000);
+
 -- Nothing is left behind
 SELECT cozi.drop_board('hot'), cozi.drop_board('hot_in'), cozi.drop_counter('likes'),
-       cozi.drop_activity('days');
+       cozi.drop_activity('days'), cozi.drop_board('hot_many');
 SELECT count(*) FROM cozi.kept_change;
 DROP SCHEMA t_changes CASCADE;
 DROP OWNED BY regress_changes;

@@ -32,6 +32,7 @@ use File::Path qw(make_path);
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use StandIn;
 use Test::More;
 
 # Languages that no test runs here, and where they are run or why they are not.
@@ -150,18 +151,16 @@ my $roles = 'SELECT rolname FROM pg_roles';
 my %initial_role = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', $roles);
 my $dir = $node->basedir;
 
-# Modules of node are looked for beside the program; express is played.
-my %stand_in =
-  (express => 'module.exports = () => ({ use() {}, get() {}, post() {}, listen() {} });');
+# Modules of node are looked for beside the program.
 make_path("$dir/node_modules");
 foreach my $path (grep { -d } split /:/, $ENV{NODE_PATH} // '')
 {
 	symlink $_, "$dir/node_modules/" . basename($_) foreach glob "$path/*";
 }
-foreach my $module (grep { !-e "$dir/node_modules/$_" } keys %stand_in)
+foreach my $module (grep { !-e "$dir/node_modules/$_" } keys %StandIn::module)
 {
 	make_path("$dir/node_modules/$module");
-	append_to_file("$dir/node_modules/$module/index.js", $stand_in{$module});
+	append_to_file("$dir/node_modules/$module/index.js", $StandIn::module{$module});
 }
 my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 

@@ -148,6 +148,8 @@ $node->start;
 is($node->safe_psql('postgres',
 		"SELECT count(*) >= 0 FROM cozi.changes_since('hot', '$cursor{hot}')"),
 	't', 'a standby goes on from the cursor of its primary');
+my ($refused, $nothing, $why) = $node->psql('postgres', q{SELECT cozi.notify_throttled('a')});
+like($why, qr/during recovery/, 'a standby notifies nobody');
 $node->promote;
 $node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
 my ($rc, $out, $err) = $node->psql('postgres',

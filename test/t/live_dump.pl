@@ -16,6 +16,7 @@ $node->safe_psql(
 	CREATE TABLE votes (post int, created_at timestamptz DEFAULT clock_timestamp());
 	SELECT cozi.create_board('hot', 'votes', 'post');
 	SELECT cozi.track_changes('hot');
+	SELECT cozi.announce_changes('hot', 'hot', payload => 'counts');
 	INSERT INTO votes VALUES (1), (2), (3);
 	SELECT cozi.fold();
 	DELETE FROM votes WHERE post = 3;
@@ -38,5 +39,12 @@ $cursor = $node->safe_psql('restored', q{SELECT cozi.change_cursor('hot')});
 $node->safe_psql('restored', 'INSERT INTO votes VALUES (1); SELECT cozi.fold()');
 is($node->safe_psql('restored', "$all 'hot', '$cursor')"),
 	'1 false', 'changes are numbered in the restored database');
+# An announcement goes on in the restored database, where it is the restored owner's.
+is($node->safe_psql('restored', q{SELECT topic || ' ' || payload || ' ' || state
+	FROM cozi.announcements}), 'hot counts ok', 'an announcement is restored');
+is($node->safe_psql('restored', 'SELECT cozi.notify_flush()'),
+	1, 'a restored announcement begins with a message');
+is($node->safe_psql('restored', 'SELECT cozi.notify_flush()'),
+	0, 'the first message of a restored announcement is sent once');
 $node->stop;
 done_testing();
