@@ -34,7 +34,13 @@
 #define MOST_TOPIC_BYTES	255 /* of Realtime */
 #define MOST_ARGUMENTS		8
 
-/* The columns of cozi.announcement and of cozi.announcement_local. */
+static const CoziShape wanted_table = {"announcement", {INT4OID, TEXTOID, TEXTOID, INTERVALOID,
+TEXTOID, BOOLOID}};
+
+static const CoziShape progress_table = {"announcement_local", {INT4OID, TEXTOID, TEXTOID,
+OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID}};
+
+/* Their columns. */
 enum
 {
 	CONFIG_KEPT = 1, CONFIG_VIA, CONFIG_TOPIC, CONFIG_PER, CONFIG_PAYLOAD, CONFIG_PRIVATE
@@ -107,9 +113,9 @@ cozi_announcements(void)
 {
 	List	   *list = NIL;
 
-	cozi_read_table("announcement", CONFIG_PRIVATE, read_announcement, &list);
+	cozi_read_table(&wanted_table, read_announcement, &list);
 	if (list != NIL)
-		cozi_read_table("announcement_local", PROGRESS_LAST_ERROR, read_begun, &list);
+		cozi_read_table(&progress_table, read_begun, &list);
 	return list;
 }
 
