@@ -15,6 +15,7 @@
 
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "executor/spi_priv.h"
 #include "nodes/plannodes.h"
 #include "storage/proc.h"
 #include "utils/float.h"
@@ -158,5 +159,5 @@ cozi_plan_walks(SPIPlanPtr plan, CoziPlanCosts *costs)
 		costs->inner_row = tree->righttree->total_cost / Max(tree->righttree->plan_rows, 1);
 	if (plan_is_disabled_compat(tree))
 		costs->startup = costs->inner_row = get_float8_infinity();
-	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	ReleaseCachedPlan(cached, plan->saved ? CurrentResourceOwner : NULL);
 }
