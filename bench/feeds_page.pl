@@ -82,27 +82,6 @@ sub ways
 		  . "coalesce((SELECT at FROM bound), '-infinity') $end");
 }
 
-# Milliseconds of CPU of each way, which take turns.
-sub costs
-{
-	my ($token, @queries) = @_;
-	my @took = map { [] } @queries;
-	my %late;
-	$dbh->do("SET statement_timeout = '${patience}s'");
-	foreach my $time (0 .. $times)
-	{
-		foreach my $i (grep { !$late{$_} } 0 .. $#queries)
-		{
-			my $ms = eval { Caller::asked($dbh, $token, $queries[$i], 1, warm => $time > 0) };
-			$dbh->rollback if !defined $ms && !$dbh->{AutoCommit};
-			$late{$i} = 1 if !defined $ms || $ms > 100;
-			push @{ $took[$i] }, $ms // $patience * 1000 if $time > 0 || $late{$i};
-		}
-	}
-	$dbh->do('RESET statement_timeout');
-	return map { Bench::median(@$_) } @took;
-}
-
 sub rows
 {
 	my ($id, $query) = @_;
@@ -134,7 +113,8 @@ foreach my $viewer (@viewers)
 		die "$viewer->{kind} $viewer->{n}: the feed differs from the plain query\n"
 		  if $ids ne join ' ', map { $_->[0] } @{ rows($viewer->{id}, $plain) };
 
-		my ($ms, @others) = costs($token, $feed, map { $way{$_} } qw(LATERAL IN ANY EXISTS two));
+		my ($ms, @others) = Caller::costs($dbh, $token, $times, $patience, $feed,
+			map { $way{$_} } qw(LATERAL IN ANY EXISTS two));
 		my ($best, $worst) = (sort { $a <=> $b } @others)[ 0, -1 ];
 		$worst_ratio = $ms / $best if $ms / $best > $worst_ratio;
 		$total{feed} += $ms;
