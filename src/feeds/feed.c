@@ -93,8 +93,7 @@ cozi_feed_read(Feed *feed)
 	}
 	if (!done)
 		read_plainly(feed);
-	if (feed->portal != NULL)
-		SPI_cursor_close(feed->portal);
+	cozi_feed_close(feed);
 }
 
 /* A value of a column as text, as the session prints it. */

@@ -4,6 +4,7 @@
  *
  *		open.c		the arguments: relation, columns, keys, cursor
  *		query.c		the statements, in the caller's rights
+ *		receive.c	their rows, one by one
  *		row.c		the best rows seen so far
  *		key.c		the list: whom the caller follows, or an array
  *		merge.c		one way: the ranges of the keys, merged
@@ -22,6 +23,7 @@
 #define COZI_FEEDS_H
 
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "portability/instr_time.h"
 #include "utils/typcache.h"
@@ -31,6 +33,8 @@
 
 #define FEED_MOST_ROWS		10000	/* of a page */
 #define FEED_MOST_FILTERS	8
+#define FEED_MOST_SPANS		32
+#define FEED_FIRST_LOAD		64	/* targets of an edge that are read at first */
 
 /* A column that rows are ordered or compared by; its type is below domains. */
 typedef struct FeedColumn
@@ -63,8 +67,24 @@ typedef struct FeedRange
 	FeedRow		place;
 } FeedRange;
 
+/* An instant, and what this process had taken until then. */
+typedef struct FeedClock
+{
+	instr_time	at;
+	double		cpu;			/* seconds */
+	long		preemptions;
+} FeedClock;
+
+/* Keys whose ranges are yet to be opened: those from one place up to another. */
+typedef struct FeedSpan
+{
+	int			from;
+	int			to;
+} FeedSpan;
+
 typedef struct Feed
 {
+	MemoryContext context;		/* of all that outlives a statement */
 	Oid			relid;
 	FeedColumn	item;
 	FeedColumn	rank;
@@ -88,8 +108,13 @@ typedef struct Feed
 	Datum		caller;
 	Oid			key_type;		/* of the keys: of an edge, as it compares ids */
 	Oid			key_array_type;
+	int16		key_len;
+	bool		key_byval;
 	Datum	   *keys;
 	int			nkeys;
+	bool		in_order;		/* none that is to come is below the last */
+	int			probes;			/* for keys that were not loaded */
+	bool		ascending;		/* as id_order() has it, none twice */
 	bool		all_keys;		/* there are no more */
 	bool		too_many_keys;
 	bool		only_walk;		/* ids that differ may be equal: ask is_edge() */
@@ -101,6 +126,8 @@ typedef struct Feed
 
 	/* merge.c */
 	bool		can_merge;
+	FeedSpan	spans[FEED_MOST_SPANS];
+	int			nspans;
 	int			nopened;		/* keys whose range was opened */
 	int			chunk;
 	FeedRange  *ranges;
@@ -131,9 +158,6 @@ extern void cozi_feed_after(Feed *feed, const char *cursor);
 extern void cozi_feed_filters(Feed *feed, ArrayType *filters);
 
 /* query.c */
-extern char *cozi_feed_operator(const FeedColumn *column, int strategy);
-extern char *cozi_feed_compare(const Feed *feed, int strategy, const char *rank,
-							   const char *item);
 extern char *cozi_feed_range_sql(const Feed *feed, bool again);
 extern char *cozi_feed_list_sql(const Feed *feed);
 extern char *cozi_feed_top_sql(const Feed *feed);
@@ -144,8 +168,14 @@ extern char *cozi_feed_unread_sql(const Feed *feed, bool by_item);
 extern SPIPlanPtr cozi_feed_plan(const Feed *feed, const char *sql, int options);
 extern void cozi_feed_params(const Feed *feed, Datum *values, char *nulls);
 
+/* receive.c: false when no more rows are wanted */
+typedef bool (*FeedTake) (Feed *feed, TupleTableSlot *slot, void *arg);
+
+extern int64 cozi_feed_execute(Feed *feed, SPIPlanPtr plan, const Datum *values,
+							   const char *nulls, FeedTake take, void *arg);
+extern int64 cozi_feed_fetch(Feed *feed, int64 most, FeedTake take, void *arg);
+
 /* row.c */
-extern int	cozi_feed_compare_rows(const Feed *feed, const FeedRow *a, const FeedRow *b);
 extern bool cozi_feed_is_full(const Feed *feed);
 extern bool cozi_feed_below_floor(const Feed *feed, const FeedRow *row);
 extern void cozi_feed_offer(Feed *feed, const FeedRow *row);
@@ -164,8 +194,11 @@ extern bool cozi_feed_merge(Feed *feed);
 extern void cozi_feed_start_walk(Feed *feed);
 extern bool cozi_feed_walk(Feed *feed);
 extern void cozi_feed_sort(Feed *feed);
+extern void cozi_feed_close(Feed *feed);
 
 /* turn.c */
+extern void cozi_feed_clock(FeedClock *clock);
+extern double cozi_feed_time_since(const FeedClock *clock);
 extern void cozi_feed_note_rank(Feed *feed, Datum rank);
 extern bool cozi_feed_merge_is_next(const Feed *feed);
 

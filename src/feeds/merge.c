@@ -19,9 +19,8 @@
 
 #define FIRST_CHUNK		16		/* keys of the first statement */
 #define MOST_CHUNK		2048	/* and of any */
-#define FIRST_LOAD		64		/* targets of an edge that are read at first */
-#define LOAD_GROWTH		8
-#define AHEAD			4		/* targets to know for each that was opened */
+#define LOAD_GROWTH		4
+#define AHEAD			16		/* targets to know for each that was opened */
 #define MOST_ROW_COST	1000	/* of the planner: more, and no index serves
 								 * it */
 
@@ -29,9 +28,16 @@
 typedef struct RangeRead
 {
 	int			nrows;
-	FeedRow		last;			/* a copy */
+	FeedRow		last;			/* a copy, once there are as many as asked for */
 	bool		hidden;			/* the key is an author whom a block hides */
 } RangeRead;
+
+/* Of all of them. */
+typedef struct RangeReads
+{
+	RangeRead  *of;
+	int			limit;			/* rows asked for of each */
+} RangeReads;
 
 void
 cozi_feed_start_merge(Feed *feed)
@@ -55,38 +61,26 @@ make_array(const Datum *values, int n, Oid type)
 										   align));
 }
 
-/* Take the rows of a statement, whose first column says which key they are of. */
-static void
-take_rows(Feed *feed, RangeRead *reads)
+/* Take a row, whose first column says which of the keys it is of: a FeedTake. */
+static bool
+take_row(Feed *feed, TupleTableSlot *slot, void *arg)
 {
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	bool		by_author = feed->author.column.attnum == feed->key.column.attnum;
+	RangeReads *reads = arg;
+	RangeRead  *read = &reads->of[DatumGetInt64(slot->tts_values[0]) - 1];
+	FeedRow		row = {slot->tts_values[1], slot->tts_values[2]};
 
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		bool		isnull;
-		bool		hidden = false;
-		int64		which = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-		RangeRead  *read = &reads[which - 1];
-		FeedRow		row;
-
-		row.rank = SPI_getbinval(tuple, desc, 2, &isnull);
-		row.item = SPI_getbinval(tuple, desc, 3, &isnull);
-		if (isnull)
-			continue;
-		if (OidIsValid(feed->author.type))
-		{
-			Datum		author = SPI_getbinval(tuple, desc, 4, &isnull);
-
-			hidden = !isnull && cozi_feed_hides(feed, author);
-		}
-		read->hidden |= hidden && by_author;
-		read->nrows++;
-		read->last = row;
-		if (!hidden)
-			cozi_feed_offer(feed, &row);
-	}
+	if (slot->tts_isnull[2])
+		return true;
+	if (++read->nrows == reads->limit)
+		read->last = cozi_feed_copy(feed, &row);
+	if (cozi_feed_below_floor(feed, &row))
+		return true;
+	if (OidIsValid(feed->author.type) && !slot->tts_isnull[3] &&
+		cozi_feed_hides(feed, slot->tts_values[3]))
+		read->hidden |= feed->author.column.attnum == feed->key.column.attnum;
+	else
+		cozi_feed_offer(feed, &row);
+	return true;
 }
 
 /* Keep the ranges that may have more rows of the page. */
@@ -104,7 +98,7 @@ keep_ranges(Feed *feed, const RangeRead *reads, const int *keys, int n, int limi
 			repalloc_huge(feed->ranges, 2 * (Size) feed->nranges * sizeof(FeedRange)) :
 			feed->ranges;
 		feed->ranges[feed->nranges].key = keys[i];
-		feed->ranges[feed->nranges++].place = cozi_feed_copy(feed, &read->last);
+		feed->ranges[feed->nranges++].place = read->last;
 	}
 }
 
@@ -112,17 +106,14 @@ static void
 read_ranges(Feed *feed, SPIPlanPtr plan, Datum *values, char *nulls, const int *keys, int n,
 			int limit)
 {
-	RangeRead  *reads = palloc0(n * sizeof(RangeRead));
+	RangeReads	reads = {palloc0(n * sizeof(RangeRead)), limit};
 
 	values[PARAM_LIMIT] = Int64GetDatum(limit);
 	nulls[PARAM_LIMIT] = ' ';
 	nulls[PARAM_KEYS] = ' ';
-	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the ranges of a feed");
-	take_rows(feed, reads);
-	keep_ranges(feed, reads, keys, n, limit);
-	SPI_freetuptable(SPI_tuptable);
-	pfree(reads);
+	(void) cozi_feed_execute(feed, plan, values, nulls, take_row, &reads);
+	keep_ranges(feed, reads.of, keys, n, limit);
+	pfree(reads.of);
 }
 
 /*
@@ -134,7 +125,7 @@ read_list(Feed *feed, Datum *values, char *nulls, int n)
 {
 	int			limit = 2 * n + feed->k;
 	RangeRead	read = {0};
-	uint64		found;
+	RangeReads	reads = {&read, INT_MAX};
 	SPIPlanPtr	plan;
 	CoziPlanCosts costs;
 
@@ -144,47 +135,80 @@ read_list(Feed *feed, Datum *values, char *nulls, int n)
 	cozi_plan_walks(plan, &costs);
 	values[PARAM_LIMIT] = Int64GetDatum(limit);
 	nulls[PARAM_LIMIT] = nulls[PARAM_KEYS] = ' ';
-	if (SPI_execute_plan(plan, values, nulls, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the rows of a feed");
-	found = SPI_processed;
-	take_rows(feed, &read);
-	SPI_freetuptable(SPI_tuptable);
-	feed->many_rows = found == limit;
+	feed->many_rows = cozi_feed_execute(feed, plan, values, nulls, take_row, &reads) == limit;
 	return !feed->many_rows;
 }
 
-/* Open the ranges of the next keys. */
+/*
+ * The next keys to open: where they are, and how many.  They come from the end of
+ * those known, because the younger accounts, which have the higher ids or come later,
+ * write the newer rows, and a floor that is high early spares the others.
+ */
+static int
+next_keys(const Feed *feed, int *n)
+{
+	const FeedSpan *span = &feed->spans[feed->nspans - 1];
+
+	*n = Min(feed->chunk, span->to - span->from);
+	return span->to - *n;
+}
+
+static void
+mark_opened(Feed *feed, int first, int n)
+{
+	FeedSpan   *span = &feed->spans[feed->nspans - 1];
+
+	span->to = first;
+	if (span->to == span->from)
+		feed->nspans--;
+	feed->nopened += n;
+	feed->chunk = Min(feed->chunk * 4, MOST_CHUNK);
+}
+
+/* The first rows of each of some keys; what they have above the floor is not few. */
+static void
+read_first(Feed *feed, Datum *values, char *nulls, int first, int n)
+{
+	int			limit = cozi_feed_is_full(feed) ? 4 : 2 * feed->k / feed->nkeys + 1;
+	int		   *places = palloc(n * sizeof(int));
+	SPIPlanPtr	plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0);
+	Datum		keys = values[PARAM_KEYS];
+	CoziPlanCosts costs;
+
+	for (int i = 0; i < n; i++)
+		places[i] = first + i;
+	limit = Min(limit, feed->k);
+	feed->limit = Max(feed->limit, limit);
+	cozi_plan_walks(plan, &costs);
+	cozi_feed_params(feed, values, nulls);
+	values[PARAM_KEYS] = keys;
+	read_ranges(feed, plan, values, nulls, places, n, limit);
+	pfree(places);
+}
+
+/*
+ * Open the ranges of the next keys.  When they first turn out to have many rows, they
+ * are left for another step: it may be the walk that is better now.
+ */
 static void
 open_ranges(Feed *feed)
 {
-	int			n = Min(feed->chunk, feed->nkeys - feed->nopened);
-	int			limit;
-	Datum		keys = make_array(feed->keys + feed->nopened, n, feed->key_type);
+	bool		had_many_rows = feed->many_rows;
+	int			n;
+	int			first = next_keys(feed, &n);
 	Datum		values[PARAMS];
 	char		nulls[PARAMS];
-	CoziPlanCosts costs;
-	SPIPlanPtr	plan;
-	int		   *places;
+	Datum		keys = make_array(feed->keys + first, n, feed->key_type);
 
 	cozi_feed_params(feed, values, nulls);
 	values[PARAM_KEYS] = keys;
 	if (!read_list(feed, values, nulls, n))
 	{
-		places = palloc(n * sizeof(int));
-		for (int i = 0; i < n; i++)
-			places[i] = feed->nopened + i;
-		limit = cozi_feed_is_full(feed) ? 4 : 2 * feed->k / feed->nkeys + 1;
-		limit = Min(limit, feed->k);
-		feed->limit = Max(feed->limit, limit);
-		plan = cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0);
-		cozi_plan_walks(plan, &costs);
-		cozi_feed_params(feed, values, nulls);
-		values[PARAM_KEYS] = keys;
-		read_ranges(feed, plan, values, nulls, places, n, limit);
-		pfree(places);
+		if (!had_many_rows && feed->can_walk)
+			return;
+		read_first(feed, values, nulls, first, n);
 	}
-	feed->nopened += n;
-	feed->chunk = Min(feed->chunk * 4, MOST_CHUNK);
+	mark_opened(feed, first, n);
 	pfree(DatumGetPointer(keys));
 }
 
@@ -231,22 +255,19 @@ continue_ranges(Feed *feed)
 bool
 cozi_feed_merge(Feed *feed)
 {
-	instr_time	began;
-	instr_time	ended;
+	FeedClock	began;
 
 	CHECK_FOR_INTERRUPTS();
-	INSTR_TIME_SET_CURRENT(began);
+	cozi_feed_clock(&began);
 	if (!feed->all_keys &&
 		(feed->nopened == feed->nkeys ||
-		 (feed->nkeys > FIRST_LOAD && AHEAD * (int64) feed->nopened >= feed->nkeys)))
-		cozi_feed_load(feed, Max(FIRST_LOAD, (int64) feed->nkeys * LOAD_GROWTH));
+		 (feed->nkeys > FEED_FIRST_LOAD && AHEAD * (int64) feed->nopened >= feed->nkeys)))
+		cozi_feed_load(feed, Max(FEED_FIRST_LOAD, (int64) feed->nkeys * LOAD_GROWTH));
 	else if (feed->nopened < feed->nkeys)
 		open_ranges(feed);
 	else if (feed->nranges > 0)
 		continue_ranges(feed);
-	INSTR_TIME_SET_CURRENT(ended);
-	INSTR_TIME_SUBTRACT(ended, began);
-	feed->merge_spent += INSTR_TIME_GET_DOUBLE(ended);
+	feed->merge_spent += cozi_feed_time_since(&began);
 	if (feed->too_many_keys)
 		feed->can_merge = false;
 	return feed->all_keys && feed->nopened == feed->nkeys && feed->nranges == 0;

@@ -56,6 +56,7 @@ cozi_feed_open(Feed *feed, Oid relid, const char *item, const char *rank, const 
 		rel->rd_rel->relkind == RELKIND_COMPOSITE_TYPE)
 		cozi_wrong_kind(RelationGetRelationName(rel), "a table or view");
 	relation_close(rel, NoLock);
+	feed->context = CurrentMemoryContext;
 	feed->relid = relid;
 	feed->k = k;
 	cozi_feed_column(feed, &feed->item, item);

@@ -66,8 +66,8 @@ static const char *const count_sql =
 " t (count)";
 
 /* The operator of a btree strategy for the column, with its schema. */
-char	   *
-cozi_feed_operator(const FeedColumn *column, int strategy)
+static char *
+operator_name(const FeedColumn *column, int strategy)
 {
 	const TypeCacheEntry *ops = column->ops;
 	Oid			operator = get_opfamily_member(ops->btree_opf, ops->btree_opintype,
@@ -90,12 +90,12 @@ cozi_feed_operator(const FeedColumn *column, int strategy)
  * (rank, item) < (values), or >: as a comparison of rows where one operator serves
  * both columns, because a btree begins such a range in the middle of equal ranks.
  */
-char	   *
-cozi_feed_compare(const Feed *feed, int strategy, const char *rank, const char *item)
+static char *
+row_condition(const Feed *feed, int strategy, const char *rank, const char *item)
 {
 	bool		less = strategy == BTLessStrategyNumber;
-	char	   *by_rank = cozi_feed_operator(&feed->rank, strategy);
-	char	   *by_item = cozi_feed_operator(&feed->item, strategy);
+	char	   *by_rank = operator_name(&feed->rank, strategy);
+	char	   *by_item = operator_name(&feed->item, strategy);
 	const char *template = strcmp(by_rank, by_item) == 0 ?
 	" AND (p.{rank}, p.{item}) {by_rank} ({r}, {i})" :
 	" AND p.{rank} {or_equal} {r} AND (p.{rank} {by_rank} {r} OR p.{item} {by_item} {i})";
@@ -104,9 +104,9 @@ cozi_feed_compare(const Feed *feed, int strategy, const char *rank, const char *
 						  "rank", quote_identifier(NameStr(feed->rank.column.name)),
 						  "item", quote_identifier(NameStr(feed->item.column.name)),
 						  "by_rank", by_rank, "by_item", by_item, "r", rank, "i", item,
-						  "or_equal", cozi_feed_operator(&feed->rank, less ?
-														 BTLessEqualStrategyNumber :
-														 BTGreaterEqualStrategyNumber),
+						  "or_equal", operator_name(&feed->rank, less ?
+													BTLessEqualStrategyNumber :
+													BTGreaterEqualStrategyNumber),
 						  NULL);
 }
 
@@ -127,7 +127,7 @@ filters(const Feed *feed)
 			appendStringInfoString(&text, "IS NULL");
 		else
 			appendStringInfo(&text, "%s $%d",
-							 cozi_feed_operator(column, BTEqualStrategyNumber),
+							 operator_name(column, BTEqualStrategyNumber),
 							 PARAM_FILTERS + i + 1);
 	}
 	return text.data;
@@ -146,7 +146,7 @@ statement(const Feed *feed, const char *template, const char *keys, const char *
 						  "author", !OidIsValid(feed->author.type) ? "" :
 						  psprintf(", p.%s",
 								   quote_identifier(NameStr(feed->author.column.name))),
-						  "equal", cozi_feed_operator(&feed->key, BTEqualStrategyNumber),
+						  "equal", operator_name(&feed->key, BTEqualStrategyNumber),
 						  "table", cozi_qualified_name(feed->relid),
 						  "after", after, "filters", conditions,
 						  "fits", feed->nfilters == 0 ? "" :
@@ -155,14 +155,14 @@ statement(const Feed *feed, const char *template, const char *keys, const char *
 						  psprintf(" AND p.%s IS NOT NULL",
 								   quote_identifier(NameStr(feed->item.column.name))),
 						  "floor", !floor ? "" :
-						  cozi_feed_compare(feed, BTGreaterStrategyNumber, "$6", "$7"),
+						  row_condition(feed, BTGreaterStrategyNumber, "$6", "$7"),
 						  NULL);
 }
 
 static char *
 after_cursor(const Feed *feed)
 {
-	return feed->has_after ? cozi_feed_compare(feed, BTLessStrategyNumber, "$4", "$5") : "";
+	return feed->has_after ? row_condition(feed, BTLessStrategyNumber, "$4", "$5") : "";
 }
 
 char	   *
@@ -176,7 +176,7 @@ cozi_feed_range_sql(const Feed *feed, bool again)
 	return statement(feed, range_sql,
 					 "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)",
 					 "key, rank, item",
-					 cozi_feed_compare(feed, BTLessStrategyNumber, "f.rank", "f.item"), floor);
+					 row_condition(feed, BTLessStrategyNumber, "f.rank", "f.item"), floor);
 }
 
 char	   *
@@ -216,11 +216,11 @@ cozi_feed_unread_sql(const Feed *feed, bool by_item)
 	const char *newer = "";
 
 	if (feed->has_after && by_item)
-		newer = cozi_feed_compare(feed, BTGreaterStrategyNumber, "$4", "$5");
+		newer = row_condition(feed, BTGreaterStrategyNumber, "$4", "$5");
 	else if (feed->has_after)
 		newer = psprintf(" AND p.%s %s $4",
 						 quote_identifier(NameStr(feed->rank.column.name)),
-						 cozi_feed_operator(&feed->rank, BTGreaterStrategyNumber));
+						 operator_name(&feed->rank, BTGreaterStrategyNumber));
 	return statement(feed, unread_sql, "", "", newer, false);
 }
 

@@ -20,8 +20,8 @@ compare_values(const FeedColumn *column, Datum a, Datum b)
 }
 
 /* Negative where a comes before b: it has the higher rank, or the higher item. */
-int
-cozi_feed_compare_rows(const Feed *feed, const FeedRow *a, const FeedRow *b)
+static int
+compare_rows(const Feed *feed, const FeedRow *a, const FeedRow *b)
 {
 	int			order = compare_values(&feed->rank, b->rank, a->rank);
 
@@ -38,7 +38,7 @@ bool
 cozi_feed_below_floor(const Feed *feed, const FeedRow *row)
 {
 	return cozi_feed_is_full(feed) &&
-		cozi_feed_compare_rows(feed, row, &feed->rows[feed->k - 1]) >= 0;
+		compare_rows(feed, row, &feed->rows[feed->k - 1]) >= 0;
 }
 
 FeedRow
@@ -70,7 +70,7 @@ cozi_feed_offer(Feed *feed, const FeedRow *row)
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
-		int			order = cozi_feed_compare_rows(feed, row, &feed->rows[middle]);
+		int			order = compare_rows(feed, row, &feed->rows[middle]);
 
 		if (order == 0)
 			return;

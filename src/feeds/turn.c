@@ -6,10 +6,16 @@
  * better one.  What they have seen says more.  Merging takes as long a key as so
  * far, once all keys are known.  Walking takes as long a row of the page as so far,
  * and ends at the floor at the latest; how far down that is, the ranks say where they
- * are numbers.  The way that has much less to go may spend FAVOUR times as much as
- * the other, and no more: the other goes on, because what is to come may differ.
+ * are numbers.  Where one way has much less to go, the other has equal turns until it
+ * has spent SHARE of what that way will take in all, and then waits for it: it cost
+ * that share, or it was the better one after all and is found to be.
+ *
+ * Time is that of the clock, since reading from disk counts; except in a step in
+ * which the process was preempted, where it is what the processor spent on it.
  */
 #include "postgres.h"
+
+#include <sys/resource.h>
 
 #include "catalog/pg_type.h"
 #include "utils/date.h"
@@ -21,7 +27,36 @@
 #define FEW_KEYS	512			/* so few, where each has few rows, that they
 								 * are merged at once */
 #define MUCH_LESS	2
-#define FAVOUR		4
+#define SHARE		0.25
+
+static double
+seconds(struct timeval time)
+{
+	return time.tv_sec + time.tv_usec / 1e6;
+}
+
+void
+cozi_feed_clock(FeedClock *clock)
+{
+	struct rusage usage = {0};
+
+	(void) getrusage(RUSAGE_SELF, &usage);
+	clock->cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+	clock->preemptions = usage.ru_nivcsw;
+	INSTR_TIME_SET_CURRENT(clock->at);
+}
+
+double
+cozi_feed_time_since(const FeedClock *clock)
+{
+	FeedClock	now;
+
+	cozi_feed_clock(&now);
+	if (now.preemptions != clock->preemptions)
+		return now.cpu - clock->cpu;
+	INSTR_TIME_SUBTRACT(now.at, clock->at);
+	return INSTR_TIME_GET_DOUBLE(now.at);
+}
 
 /* A rank as a number whose differences mean something; false for other types. */
 static bool
@@ -94,7 +129,7 @@ merge_left(const Feed *feed)
 
 	if (!feed->all_keys)
 		left += feed->nkeys;
-	return feed->merge_spent * left / feed->nopened;
+	return feed->merge_spent * left / Max(feed->nopened, 1);
 }
 
 /* Is it the merge that goes next?  Both can. */
@@ -104,8 +139,6 @@ cozi_feed_merge_is_next(const Feed *feed)
 	double		merge;
 	double		walk;
 
-	if (feed->nopened == 0)
-		return true;
 	if (!feed->many_rows && (feed->all_keys ? feed->nkeys <= FEW_KEYS : feed->nkeys < FEW_KEYS))
 		return true;
 	if (feed->walked == 0)
@@ -113,8 +146,10 @@ cozi_feed_merge_is_next(const Feed *feed)
 	merge = merge_left(feed);
 	walk = walk_left(feed);
 	if (feed->all_keys && MUCH_LESS * merge < walk)
-		return feed->merge_spent <= FAVOUR * feed->walk_spent;
+		return feed->merge_spent <= feed->walk_spent ||
+			feed->walk_spent > SHARE * (feed->merge_spent + merge);
 	if (walk < merge && feed->walk_hits > 1)
-		return FAVOUR * feed->merge_spent <= feed->walk_spent;
+		return feed->merge_spent < feed->walk_spent &&
+			feed->merge_spent <= SHARE * (feed->walk_spent + walk);
 	return feed->merge_spent <= feed->walk_spent;
 }

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 
 #include "feeds/feeds.h"
 
@@ -31,6 +32,16 @@ cozi_feed_start_walk(Feed *feed)
 	feed->can_walk = costs.startup < MOST_STARTUP || feed->only_walk;
 }
 
+/* Open a statement; no function that a policy calls closes it. */
+static void
+open_portal(Feed *feed, SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	feed->portal = SPI_cursor_open(NULL, plan, values, nulls, true);
+	if (feed->portal == NULL)
+		elog(ERROR, "could not walk the rows of a feed");
+	PinPortal(feed->portal);
+}
+
 /* Open the walk, from the cursor down to the floor as it is now. */
 static void
 open_walk(Feed *feed)
@@ -42,57 +53,61 @@ open_walk(Feed *feed)
 
 	cozi_plan_walks(plan, &costs);
 	cozi_feed_params(feed, values, nulls);
-	feed->portal = SPI_cursor_open(NULL, plan, values, nulls, true);
+	open_portal(feed, plan, values, nulls);
+}
+
+/* Close what is open. */
+void
+cozi_feed_close(Feed *feed)
+{
 	if (feed->portal == NULL)
-		elog(ERROR, "could not walk the rows of a feed");
+		return;
+	UnpinPortal(feed->portal);
+	SPI_cursor_close(feed->portal);
 }
 
 /* Does a row belong to the feed?  Its key is the third column. */
 static bool
-belongs(Feed *feed, HeapTuple tuple, bool sorted)
+belongs(Feed *feed, const TupleTableSlot *slot, bool sorted)
 {
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	int			next = 4;
-	bool		isnull;
-	Datum		key = SPI_getbinval(tuple, desc, 3, &isnull);
+	int			next = 3;
 
-	if (isnull || (!sorted && !cozi_feed_has_key(feed, key)))
+	if (slot->tts_isnull[2] || (!sorted && !cozi_feed_has_key(feed, slot->tts_values[2])))
 		return false;
 	if (OidIsValid(feed->author.type))
 	{
-		Datum		author = SPI_getbinval(tuple, desc, next++, &isnull);
-
-		if (!isnull && cozi_feed_hides(feed, author))
+		if (!slot->tts_isnull[next] && cozi_feed_hides(feed, slot->tts_values[next]))
 			return false;
+		next++;
 	}
-	return sorted || feed->nfilters == 0 ||
-		DatumGetBool(SPI_getbinval(tuple, desc, next, &isnull));
+	return sorted || feed->nfilters == 0 || DatumGetBool(slot->tts_values[next]);
 }
 
-/* Take the rows that were fetched; true when no later row belongs to the page. */
-static bool
-take_fetched(Feed *feed, bool sorted)
+/* A step of the walk, or of reading what was sorted. */
+typedef struct FeedStep
 {
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		FeedRow		row;
-		bool		isnull;
+	bool		sorted;
+	bool		done;			/* no later row belongs to the page */
+} FeedStep;
 
-		row.rank = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull);
-		row.item = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull);
-		if (isnull)
-			continue;
-		if (cozi_feed_below_floor(feed, &row))
-			return true;
-		if (!belongs(feed, tuple, sorted))
-			continue;
-		feed->walk_hits++;
-		cozi_feed_offer(feed, &row);
-		if (cozi_feed_below_floor(feed, &row))
-			return true;
-	}
-	return false;
+/* Take a row: a FeedTake. */
+static bool
+take_walked(Feed *feed, TupleTableSlot *slot, void *arg)
+{
+	FeedStep   *walk = arg;
+	FeedRow		row = {slot->tts_values[0], slot->tts_values[1]};
+
+	feed->walked++;
+	cozi_feed_note_rank(feed, row.rank);
+	if (slot->tts_isnull[1])
+		return true;
+	walk->done = cozi_feed_below_floor(feed, &row);
+	if (walk->done || !belongs(feed, slot, walk->sorted))
+		return !walk->done;
+	feed->walk_hits++;
+	cozi_feed_offer(feed, &row);
+	walk->done = cozi_feed_below_floor(feed, &row);
+	return !walk->done;
 }
 
 /*
@@ -110,41 +125,21 @@ next_fetch(const Feed *feed)
 	return (int64) Min(MOST_FETCH, Max(1, rows));
 }
 
-/* Where the walk has been: the first and the last of the rows that were fetched. */
-static void
-note_ranks(Feed *feed)
-{
-	for (uint64 i = 0; i < SPI_processed; i += Max(SPI_processed - 1, 1))
-	{
-		bool		isnull;
-
-		cozi_feed_note_rank(feed, SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-												1, &isnull));
-	}
-}
-
 /* A step of the walk; true when the rows are the page. */
 bool
 cozi_feed_walk(Feed *feed)
 {
 	int64		fetch = next_fetch(feed);
-	instr_time	began;
-	instr_time	ended;
-	bool		done;
+	FeedClock	began;
+	FeedStep	walk = {0};
 
 	CHECK_FOR_INTERRUPTS();
-	INSTR_TIME_SET_CURRENT(began);
+	cozi_feed_clock(&began);
 	if (feed->portal == NULL)
 		open_walk(feed);
-	SPI_cursor_fetch(feed->portal, true, fetch);
-	feed->walked += SPI_processed;
-	note_ranks(feed);
-	done = take_fetched(feed, false) || SPI_processed < fetch;
-	SPI_freetuptable(SPI_tuptable);
-	INSTR_TIME_SET_CURRENT(ended);
-	INSTR_TIME_SUBTRACT(ended, began);
-	feed->walk_spent += INSTR_TIME_GET_DOUBLE(ended);
-	return done;
+	walk.done = cozi_feed_fetch(feed, fetch, take_walked, &walk) < fetch || walk.done;
+	feed->walk_spent += cozi_feed_time_since(&began);
+	return walk.done;
 }
 
 /* Sort the rows of all keys, which have been loaded. */
@@ -157,19 +152,14 @@ cozi_feed_sort(Feed *feed)
 	int16		len;
 	bool		byval;
 	char		align;
-	bool		done = false;
+	FeedStep	walk = {.sorted = true};
 
 	get_typlenbyvalalign(feed->key_type, &len, &byval, &align);
 	cozi_feed_params(feed, values, nulls);
 	values[PARAM_KEYS] = PointerGetDatum(construct_array(feed->keys, feed->nkeys,
 														 feed->key_type, len, byval, align));
 	nulls[PARAM_KEYS] = ' ';
-	feed->portal = SPI_cursor_open(NULL, plan, values, nulls, true);
-	while (!done)
-	{
+	open_portal(feed, plan, values, nulls);
+	while (cozi_feed_fetch(feed, MOST_FETCH, take_walked, &walk) == MOST_FETCH && !walk.done)
 		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(feed->portal, true, MOST_FETCH);
-		done = take_fetched(feed, true) || SPI_processed < MOST_FETCH;
-		SPI_freetuptable(SPI_tuptable);
-	}
 }

@@ -309,6 +309,30 @@ SELECT array_agg(item::int) = plain(1, 700) AS equal FROM cozi.feed('asking', 'f
 SELECT array_agg(item::int) = plain(1, 20) AS equal FROM cozi.feed('posts', 'following', 20);
 ROLLBACK;
 
+-- a function of the owner's that closes all portals cannot close the walk: rows of
+-- the last authors take long, so that ranges of the first are read while it is open
+BEGIN;
+SELECT cozi.act_as('3');
+CREATE FUNCTION closes_all(author int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF author > 20 THEN
+        PERFORM count(*) FROM generate_series(1, 20000);
+    ELSE
+        EXECUTE 'CLOSE ALL';
+    END IF;
+    RETURN true;
+END $$;
+CREATE VIEW closing AS SELECT * FROM posts WHERE closes_all(author_id);
+CREATE FUNCTION asked_closing() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM count(*) FROM cozi.feed('closing', 'following', 700);
+    RETURN 'answered';
+EXCEPTION WHEN invalid_cursor_state THEN
+    RETURN 'refused';
+END $$;
+SELECT asked_closing();
+ROLLBACK;
+
 -- What a client may get wrong
 BEGIN;
 SELECT cozi.act_as('1');

@@ -1,6 +1,7 @@
 # A feed against the plain query: random follows, blocks, mutes, posts, ties and
-# deletions, in tables of three kinds, under a policy, at every isolation level, by
-# plans of either kind; and pages that a client turns while others write.
+# deletions, in tables of three kinds, by edges of three, under a policy, at every
+# isolation level, by plans of either kind; and pages that a client turns while others
+# write.
 #
 # COZI_SEED repeats the rows and the questions of a run.
 use strict;
@@ -41,7 +42,15 @@ CREATE TABLE follows (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE TABLE blocks (a bigint, b bigint, PRIMARY KEY (a, b));
 CREATE INDEX ON blocks (b, a);
 CREATE TABLE mutes (a bigint, b bigint, PRIMARY KEY (a, b));
+-- the same follows, in the other order and in parts
+CREATE TABLE falling (a bigint NOT NULL, b bigint NOT NULL);
+CREATE UNIQUE INDEX ON falling (a, b DESC);
+CREATE TABLE parted (a bigint, b bigint, PRIMARY KEY (a, b)) PARTITION BY HASH (b);
+CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 SELECT cozi.register_edge('following', 'follows', 'a', 'b'),
+       cozi.register_edge('falling', 'falling', 'a', 'b'),
+       cozi.register_edge('parted', 'parted', 'a', 'b'),
        cozi.register_edge('blocked', 'blocks', 'a', 'b'),
        cozi.register_edge('muted', 'mutes', 'a', 'b');
 CREATE FUNCTION plain(who bigint, k int, seen boolean, after_rank int, after_id int)
@@ -54,9 +63,9 @@ CREATE FUNCTION plain(who bigint, k int, seen boolean, after_rank int, after_id 
           AND NOT EXISTS (SELECT FROM mutes m WHERE m.a = who AND m.b = p.author)
           AND (after_id IS NULL OR (p.rank, p.id) < (after_rank, after_id))
         ORDER BY p.rank DESC, p.id DESC LIMIT k) x $$;
-CREATE FUNCTION fed(rel regclass, k int, after_rank int, after_id int)
+CREATE FUNCTION fed(rel regclass, edge name, k int, after_rank int, after_id int)
     RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT coalesce(string_agg(f.item, ' '), '') FROM cozi.feed(rel, 'following', k,
+    SELECT coalesce(string_agg(f.item, ' '), '') FROM cozi.feed(rel, edge, k,
         author => 'author', rank => 'rank',
         after => CASE WHEN after_id IS NOT NULL THEN cozi.cursor_encode(after_rank, after_id) END)
         f $$;
@@ -78,12 +87,14 @@ sub world
 	  (pick(3, 40, 400), pick(0, 50, 3000), pick(0, 3, 70, 900), pick(1, 20, 100000));
 	$node->safe_psql(
 		'postgres', 'SELECT setseed(' . rand() . ");
-		TRUNCATE posts, by_author, by_rank, follows, blocks, mutes;
+		TRUNCATE posts, by_author, by_rank, follows, falling, parted, blocks, mutes;
 		INSERT INTO posts SELECT g, nullif(floor($authors * random() ^ 2)::int, 7),
 			CASE WHEN random() > 0.02 THEN floor(random() * $ranks)::int END, random() < 0.2
 			FROM generate_series(1, $posts) g;
 		INSERT INTO follows SELECT who, floor(random() * $authors * 1.2)::int
 			FROM generate_series(1, 3) who, generate_series(1, $follows) ON CONFLICT DO NOTHING;
+		INSERT INTO falling SELECT * FROM follows;
+		INSERT INTO parted SELECT * FROM follows;
 		INSERT INTO blocks SELECT floor(random() * 5)::int, floor(random() * 40)::int
 			FROM generate_series(1, 20) ON CONFLICT DO NOTHING;
 		INSERT INTO blocks SELECT b, a FROM blocks WHERE random() < 0.5 ON CONFLICT DO NOTHING;
@@ -104,6 +115,7 @@ sub question
 	my $k = pick(1, 5, 20, 300, 10000);
 	my $after = pick('NULL, NULL', int(rand(100)) . ', ' . int(rand(3000)));
 	my $rel = pick('posts', 'by_author', 'by_rank');
+	my $edge = pick(qw(following falling parted));
 	my $level = pick('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
 	my $mode = pick('force_custom_plan', 'force_generic_plan', 'auto');
 	return "BEGIN ISOLATION LEVEL $level;
@@ -111,7 +123,8 @@ sub question
 		SELECT cozi.act_as('$who') IS NULL;
 		SELECT plain($who, $k, $seen, $after) AS plain \\gset
 		$role
-		SELECT fed('$rel', $k, $after) = :'plain', '$who $k $rel $level $mode $role ($after)';
+		SELECT fed('$rel', '$edge', $k, $after) = :'plain',
+			'$who $k $rel $edge $level $mode $role ($after)';
 		COMMIT;\n";
 }
 

@@ -1,0 +1,102 @@
+/*
+ * feeds/receive.c
+ *		The rows of a statement, one by one, as the executor has them.
+ *
+ * No copy is made, and the statement ends when the reader has enough.
+ *
+ * The law: a row is good until its reader returns; what is to stay is copied.  The
+ * reader works in the memory of the feed, not in that of the statement.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
+#include "tcop/pquery.h"
+#include "utils/portal.h"
+
+#include "feeds/feeds.h"
+
+typedef struct FeedReceiver
+{
+	DestReceiver pub;
+	Feed	   *feed;
+	FeedTake	take;
+	void	   *arg;
+	int64		nrows;			/* that were taken */
+} FeedReceiver;
+
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	FeedReceiver *receiver = (FeedReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(receiver->feed->context);
+	bool		more;
+
+	slot_getallattrs(slot);
+	receiver->nrows++;
+	more = receiver->take(receiver->feed, slot, receiver->arg);
+	MemoryContextSwitchTo(old);
+	return more;
+}
+
+static void
+receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receive_end(DestReceiver *self)
+{
+}
+
+static FeedReceiver
+make_receiver(Feed *feed, FeedTake take, void *arg)
+{
+	FeedReceiver receiver = {
+		.pub = {
+			.receiveSlot = receive,
+			.rStartup = receive_startup,
+			.rShutdown = receive_end,
+			.rDestroy = receive_end,
+			.mydest = DestTuplestore	/* anything that is not DestNone */
+		},
+		.feed = feed,.take = take,.arg = arg
+	};
+
+	return receiver;
+}
+
+/* Hand the rows of a statement to take until it wants no more; how many it took. */
+int64
+cozi_feed_execute(Feed *feed, SPIPlanPtr plan, const Datum *values, const char *nulls,
+				  FeedTake take, void *arg)
+{
+	FeedReceiver receiver = make_receiver(feed, take, arg);
+	ParamListInfo params = makeParamList(PARAMS);
+	SPIExecuteOptions options = {
+		.params = params,.read_only = true,.dest = &receiver.pub
+	};
+
+	for (int i = 0; i < PARAMS; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = nulls[i] == 'n';
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = SPI_getargtypeid(plan, i);
+	}
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of a feed");
+	pfree(params);
+	return receiver.nrows;
+}
+
+/* The same of the next rows of the open walk, at most so many. */
+int64
+cozi_feed_fetch(Feed *feed, int64 most, FeedTake take, void *arg)
+{
+	FeedReceiver receiver = make_receiver(feed, take, arg);
+
+	(void) PortalRunFetch(feed->portal, FETCH_FORWARD, most, &receiver.pub);
+	return receiver.nrows;
+}
