@@ -130,7 +130,7 @@ th{text-align:left;font-weight:600;color:var(--z);font-size:12px;white-space:now
 td,th{padding:4px 10px 4px 0;border-bottom:1px solid var(--l);vertical-align:top}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td{overflow-wrap:break-word;max-width:420px}.s,.k{white-space:nowrap}
-.q{min-width:260px;max-width:520px}
+.q{min-width:210px;max-width:520px}
 code,pre{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
 pre{white-space:pre-wrap;margin:2px 0;max-height:260px;overflow:auto}summary{cursor:pointer}
 svg path{fill:var(--a);stroke:none}svg .g{fill:var(--l)}svg .cpu{fill:var(--ok)}

@@ -80,9 +80,8 @@ BEGIN ATOMIC
     SELECT string_agg(
                cozi._html_heading(h.title)
                || cozi._html_table(
-                      '{statement,"database, role",#calls,#total,'
-                      '"#share of its database",#mean,#p50,#p95,#p99,'
-                      '"10 us to 100 s","waits, of all time"}',
+                      '{statement,"database, role",#calls,#total,#share,#mean,#p50,#p95,#p99,'
+                      '"10 us to 100 s",waits}',
                       (SELECT string_agg(l.row, '' ORDER BY l.rank) FROM line l
                           WHERE l.list = h.list),
                       coalesce(CASE h.list WHEN 'p99' THEN cozi.latency_reason() END,
@@ -122,7 +121,8 @@ RETURN cozi._html_section('statements', 'Statements',
                      || ': see what is not measured, at the end.'
                 ELSE 'Top-level statements of all databases. Percentiles and histograms count '
                      'failed and timed-out executions too; the bars of a histogram stand on one '
-                     'scale, with lines at 1 ms, 10 ms and 100 ms.' END,
+                     'scale, with lines at 1 ms, 10 ms and 100 ms. A share is of the time of its '
+                     'database; waits are those since counting began.' END,
            cozi._report_top(since, until), cozi._report_unfinished());
 COMMENT ON FUNCTION _report_queries(timestamptz, timestamptz) IS
 'Returns the section of the page about statements';
