@@ -38,7 +38,7 @@ my %paragraph = map { /^\*\*(\w+)\*\* \((?:error|warn|info)/ ? ($1 => $_) : () }
   split /\n\n/, $page;
 is(join("\n", sort keys %paragraph), query('SELECT code FROM cozi._advice_codes() ORDER BY 1'),
 	'the manual has one paragraph for each code, and for no other');
-is(join(' ', grep { $paragraph{$_} !~ /\. \S.*\bFix:\s/s } sort keys %paragraph), '',
+is(join(' ', grep { $paragraph{$_} !~ /\.\s+\S.*\bFix:\s/s } sort keys %paragraph), '',
 	'the paragraph of a code says what is wrong, and how it is mended');
 
 # The gate

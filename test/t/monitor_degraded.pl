@@ -59,10 +59,12 @@ my %cases = (
 	  CREATE EXTENSION pg_stat_statements SCHEMA "Ext ""Ensions"',
 	old => q{CREATE EXTENSION pg_stat_statements VERSION '1.4'},
 	older => q{CREATE EXTENSION pg_stat_statements VERSION '1.9'});
-for my $case (sort keys %cases)
+$node->safe_psql('postgres', 'CREATE DATABASE absent');
+$node->safe_psql('absent', 'CREATE EXTENSION cozi');
+for my $case (grep { $_ ne 'absent' } sort keys %cases)
 {
-	$node->safe_psql('postgres', "CREATE DATABASE $case");
-	$node->safe_psql($case, "CREATE EXTENSION cozi; $cases{$case}");
+	$node->safe_psql('postgres', "CREATE DATABASE $case TEMPLATE absent");
+	$node->safe_psql($case, $cases{$case});
 }
 @views = views('absent');
 cmp_ok(scalar @views, '>=', 14, @views . ' views are granted to pg_monitor');
