@@ -38,7 +38,7 @@ sub votes
 	my $tps = Bench::pgbench(
 		files => [ $script{$which} ],
 		clients => 16,
-		seconds => $quick ? 2 : 4,
+		seconds => $quick ? 4 : 6,
 		protocol => 'prepared');
 	while ($listener->pg_notifies) { }
 	return $tps;

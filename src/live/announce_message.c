@@ -193,7 +193,8 @@ send_by_realtime(const Announcement *announcement, const char *text)
 	Datum		values[] = {CStringGetTextDatum(text), CStringGetTextDatum(announcement->topic),
 	BoolGetDatum(announcement->is_private)};
 
-	if (SPI_execute_with_args("SELECT realtime.send($1::pg_catalog.jsonb, 'changes', $2, $3)",
+	if (SPI_execute_with_args("SELECT realtime.send($1::pg_catalog.jsonb,"
+							  " 'changes'::pg_catalog.text, $2, $3)",
 							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call realtime.send()");
 }

@@ -1,6 +1,6 @@
 # A server killed while clients vote and comment, and a reader who goes on with its
 # cursors: what the reader has is what the tables have, every comment came once, with
-# commits that do not wait for the disk.
+# transactions held open across the crash, and commits that do not wait for the disk.
 use strict;
 use warnings;
 use House;
@@ -15,7 +15,7 @@ my $node = PostgreSQL::Test::Cluster->new('live');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf',
 	"max_connections = 50\nlog_min_messages = warning\nsynchronous_commit = off\n"
-	  . "log_statement = none\nrestart_after_crash = on\n");
+	  . "log_statement = none\nrestart_after_crash = on\nmax_prepared_transactions = 10\n");
 $node->start;
 $node->safe_psql(
 	'postgres', q{
@@ -95,6 +95,10 @@ foreach my $round (1 .. $rounds)
 			$node->connstr('postgres')
 		],
 		'>', '/dev/null', '2>', '/dev/null');
+	# held open across the crash, and committed after it
+	$node->safe_psql(
+		'postgres', "BEGIN; INSERT INTO comments (post_id) VALUES (1);
+		INSERT INTO votes VALUES (7); PREPARE TRANSACTION 'held $round'");
 	my $seen = 0;
 	for (1 .. 1000)
 	{
@@ -106,6 +110,8 @@ foreach my $round (1 .. $rounds)
 		q{SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1});
 	$bench->finish;
 	House::poll_through_crash($node, 'SELECT true');
+	poll();
+	$node->safe_psql('postgres', "COMMIT PREPARED 'held $round'");
 }
 is($polls, 4 * $rounds, 'the reader is told of changes while clients write');
 
