@@ -43,7 +43,7 @@
 typedef struct Column
 {
 	AttrNumber	attnum;			/* 0: the kept table has none */
-	KeptKeyType key;
+	KeptKeyType key;			/* of a column that is no key, its type alone */
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
@@ -77,6 +77,11 @@ find_column(Batch *batch, Relation rel, KeptRole role)
 	if (column->attnum <= 0)
 		return false;
 	att = TupleDescAttr(RelationGetDescr(rel), column->attnum - 1);
+	if (role != KEPT_SCOPE && role != KEPT_ITEM)
+	{
+		column->key.type = getBaseType(att->atttypid);
+		return true;
+	}
 	cozi_kept_key_type(&column->key, att->atttypid, att->attcollation);
 	get_typlenbyvalalign(column->key.type, &column->typlen, &column->typbyval, &column->typalign);
 	return true;

@@ -59,10 +59,15 @@ same_group(KeptSums *sums, KeptKey a, KeptKey b)
 bool
 cozi_kept_is_wide(Oid type, Oid collation)
 {
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
-	Oid			opcintype = entry->btree_opintype;
+	TypeCacheEntry *entry;
+	Oid			opcintype;
 	Oid			proc;
 
+	/* what most items are need not be looked up by each statement */
+	if (type == INT8OID || type == INT4OID || type == UUIDOID)
+		return false;
+	entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	opcintype = entry->btree_opintype;
 	if (!OidIsValid(entry->btree_opf))
 		return true;
 	proc = get_opfamily_proc(entry->btree_opf, opcintype, opcintype, BTEQUALIMAGE_PROC);
