@@ -81,6 +81,14 @@ INSERT INTO kept_att.v1 VALUES (3);
 SELECT cozi.fold('kept_att.b2') >= 0 AND cozi.fold('kept_att.b1') >= 0 AS folded;
 SELECT board, state, last_error FROM cozi.boards WHERE board::text LIKE 'kept_att%' ORDER BY 1;
 SELECT item FROM kept_att.b1 ORDER BY item;
+-- fold() of all goes on after the one that fails, and the votes of that one wait
+INSERT INTO kept_att.v2 VALUES (5);
+INSERT INTO kept_att.v1 VALUES (5);
+SELECT cozi.fold() >= 0 AS folded;
+SELECT board, state, pending > 0 AS pending FROM cozi.boards WHERE board::text LIKE 'kept_att%'
+ORDER BY 1;
+SELECT item FROM kept_att.b1 ORDER BY item;
+SELECT item, rank FROM cozi.top('kept_att.b1', 1);
 DROP TRIGGER t ON kept_att.b2;
 SELECT cozi.fold('kept_att.b2') >= 0 AS folded;
 SELECT state, last_error, stalled_since FROM cozi.boards WHERE board = 'kept_att.b2'::regclass;

@@ -2,6 +2,7 @@
 # policies on everything that this role owns, while others vote, fold, read, dump
 # and restore.  No privilege is gained, no session changed, no table of others
 # stalled, and the server does not crash.  Ten seconds; ten minutes with COZI_LONG.
+# COZI_PRELOAD='' preloads nothing: voters fold, and no worker.
 use strict;
 use warnings;
 use House;
@@ -11,10 +12,11 @@ use Test::More;
 use IPC::Run;
 
 my $seconds = $ENV{COZI_LONG} ? 600 : 10;
+my $preload = $ENV{COZI_PRELOAD} // 'cozi';
 my $node = PostgreSQL::Test::Cluster->new('hostile');
 $node->init;
 $node->append_conf('postgresql.conf',
-	"shared_preload_libraries = 'cozi'\nautovacuum_naptime = 1\nlog_min_messages = warning
+	"shared_preload_libraries = '$preload'\nautovacuum_naptime = 1\nlog_min_messages = warning
 log_error_verbosity = verbose\nlog_line_prefix = '%m [%p] %q%u %a '\n");
 $node->start;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;

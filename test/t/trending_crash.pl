@@ -156,6 +156,14 @@ is( $node->safe_psql(
 is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}),
 	0, 'the votes of the meantime are counted once');
 
+# Of an unlogged table a crash leaves nothing, nor of its board: closed rows too
+$node->safe_psql(
+	'postgres', q{CREATE UNLOGGED TABLE quick (post int, created_at timestamptz DEFAULT now());
+	SELECT cozi.create_board('quick_hot', 'quick', 'post');
+	INSERT INTO quick VALUES (1, '2020-01-01'), (2), (2);
+	SELECT cozi.fold('quick_hot'), cozi.close_before('quick_hot', '2021-01-01');
+	INSERT INTO quick VALUES (3)});
+
 # A prepared vote counts when it is committed, and stops nobody
 $node->safe_psql('postgres',
 	q{BEGIN; INSERT INTO votes VALUES (60, 1, 1); PREPARE TRANSACTION 'vote'});
@@ -167,6 +175,17 @@ $node->start;
 $node->safe_psql('postgres', q{COMMIT PREPARED 'vote'});
 is($node->safe_psql('postgres', q{SELECT ups FROM hot_live WHERE item = 60}),
 	2, 'a prepared vote counts when it is committed, a crash later');
+is( $node->safe_psql(
+		'postgres', q{SELECT (SELECT count(*) FROM quick), (SELECT count(*) FROM quick_hot_live),
+		(SELECT count(*) FROM cozi.kept_state_unlogged), (SELECT state FROM cozi.boards
+		WHERE board = 'quick_hot'::regclass)}
+	),
+	'0|0|0|ok',
+	'a crash empties the board of an unlogged table together with the table');
+$node->safe_psql('postgres', q{INSERT INTO quick VALUES (4); SELECT cozi.fold('quick_hot')});
+is($node->safe_psql('postgres', q{SELECT item, ups FROM quick_hot}),
+	'4|1', 'the board of an unlogged table counts again after a crash');
+$node->safe_psql('postgres', 'DROP TABLE quick');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}),
 	0, 'a prepared vote counts once');
 
