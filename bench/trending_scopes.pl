@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 'bench';
 use Bench;
+use Posts;
 
 my $dbh = Bench::connect();
 my ($items, $scopes) = $ENV{COZI_BENCH_QUICK} ? (100_000, 2_000) : (1_000_000, 2_000);
@@ -20,23 +21,17 @@ $dbh->do('CREATE TABLE posts AS SELECT i::bigint AS id, i % 4 <> 0 AS shown
 $dbh->do('ALTER TABLE posts ADD PRIMARY KEY (id)');
 $dbh->do('VACUUM ANALYZE hot');
 $dbh->do('VACUUM ANALYZE posts');
+$dbh->do('SET max_parallel_workers_per_gather = 0');
 
 sub rows { return join "\n", map { "@$_" } @{ $dbh->selectall_arrayref($_[0]) }; }
 
-# a sub that asks $times times and returns milliseconds a question
-sub asked
-{
-	my ($sql, $times) = @_;
-	return sub {
-		my $began = Time::HiRes::time();
-		$dbh->selectall_arrayref($sql) for 1 .. $times;
-		return (Time::HiRes::time() - $began) * 1000 / $times;
-	};
-}
+# a sub that asks $times times and returns milliseconds of CPU a question
+sub asked { return Posts::asked($dbh, @_); }
 
 Bench::title("top 50 of $items items in $scopes scopes (the same rows, verified)");
 for my $n (1, 100, 1_000)
 {
+	my $times = $n == 1 ? 100 : 10;
 	my $list = '{' . join(',', map { 1 + $_ * 7 % $scopes } 1 .. $n) . '}';
 	my $top = "SELECT item FROM cozi.top('hot', 50, scopes => '$list') ORDER BY rank";
 	my $lateral = "SELECT t.item FROM unnest('$list'::int[]) s (scope), LATERAL (
@@ -47,9 +42,11 @@ for my $n (1, 100, 1_000)
 
 	die "$n scopes: top() differs from LATERAL\n" if rows($top) ne rows($lateral);
 	Bench::pair("$n scopes", runs => 7,
-		new => [ 'top', asked($top, 10) ], old => [ 'LATERAL', asked($lateral, 10) ]);
+		new => [ 'top', asked($top, $times) ],
+		old => [ 'LATERAL', asked($lateral, $times) ]);
 	Bench::pair("$n scopes", runs => 7,
-		new => [ 'top', asked($top, 10) ], old => [ 'one query', asked($naive, 3) ]);
+		new => [ 'top', asked($top, $times) ],
+		old => [ 'one query', asked($naive, $n == 1 ? 100 : 3) ]);
 }
 my $all = "SELECT item FROM cozi.top('hot', 50) ORDER BY rank";
 my $sort = 'SELECT item FROM hot ORDER BY heat DESC, item DESC LIMIT 50';

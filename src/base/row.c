@@ -75,7 +75,11 @@ cozi_rows_statement(Relation rel, const char *key, const char *item_type)
 		appendStringInfo(&columns, "%s%s%s", i > 0 ? ", " : "", att->attisdropped ? "" : "t.",
 						 att->attisdropped ? "NULL" : quote_identifier(NameStr(att->attname)));
 	}
-	/* a cast in the join, which is not leakproof, would keep a policy from the index */
+
+	/*
+	 * a cast in the join, which is not leakproof, would keep a policy from
+	 * the index
+	 */
 	return cozi_statement("SELECT {columns}"
 						  " FROM pg_catalog.unnest($1::{item}[]) WITH ORDINALITY i (item, n)"
 						  " JOIN {table} t ON t.{key} OPERATOR(pg_catalog.=) i.item"
