@@ -16,6 +16,8 @@ CREATE TABLE older.votes (item int, created_at timestamptz);
 CREATE UNLOGGED TABLE older.quick (item int, created_at timestamptz);
 SELECT cozi.create_board('hot', 'older.votes', 'item'),
     cozi.create_board('quick_hot', 'older.quick', 'item');
+SELECT cozi.create_board('told', 'older.votes', 'item');
+SELECT cozi.track_changes('older.told'), cozi.announce_changes('older.told', 'older');
 SELECT cozi.create_rate_limit('older', 5, '1 minute');
 SELECT cozi.add_node('older');
 SELECT cozi.add_secret('a secret of the tests, with 32 bytes or more');
@@ -70,6 +72,8 @@ INSERT INTO older.questions VALUES
     ('kept_aside', 'SELECT * FROM cozi.boards'),
     ('kept_hidden', 'SELECT cozi.hide_item(''older.hot'', ''1'')'),
     ('kept_change', 'SELECT cozi.track_changes(''older.hot'')'),
+    ('announcement', 'SELECT * FROM cozi.announcements'),
+    ('announcement_local', 'SELECT * FROM cozi.announcements'),
     ('rate_limit_config', 'SELECT cozi.use_rate_limit(''older'', ''key'')'),
     ('edge_config', 'SELECT cozi.is_edge(''following'', 1::bigint)'),
     ('edge_state', 'SELECT cozi.is_edge(''following'', 1::bigint)'),

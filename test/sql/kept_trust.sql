@@ -84,7 +84,9 @@ SELECT item FROM kept_att.b1 ORDER BY item;
 -- fold() of all goes on after the one that fails, and the votes of that one wait
 INSERT INTO kept_att.v2 VALUES (5);
 INSERT INTO kept_att.v1 VALUES (5);
+SET ROLE regress_kept_attacker;
 SELECT cozi.fold() >= 0 AS folded;
+RESET ROLE;
 SELECT board, state, pending > 0 AS pending FROM cozi.boards WHERE board::text LIKE 'kept_att%'
 ORDER BY 1;
 SELECT item FROM kept_att.b1 ORDER BY item;
