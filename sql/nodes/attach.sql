@@ -40,16 +40,14 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Create it with PARTITION BY HASH (key), without partitions and without'
                          ' rows, or use cozi.shard_table().';
-    ELSIF NOT sure OR type <> base
-        OR base NOT IN ('int2'::regtype, 'int4', 'int8', 'uuid', 'text', 'varchar') THEN
+    ELSIF NOT sure OR type <> base OR cozi._shard_function(base) IS NULL THEN
         RAISE EXCEPTION 'column "%" is of type %, whose hash cozi.shard_of() does not have',
             key, format_type(type, NULL)
             USING ERRCODE = 'feature_not_supported',
                   HINT = 'A key is an integer, a uuid, or a text under a deterministic collation.';
     END IF;
-    guard := format(CASE WHEN base IN ('text'::regtype, 'varchar')
-                         THEN 'cozi.shard_of_text(%I, %%s) = %%s'
-                         ELSE 'cozi.shard_of(%I, %%s) = %%s' END, key);
+    guard := format('%s(%s, %%s) = %%s', cozi._shard_function(base),
+                    replace(quote_ident(key), '%', '%%'));
 END
 $$;
 COMMENT ON FUNCTION _attach_table(regclass) IS
@@ -141,12 +139,12 @@ SELECT 1, format('ALTER TABLE %s ADD CONSTRAINT %I %s', t.q, cozi._shard_name(k.
                  pg_get_constraintdef(k.oid))
 FROM t, pg_constraint k WHERE k.conrelid = parent AND k.contype IN ('c', 'p', 'u')
 UNION ALL
-SELECT 2, format('CREATE %sINDEX %I ON %s%s', CASE WHEN i.indisunique THEN 'UNIQUE ' END,
-                 cozi._shard_name(c.relname, suffix), t.q,
+SELECT 2, format('CREATE %sINDEX %I ON %s%s', u.word, cozi._shard_name(c.relname, suffix), t.q,
                  substr(pg_get_indexdef(c.oid),
-                        strpos(pg_get_indexdef(c.oid), ' ON ONLY ' || t.parent_q)
-                        + length(' ON ONLY ' || t.parent_q)))
-FROM t, pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                        length(format('CREATE %sINDEX %I ON ONLY %s', u.word, c.relname,
+                                      t.parent_q)) + 1))
+FROM t, pg_index i JOIN pg_class c ON c.oid = i.indexrelid,
+    LATERAL (SELECT CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END) AS u (word)
 WHERE i.indrelid = parent
     AND NOT EXISTS (SELECT FROM pg_constraint k
                     WHERE k.conindid = i.indexrelid AND k.conrelid = parent)

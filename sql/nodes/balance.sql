@@ -34,7 +34,7 @@ BEGIN
     IF column_type IS NULL THEN
         RAISE EXCEPTION 'column "%" of table "%" does not exist', key, rel
             USING ERRCODE = 'undefined_column';
-    ELSIF column_type NOT IN ('int2'::regtype, 'int4', 'int8', 'uuid', 'text', 'varchar') THEN
+    ELSIF cozi._shard_function(column_type) IS NULL THEN
         RAISE EXCEPTION 'column "%" is of type %, which no shard is chosen by', key, column_type
             USING ERRCODE = 'datatype_mismatch',
                   HINT = 'A key is an integer, a uuid or a text.';
@@ -53,16 +53,15 @@ BEGIN
             SELECT u.bucket, sum(u.load) AS load, count(*) AS users,
                    (array_agg(u.name ORDER BY u.load DESC, u.name))[1] AS heaviest,
                    max(u.load) AS heaviest_load
-            FROM (SELECT cozi.%1$s(k.key, 1024) AS bucket, k.load,
+            FROM (SELECT %1$s(k.key, 1024) AS bucket, k.load,
                          format('%%s', k.key) COLLATE "C" AS name
                   FROM (SELECT t.%2$I AS key, %3$s AS load FROM %4$s t
                         WHERE t.%2$I IS NOT NULL %5$s GROUP BY t.%2$I) k) u
             GROUP BY u.bucket) x ON x.bucket = b.bucket
         ORDER BY b.bucket$q$,
-        CASE WHEN column_type IN ('text'::regtype, 'varchar') THEN 'shard_of_text'
-             ELSE 'shard_of' END,
-        key, amount, (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
-                      JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel),
+        cozi._shard_function(column_type), key, amount,
+        (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel),
         CASE WHEN at IS NOT NULL THEN format('AND t.%I >= $1', at) END)
         USING since;
 END

@@ -5,19 +5,6 @@
 -- that are granted them one by one.  They move no row of a user: first the rows
 -- move, then the map.
 
-CREATE OR REPLACE FUNCTION _need(argument text, given boolean) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT given THEN
-        RAISE EXCEPTION 'argument "%" must not be null', argument
-            USING ERRCODE = 'null_value_not_allowed';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION _need(text, boolean) IS 'Raises an error about an argument that is not given';
-
 -- The lock of the map, and what every change looks at first.
 CREATE OR REPLACE FUNCTION _open_map(node text, must_exist boolean, buckets int[] = NULL)
     RETURNS void

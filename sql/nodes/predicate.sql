@@ -65,9 +65,10 @@ DECLARE
     columns text;
     condition text := 'true';
 BEGIN
-    IF rel IS NULL THEN
-        RAISE EXCEPTION 'argument "rel" must not be null'
-            USING ERRCODE = 'null_value_not_allowed';
+    PERFORM cozi._need('rel', rel IS NOT NULL);
+    IF key IS NOT NULL THEN
+        PERFORM cozi._need('modulus', modulus IS NOT NULL),
+                cozi._need('remainder', remainder IS NOT NULL);
     END IF;
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C") INTO columns
     FROM pg_attribute a
@@ -83,10 +84,6 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'column "%" of table "%" does not exist', key, rel
                 USING ERRCODE = 'undefined_column';
-        ELSIF condition IS NULL THEN
-            RAISE EXCEPTION 'argument "%" must not be null',
-                CASE WHEN modulus IS NULL THEN 'modulus' ELSE 'remainder' END
-                USING ERRCODE = 'null_value_not_allowed';
         END IF;
     END IF;
     EXECUTE format(
@@ -110,3 +107,11 @@ COMMENT ON FUNCTION wait_for_slot(name, interval) IS
 'Waits until the subscriber of a logical replication slot has all that was committed before the '
 'call, and returns the position in the WAL up to which that is; an error after timeout, and if an '
 'argument is NULL';
+
+CREATE OR REPLACE FUNCTION run_as_owner(rel regclass, statement text) RETURNS text
+    AS 'MODULE_PATHNAME', 'cozi_run_as_owner'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION run_as_owner(regclass, text) IS
+'Runs statements with the rights of the owner of a table and no more, with pg_catalog as the '
+'search path and deferred triggers run, and returns the first value of the first row of the last '
+'statement; for whoever has the rights of the owner; an error if an argument is NULL';

@@ -3,7 +3,11 @@
 -- A plan is a list of templates, and what they are about is one jsonb: {name} in
 -- a template is the fact of that name.  The law: until the swap, which is one
 -- statement, clients see the old shard and nothing else; each step's undo does
--- no harm where the step has left nothing.
+-- no harm where the step has left nothing, and drops no table that is in use.
+--
+-- Names are the table's owner's, and a plan is run by others.  What stands in quotes
+-- in a template is a fact that is quoted for it, {$} a dollar quote that no fact ends,
+-- and what touches the table is run by run_as_owner().
 
 CREATE OR REPLACE FUNCTION _plan_text(template text, facts jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -19,6 +23,94 @@ $$;
 COMMENT ON FUNCTION _plan_text(text, jsonb) IS
 'Returns a template with each {name} replaced by the fact of that name; NULL if one is missing '
 '(internal)';
+
+CREATE OR REPLACE FUNCTION _plan_quote(body text, tag text = 'step') RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('$%s$', min(t.name))
+    FROM (SELECT tag || coalesce(nullif(g, 0)::text, '') FROM generate_series(0, 99) g) AS t (name)
+    WHERE strpos(body, '$' || t.name) = 0
+$$;
+COMMENT ON FUNCTION _plan_quote(text, text) IS
+'Returns a dollar quote that a text does not end (internal)';
+
+-- A statement with the rights of the owner of a table.
+CREATE OR REPLACE FUNCTION _plan_as_owner(rel text, statement text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('SELECT cozi.run_as_owner(%L, %s%s%s)', rel, q, statement, q)
+    FROM cozi._plan_quote(statement, 'owner') q
+$$;
+COMMENT ON FUNCTION _plan_as_owner(text, text) IS
+'Returns a statement that runs a statement as the owner of a table (internal)';
+
+-- What plans have in common: the quote, and the subscription that they end.
+CREATE OR REPLACE FUNCTION _plan_parts(facts jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $parts$
+SELECT jsonb_build_object(
+    '$', q,
+    'drop_slot', cozi._plan_text(
+        'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots'
+        ' WHERE slot_name = ''{job}''', facts),
+    'drop_job', cozi._plan_text(
+        $do$    IF EXISTS (SELECT FROM pg_subscription WHERE subname = '{job}') THEN
+        ALTER SUBSCRIPTION {job} DISABLE;
+        ALTER SUBSCRIPTION {job} SET (slot_name = NONE);
+        DROP SUBSCRIPTION {job};
+    END IF;
+$do$, facts),
+    -- a copy that fails is begun again, without end
+    'wait', cozi._plan_text($do$DO {$}
+DECLARE
+    before bigint;
+    failed bigint;
+BEGIN
+    WHILE EXISTS (SELECT FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+                  WHERE s.subname = '{job}' AND r.srsubstate <> 'r') LOOP
+        PERFORM pg_sleep(0.1), pg_stat_clear_snapshot();
+        SELECT sync_error_count INTO failed FROM pg_stat_subscription_stats
+        WHERE subname = '{job}';
+        before = coalesce(before, failed);
+        IF failed > before + 5 THEN
+            RAISE EXCEPTION 'subscription {job} copies nothing'
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'The log of this server says why.';
+        END IF;
+    END LOOP;
+END {$}$do$, facts || jsonb_build_object('$', q)))
+FROM cozi._plan_quote(facts::text) q
+$parts$;
+COMMENT ON FUNCTION _plan_parts(jsonb) IS
+'Returns the facts that the templates of all plans share (internal)';
+
+-- A foreign table is read with the user mapping of who reads it.
+CREATE OR REPLACE FUNCTION _plan_mapping(rel regclass, server name) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owner regrole := (SELECT c.relowner FROM pg_class c WHERE c.oid = rel);
+BEGIN
+    IF server <> ALL (SELECT s.srvname FROM pg_foreign_server s) THEN
+        RAISE EXCEPTION 'server "%" does not exist', server
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'Create it with CREATE SERVER ... FOREIGN DATA WRAPPER postgres_fdw.';
+    ELSIF NOT EXISTS (SELECT FROM pg_user_mappings m
+                      WHERE m.srvname = server AND m.umuser IN (0, owner)) THEN
+        RAISE EXCEPTION 'role "%", the owner of table "%", has no user mapping for server "%"',
+            owner, rel, server
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('CREATE USER MAPPING FOR %s SERVER %I OPTIONS (user ''...'','
+                                ' password ''...'');', owner, server);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _plan_mapping(regclass, name) IS
+'Raises an error if the owner of a table has no user mapping for a server (internal)';
 
 -- The columns of a table, as another server or a foreign table is to have them.
 CREATE OR REPLACE FUNCTION _plan_columns(rel oid)
@@ -80,11 +172,8 @@ BEGIN
             USING ERRCODE = 'feature_not_supported',
                   HINT = 'The key of its shards must be one column with a deterministic '
                          'collation.';
-    ELSIF server <> ALL (SELECT s.srvname FROM pg_foreign_server s) THEN
-        RAISE EXCEPTION 'server "%" does not exist', server
-            USING ERRCODE = 'undefined_object',
-                  HINT = 'Create it with CREATE SERVER ... FOREIGN DATA WRAPPER postgres_fdw.';
     END IF;
+    PERFORM cozi._plan_mapping(shard, server);
     SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT %I;', c.conrelid::regclass, c.conname),
                       ' ' ORDER BY c.conname) INTO hint
     FROM pg_constraint c
@@ -97,6 +186,19 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Logical replication finds the rows that change by their primary key, '
                          'which must contain the key of the shards.';
+    END IF;
+    SELECT string_agg(format('DROP %s %I ON %s;', o.kind, o.name, shard), ' '
+                      ORDER BY o.kind, o.name) INTO hint
+    FROM (SELECT 'TRIGGER', t.tgname FROM pg_trigger t
+          WHERE t.tgrelid = shard AND t.tgparentid = 0 AND NOT t.tgisinternal
+              AND t.tgname NOT IN ('split_rows', 'split_truncate')
+          UNION ALL
+          SELECT 'POLICY', p.polname FROM pg_policy p WHERE p.polrelid = shard
+          UNION ALL
+          SELECT 'RULE', r.rulename FROM pg_rewrite r WHERE r.ev_class = shard) AS o (kind, name);
+    IF hint IS NOT NULL THEN
+        RAISE EXCEPTION 'shard "%" has triggers, policies or rules of its own', shard
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hint;
     END IF;
 END
 $$;
@@ -111,7 +213,8 @@ WITH s AS (
     SELECT c.oid, c.relname, n.nspname, p.relname AS parent, pn.nspname AS parent_schema,
            b.modulus, b.remainder, b.remainder + b.modulus AS far_remainder, a.attname, a.atttypid,
            cozi._shard_name(p.relname, '_shard_' || b.remainder) AS near,
-           cozi._shard_name(p.relname, '_shard_' || b.remainder + b.modulus) AS far
+           cozi._shard_name(p.relname, '_shard_' || b.remainder + b.modulus) AS far,
+           quote_ident(pg_get_userbyid(c.relowner)) AS owner, c.relrowsecurity
     FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_inherits i ON i.inhrelid = c.oid
@@ -123,38 +226,45 @@ WITH s AS (
     WHERE c.oid = rel AND b.shard = c.oid
 ), pk AS (
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.n) AS list,
+           string_agg('l.' || quote_ident(a.attname), ', ' ORDER BY u.n) AS logged,
            string_agg('OLD.' || quote_ident(a.attname), ', ' ORDER BY u.n) AS old,
            string_agg('NEW.' || quote_ident(a.attname), ', ' ORDER BY u.n) AS new,
-           string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '
+           string_agg(concat(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)),
+                             CASE WHEN a.attcollation <> y.typcollation
+                                  THEN format(' COLLATE %I.%I', n.nspname, c.collname) END), ', '
                       ORDER BY u.n) AS definitions,
            string_agg(format('l.%1$I = o.%1$I', a.attname), ' AND ' ORDER BY u.n) AS matches
-    FROM pg_index i, unnest(i.indkey::smallint[]) WITH ORDINALITY u (att, n), pg_attribute a
+    FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY u (att, n)
+        JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = u.att
+        JOIN pg_type y ON y.oid = a.atttypid
+        LEFT JOIN pg_collation c ON c.oid = a.attcollation
+        LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
     WHERE i.indrelid = rel AND i.indisprimary AND u.n <= i.indnkeyatts
-        AND a.attrelid = rel AND a.attnum = u.att
+), named AS (                           -- each as an identifier, and as a text
+    SELECT jsonb_object_agg(v.fact, format('%I.%I', s.nspname, v.name))
+           || jsonb_object_agg(v.fact || '_name', quote_ident(v.name))
+           || jsonb_object_agg(v.fact || '_text',
+                               quote_literal(format('%I.%I', s.nspname, v.name))) AS facts
+    FROM s, LATERAL (VALUES ('shard', s.relname), ('near', s.near), ('far', s.far),
+                            ('old', cozi._shard_name(s.relname, '_old')),
+                            ('new', cozi._shard_name(s.near, '_new')),
+                            ('digest', cozi._shard_name(s.far, '_digest')),
+                            ('log', cozi._shard_name(s.relname, '_log')),
+                            ('refresh', cozi._shard_name(s.relname, '_refresh'))) AS v (fact, name)
 )
 SELECT jsonb_build_object(
     'parent', format('%I.%I', s.parent_schema, s.parent),
-    'schema', quote_ident(s.nspname),
-    'shard', format('%I.%I', s.nspname, s.relname), 'shard_name', quote_ident(s.relname),
-    'old', format('%I.%I', s.nspname, cozi._shard_name(s.relname, '_old')),
-    'old_name', quote_ident(cozi._shard_name(s.relname, '_old')),
-    'new', format('%I.%I', s.nspname, cozi._shard_name(s.near, '_new')),
-    'new_name', quote_ident(cozi._shard_name(s.near, '_new')),
-    'near', format('%I.%I', s.nspname, s.near), 'near_name', quote_ident(s.near),
-    'far', format('%I.%I', s.nspname, s.far),
-    'digest', format('%I.%I', s.nspname, cozi._shard_name(s.far, '_digest')),
-    'log', format('%I.%I', s.nspname, cozi._shard_name(s.relname, '_log')),
-    'refresh', format('%I.%I', s.nspname, cozi._shard_name(s.relname, '_refresh')),
+    'schema', quote_ident(s.nspname), 'owner', s.owner,
+    'row_security', CASE WHEN s.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
     'was', format('FOR VALUES WITH (MODULUS %s, REMAINDER %s)', s.modulus, s.remainder),
     'near_values', format('FOR VALUES WITH (MODULUS %s, REMAINDER %s)', s.modulus * 2, s.remainder),
     'far_values', format('FOR VALUES WITH (MODULUS %s, REMAINDER %s)', s.modulus * 2,
                          s.far_remainder),
     'near_filter', cozi.shard_predicate(s.attname, s.atttypid, s.modulus * 2, s.remainder),
     'far_filter', cozi.shard_predicate(s.attname, s.atttypid, s.modulus * 2, s.far_remainder),
-    'guard', format('CHECK (cozi.%s(%I, %s) = %s)',
-                    CASE WHEN s.atttypid IN ('text'::regtype, 'varchar'::regtype)
-                         THEN 'shard_of_text' ELSE 'shard_of' END,
-                    s.attname, s.modulus * 2, s.far_remainder),
+    'guard', format('CHECK (%s(%I, %s) = %s)', cozi._shard_function(s.atttypid), s.attname,
+                    s.modulus * 2, s.far_remainder),
     'bound', format('satisfies_hash_partition(%L::regclass, %s, %s, %I)',
                     format('%I.%I', s.parent_schema, s.parent), s.modulus * 2, s.remainder,
                     s.attname),
@@ -163,13 +273,13 @@ SELECT jsonb_build_object(
     'far_rows', format('%L, %L, %s, %s', format('%I.%I', s.nspname, s.relname), s.attname,
                        s.modulus * 2, s.far_remainder),
     'key', quote_ident(s.attname), 'columns', c.definitions, 'names', c.names,
-    'pk', pk.list, 'pk_old', pk.old, 'pk_new', pk.new, 'pk_columns', pk.definitions,
-    'matches', pk.matches,
+    'pk', pk.list, 'pk_old', pk.old, 'pk_new', pk.new, 'pk_logged', pk.logged,
+    'pk_columns', pk.definitions, 'matches', pk.matches,
     'server', quote_ident(server), 'connection', quote_literal(connection),
     'remote_schema', quote_literal(s.nspname), 'remote_far', quote_literal(s.far),
     'remote_digest', quote_literal(cozi._shard_name(s.far, '_digest')),
-    'job', format('cozi_split_%s_%s', s.oid, s.far_remainder))
-FROM s, pk, cozi._plan_columns(rel) c
+    'job', format('cozi_split_%s_%s', s.oid, s.far_remainder)) || named.facts
+FROM s, pk, named, cozi._plan_columns(rel) c
 $$;
 COMMENT ON FUNCTION _split_facts(regclass, name, text) IS
 'Returns what the templates of split_plan() are about (internal)';
@@ -212,7 +322,8 @@ SELECT row_number() OVER (ORDER BY leaf.leaf, leaf.own),
            WHEN 'p' THEN format('ALTER TABLE %s ADD PRIMARY KEY USING INDEX %I', leaf.leaf,
                                 leaf.own)
            WHEN 'u' THEN format('ALTER TABLE %s ADD UNIQUE USING INDEX %I', leaf.leaf, leaf.own)
-       END, NULL
+       END,
+       format('ALTER INDEX %I.%I RENAME TO %I', leaf.leaf_schema, leaf.own, leaf.leaf_index)
 FROM leaf
 UNION ALL
 SELECT 0, NULL, NULL,

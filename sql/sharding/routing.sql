@@ -81,3 +81,14 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION shard_hash_text(text) IS
 'Returns the 64-bit hash that shard_of_text divides, to be read as unsigned; NULL if the key is '
 'NULL';
+
+-- The one list of types that are keys; varchar hashes as text does.
+CREATE OR REPLACE FUNCTION _shard_function(typ regtype) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN typ IN ('smallint'::regtype, 'int'::regtype, 'bigint'::regtype, 'uuid'::regtype)
+            THEN 'cozi.shard_of'
+            WHEN typ IN ('text'::regtype, 'varchar'::regtype) THEN 'cozi.shard_of_text' END;
+COMMENT ON FUNCTION _shard_function(regtype) IS
+'Returns the function that computes the shard of a key of a type; NULL if no shard is chosen by '
+'the type (internal)';

@@ -158,10 +158,7 @@ DECLARE
     one_key text;
     counts jsonb;
 BEGIN
-    IF parent IS NULL THEN
-        RAISE EXCEPTION 'argument "parent" must not be null'
-            USING ERRCODE = 'null_value_not_allowed';
-    END IF;
+    PERFORM cozi._need('parent', parent IS NOT NULL);
     WITH key AS (
         SELECT CASE count(*) WHEN 1 THEN min(quote_ident(a.attname))
                              ELSE format('ROW(%s)', string_agg(quote_ident(a.attname), ', '

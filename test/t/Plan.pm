@@ -5,7 +5,8 @@ package Plan;
 #     my $plan = Plan->new({ here => $node, south => $other }, 'cozi.split_plan(...)');
 #     $plan->run;                    # each statement on its node, in order
 #     $plan->run(phase => 'copy');
-#     $plan->undo($step);            # that of one step
+#     $plan->step($step, 'undo');    # that of one step
+#     $plan->again($step);           # as the page says, after a crash or an error
 #
 # Statements on the node "here", which prints the plan, are run by \gexec.
 
@@ -13,6 +14,7 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 sub new
 {
@@ -21,6 +23,11 @@ sub new
 	$nodes->{here}->safe_psql($self->{db},
 		"SET client_min_messages = warning; DROP TABLE IF EXISTS plan;
 		CREATE TABLE plan AS SELECT * FROM $call");
+	foreach my $row (split /\n/, $self->ask('SELECT step, node, phase, undo IS NULL FROM plan'))
+	{
+		my ($step, @facts) = split /\|/, $row;
+		$self->{steps}{$step} = \@facts;
+	}
 	return $self;
 }
 
@@ -41,13 +48,35 @@ sub steps
 sub step
 {
 	my ($self, $step, $column) = @_;
-	my $name = $self->ask("SELECT node FROM plan WHERE step = $step");
+	my ($name) = @{ $self->{steps}{$step} };
 	my $script = "SELECT $column FROM plan WHERE step = $step \\gexec\n";
 	$script = $self->ask("SELECT $column FROM plan WHERE step = $step") if $name ne 'here';
 	return 0 if $script eq '';
 	my ($status, undef, $error) = $self->{nodes}{$name}->psql($self->{db}, $script);
 	$self->{notices} .= $error;
 	return ($status, $error);
+}
+
+# What a reader does who does not know whether a step has happened: what it left is
+# taken back, where that is possible, and its statement is run again.
+sub again
+{
+	my ($self, $step) = @_;
+	my (undef, $phase, $no_undo) = @{ $self->{steps}{$step} };
+	foreach my $column ($no_undo eq 't' || $phase !~ /prepare|copy/ ? () : 'undo', 'statement')
+	{
+		my ($status, $error);
+		for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+		{
+			($status, $error) = $self->step($step, $column);
+			last if $status == 0;
+			usleep(100_000);
+		}
+		next if $status == 0;
+		diag("step $step, $column: $error");
+		return 0;
+	}
+	return 1;
 }
 
 # The steps that satisfy a condition; those that follow one another on a node
