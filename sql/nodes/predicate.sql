@@ -113,5 +113,6 @@ CREATE OR REPLACE FUNCTION run_as_owner(rel regclass, statement text) RETURNS te
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION run_as_owner(regclass, text) IS
 'Runs statements with the rights of the owner of a table and no more, with pg_catalog as the '
-'search path and deferred triggers run, and returns the first value of the first row of the last '
-'statement; for whoever has the rights of the owner; an error if an argument is NULL';
+'search path, and no trigger of the transaction deferred from then on; returns the first value of '
+'the first row of the last statement; for whoever has the rights of the owner; an error if an '
+'argument is NULL';

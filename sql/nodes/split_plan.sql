@@ -204,7 +204,6 @@ END {$}$do$, $do$DO {$} BEGIN
     TRUNCATE {shard};
     INSERT INTO {shard} ({names}) SELECT {names} FROM {new};
     INSERT INTO {shard} ({names}) SELECT {names} FROM {far};
-    SET CONSTRAINTS ALL IMMEDIATE;      -- no ALTER TABLE while a trigger is pending
     ALTER TABLE {new} ADD CONSTRAINT split CHECK ({bound});
     ALTER TABLE {parent} ATTACH PARTITION {shard} {was};
 {keys_back}END {$}$do$),

@@ -7,8 +7,9 @@
  * by one.  The table is somebody else's, whose triggers, checks and expressions
  * would run with the superuser's rights.
  *
- * The law: whatever the statements set off has run when this returns.  A
- * deferred trigger that is left over would run at the commit, as the caller.
+ * The law: whatever the statements set off has run when this returns.  What is
+ * deferred would run at the commit, as the caller, and the server refuses it in
+ * a restricted operation; so in this transaction nothing is deferred.
  */
 #include "postgres.h"
 
@@ -35,8 +36,9 @@ cozi_run_as_owner(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	statement = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	cozi_require_owner(relid);
-	cozi_switch_to_owner(relid, &saved);
 	SPI_connect();
+	SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0);
+	cozi_switch_to_owner(relid, &saved);
 	code = SPI_execute(statement, false, 0);
 	if (code < 0)
 		elog(ERROR, "could not run as owner: %s", SPI_result_code_string(code));
@@ -48,9 +50,8 @@ cozi_run_as_owner(PG_FUNCTION_ARGS)
 		answer = value ? cstring_to_text(value) : NULL;
 		MemoryContextSwitchTo(spi);
 	}
-	SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0);
-	SPI_finish();
 	cozi_restore_user(&saved);
+	SPI_finish();
 	if (answer == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(answer);

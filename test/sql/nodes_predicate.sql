@@ -86,5 +86,43 @@ SELECT cozi.wait_for_slot('nodes_no_slot');
 SELECT cozi.wait_for_slot(NULL);
 SELECT cozi.wait_for_slot('nodes_no_slot', NULL);
 
+-- a statement with the rights of the owner, and no more; deferred triggers run there, too
+CREATE ROLE nodes_owner;
+CREATE TABLE nodes_owned (id int);
+CREATE TABLE nodes_seen (who name, path text);
+CREATE FUNCTION nodes_see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.nodes_seen VALUES (current_user, current_setting('search_path'));
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER see AFTER INSERT ON nodes_owned DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION nodes_see();
+ALTER TABLE nodes_owned OWNER TO nodes_owner;
+GRANT INSERT ON nodes_seen TO nodes_owner;
+BEGIN;
+SELECT cozi.run_as_owner('nodes_owned',
+    'INSERT INTO public.nodes_owned VALUES (1); SET work_mem = 64; SELECT current_user, 2');
+SELECT * FROM nodes_seen;
+SELECT current_user = session_user AS same, current_setting('work_mem') = '64kB' AS set;
+COMMIT;
+SELECT cozi.run_as_owner('nodes_owned', 'DELETE FROM public.nodes_owned') IS NULL AS is_null;
+SELECT cozi.run_as_owner('nodes_owned', 'SELECT 1 WHERE false') IS NULL AS is_null;
+SELECT cozi.run_as_owner('nodes_owned', 'TABLE public.nodes_copy');
+SELECT cozi.run_as_owner('nodes_owned', 'RESET ROLE');
+SELECT cozi.run_as_owner(NULL, 'SELECT 1');
+SELECT cozi.run_as_owner('nodes_owned', NULL);
+SELECT cozi.run_as_owner(0, 'SELECT 1');
+GRANT USAGE ON SCHEMA cozi TO nodes_owner;
+GRANT EXECUTE ON FUNCTION cozi.run_as_owner TO nodes_owner;
+SET ROLE nodes_owner;
+SELECT cozi.run_as_owner('nodes_owned', 'SELECT current_user');
+SELECT cozi.run_as_owner('nodes_copy', 'SELECT current_user');
+RESET ROLE;
+REVOKE ALL ON SCHEMA cozi FROM nodes_owner;
+REVOKE ALL ON FUNCTION cozi.run_as_owner FROM nodes_owner;
+DROP TABLE nodes_owned, nodes_seen;
+DROP FUNCTION nodes_see;
+DROP ROLE nodes_owner;
+
 DROP TABLE nodes_keys, nodes_copy, nodes_settings;
 DROP FUNCTION nodes_differ;
