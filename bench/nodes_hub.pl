@@ -1,6 +1,7 @@
 # One machine against a hub whose shards are foreign tables: what a write, a user's
 # page and the top of all cost.  The nodes are databases of the same server, so that no
 # network is in the figures: they are what the hub costs at least.
+# conf: max_connections = 300
 use strict;
 use warnings;
 use Bench;
@@ -88,6 +89,17 @@ sub top { my $t = shift; return sub {
 sub each_top { my $n = shift; return top('(' . join(' UNION ALL ', map {
 	"(SELECT id, heat FROM $_ ORDER BY heat DESC, id DESC LIMIT 10)" } @{ $leaf{$n} }) . ') x') }
 
+# Inserts of a row a second, by eight clients.
+$dbh->do("CREATE SEQUENCE ids START 1000000000");
+sub writers
+{
+	my $t = shift;
+	my $file = Bench::script("insert_$t",
+		"\\set a random(0, 19999)\nINSERT INTO $t VALUES (nextval('ids'), :a, 1, 'x');\n");
+	return sub {
+		Bench::pgbench(protocol => 'prepared', clients => 8, seconds => 4, files => [$file]) };
+}
+
 Bench::title("milliseconds, $posts posts, prepared, one client");
 foreach my $n (2, 16)
 {
@@ -100,6 +112,8 @@ foreach my $n (2, 16)
 		new => [ 'ten a shard, merged', each_top($n) ], old => [ 'one table', top('one') ]);
 	Bench::pair("top ten of all, $n shards, through the table", @pair,
 		new => [ 'ten a shard, merged', each_top($n) ], old => [ 'MergeAppend', top("hub_$n") ]);
+	Bench::pair("insert, eight clients, $n shards", runs => 3, unit => 'tps', more => 1,
+		new => [ 'hub', writers("hub_$n") ], old => [ 'one table', writers('one') ]);
 	next unless $proxied;
 	Bench::pair("top ten of all, $n shards, PL/Proxy", @pair,
 		new => [ 'ten a shard, merged', each_top($n) ],

@@ -72,8 +72,10 @@ BEGIN
     WHILE EXISTS (SELECT FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
                   WHERE s.subname = '{job}' AND r.srsubstate <> 'r') LOOP
         PERFORM pg_sleep(0.1), pg_stat_clear_snapshot();
-        SELECT sync_error_count INTO failed FROM pg_stat_subscription_stats
-        WHERE subname = '{job}';
+        -- 19 counts tables and sequences apart
+        SELECT coalesce(to_jsonb(s) ->> 'sync_error_count',
+                        to_jsonb(s) ->> 'sync_table_error_count')::bigint INTO failed
+        FROM pg_stat_subscription_stats s WHERE s.subname = '{job}';
         before = coalesce(before, failed);
         IF failed > before + 5 THEN
             RAISE EXCEPTION 'subscription {job} copies nothing'

@@ -23,9 +23,9 @@ foreach my $name (qw(here south))
 		CREATE ROLE "mal""lory"; CREATE SCHEMA "my ""$step$" AUTHORIZATION "mal""lory";
 		CREATE TABLE loot (who name, what text); GRANT INSERT ON loot TO PUBLIC;
 		SET search_path = "my ""$step$"; SET ROLE "mal""lory";
-		CREATE FUNCTION loot(what text) RETURNS void LANGUAGE sql
-			AS 'INSERT INTO public.loot SELECT current_user, what FROM pg_roles
-				WHERE rolname = current_user AND rolsuper';
+		CREATE FUNCTION loot(what text) RETURNS void LANGUAGE plpgsql
+			AS 'BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+				INSERT INTO public.loot VALUES (current_user, what); END IF; END';
 		CREATE FUNCTION evil(what text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
 			AS 'BEGIN PERFORM "my ""$step$".loot(what); RETURN true; END';
 		CREATE DOMAIN word AS int CHECK ("my ""$step$".evil('domain'));
@@ -40,6 +40,7 @@ plan skip_all => 'no postgres_fdw in this server'
 my ($host, $port, $user) =
   ($node{south}->host, $node{south}->port, $node{south}->safe_psql('postgres', 'SELECT user'));
 my $table = q{"p'st"" $step$ %s {far}"};
+my $literal = $table =~ s/'/''/gr;
 my $shard = $table =~ s/"$/_shard_1"/r;
 $here->safe_psql('postgres', <<"SQL");
 CREATE EXTENSION postgres_fdw;
@@ -56,7 +57,7 @@ CREATE TABLE $table ("i'd" word NOT NULL, "au""th\$step\$or" bigint NOT NULL, n 
     PARTITION BY HASH ("au""th\$step\$or");
 CREATE INDEX "x ON ONLY USING btree (v); CREATE ROLE pwned; --" ON $table ((v + evil('i')::int));
 RESET ROLE;
-SELECT cozi.create_shards('$table', 2);
+SELECT cozi.create_shards('$literal', 2);
 SET ROLE "mal""lory";
 ALTER TABLE $table ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE $shard ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -65,14 +66,18 @@ CREATE TRIGGER each_row BEFORE INSERT OR DELETE ON $table FOR EACH ROW
     EXECUTE FUNCTION evil_trigger();
 CREATE TRIGGER of_shard BEFORE INSERT ON $shard FOR EACH ROW EXECUTE FUNCTION evil_trigger();
 INSERT INTO $table SELECT i, i, 0, 0 FROM generate_series(1, 1000) i;
+RESET ROLE;
+CREATE ROLE copier LOGIN REPLICATION BYPASSRLS;
+GRANT USAGE ON SCHEMA "my ""\$step\$" TO copier;
+GRANT SELECT ON $shard TO copier;
 SQL
 my $schema = q{"my ""$step$"};
 my $old = $shard =~ s/"$/_old"/r;
 my $call = sprintf(
 	"cozi.split_plan('%s.%s', 'so''uth', '%s')", $schema,
-	$shard =~ s/'/''/gr, $here->connstr('postgres') =~ s/'/''/gr);
+	$shard =~ s/'/''/gr, ($here->connstr('postgres') . ' user=copier') =~ s/'/''/gr);
 my (undef, undef, $refusal) = $here->psql('postgres', "SELECT $call");
-like($refusal, qr/"mal""lory", the owner .*, has no user mapping for server "so'uth"/,
+like($refusal, qr/mal""lory"", the owner .*, has no user mapping for server "so'uth"/,
 	'a plan is refused where the owner of the table could not read the other half');
 (undef, undef, my $own) = $here->psql('postgres',
 	"CREATE USER MAPPING FOR PUBLIC SERVER \"so'uth\"; SELECT $call");
@@ -83,7 +88,7 @@ my ($hint) = $refusal =~ /HINT:\s+(.*)/;
 $hint =~ s/user '...', password '...'/user '$user', password_required 'false'/;
 $here->safe_psql('postgres', "$hint CREATE USER MAPPING FOR CURRENT_USER SERVER \"so'uth\"");
 
-my $path = "SET search_path = $schema; SET ROLE \"mal\"\"lory\"; SET row_security = off";
+my $path = "SET search_path = $schema; SET ROLE \"mal\"\"lory\"";
 $here->safe_psql('postgres', "$path; DROP TRIGGER of_shard ON $shard");
 
 # The owner's own rights are enough to read and write all of it.
