@@ -114,5 +114,5 @@ CREATE OR REPLACE FUNCTION run_as_owner(rel regclass, statement text) RETURNS te
 COMMENT ON FUNCTION run_as_owner(regclass, text) IS
 'Runs statements with the rights of the owner of a table and no more, with pg_catalog as the '
 'search path, and no trigger of the transaction deferred from then on; returns the first value of '
-'the first row of the last statement; for whoever has the rights of the owner; an error if an '
-'argument is NULL';
+'the first row of the last statement; for those who have the rights of the owner; an error if '
+'an argument is NULL';

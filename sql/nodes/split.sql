@@ -101,8 +101,8 @@ BEGIN
         RAISE EXCEPTION 'server "%" does not exist', server
             USING ERRCODE = 'undefined_object',
                   HINT = 'Create it with CREATE SERVER ... FOREIGN DATA WRAPPER postgres_fdw.';
-    ELSIF NOT EXISTS (SELECT FROM pg_user_mappings m
-                      WHERE m.srvname = server AND m.umuser IN (0, owner)) THEN
+    ELSIF (SELECT count(*) FROM pg_user_mappings m
+           WHERE m.srvname = server AND m.umuser IN (0, owner)) = 0 THEN
         RAISE EXCEPTION 'role "%", the owner of table "%", has no user mapping for server "%"',
             owner, rel, server
             USING ERRCODE = 'object_not_in_prerequisite_state',

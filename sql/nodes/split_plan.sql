@@ -189,7 +189,7 @@ BEGIN
     RAISE NOTICE 'the table was locked for % ms',
         round(extract(epoch FROM clock_timestamp() - began) * 1000, 1);
 END {$}$do$, $do$DO {$} BEGIN
-    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass({far_text})) THEN
+    IF (SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass({far_text})) = 0 THEN
         RETURN;
     ELSIF to_regclass({old_text}) IS NULL THEN
         RAISE EXCEPTION 'table % has been dropped: the split cannot be taken back', {old_text}
@@ -223,7 +223,7 @@ END {$}$do$, $do$DO {$} BEGIN
 {drop_empty}END {$}$do$, NULL),
 -- from here on there is no way back
 (70, 'owner', 'clean', $do$DO {$} BEGIN
-    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass({far_text})) THEN
+    IF (SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass({far_text})) = 0 THEN
         RAISE EXCEPTION 'the swap has not happened'
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;

@@ -1,7 +1,6 @@
 /*
  * sharding/owner.c
- *		run_as_owner(): statements of a printed plan, with the rights of the owner
- *		of the table that they are about.
+ *		run_as_owner(): statements of a printed plan, with the table's owner's rights.
  *
  * A plan is mostly run by a superuser, because subscriptions and slots are made
  * by one.  The table is somebody else's, whose triggers, checks and expressions

@@ -143,7 +143,8 @@ foreach my $step (reverse $plan->steps('undo IS NOT NULL'))
 is($here->safe_psql('postgres', $digest), $rows, 'no row is lost on the way back');
 is($here->safe_psql('postgres', $tables), $before, 'tables and indexes are what they were');
 is( $here->safe_psql('postgres',
-		'SELECT (SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_publication)'),
+		'SELECT (SELECT count(*) FROM pg_replication_slots),
+		(SELECT count(*) FROM pg_publication)'),
 	'0|0', 'nothing of the split is left');
 looted('on the way back');
 
