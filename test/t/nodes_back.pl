@@ -169,7 +169,7 @@ is( $here->safe_psql(
 		'postgres', q{SELECT (SELECT count(*) FROM pg_replication_slots), (SELECT count(*)
 		FROM pg_publication), (SELECT count(*) FROM pg_trigger WHERE tgname ~ '^split'),
 		(SELECT count(*) FROM pg_class WHERE relname ~ '_(new|old|log|digest)$'
-			AND relnamespace <> 'pg_catalog'::regnamespace)}),
+			AND relnamespace = '"my ""$step$"'::regnamespace)}),
 	'0|0|0|0', 'nothing is left of the plan that was run twice');
 is($_->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolname = 'pwned'"),
 	0, 'a name is a name on ' . $_->name) foreach values %node;
