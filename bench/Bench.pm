@@ -35,16 +35,7 @@ sub connect
 		});
 }
 
-# The time in s that the server of a session has been on a processor.
-sub cpu
-{
-	my ($session) = @_;
-	my ($stat) = $session->selectrow_array(q{SELECT pg_read_file('/proc/self/stat')});
-	my @field = split ' ', $stat =~ s/^.*\) //sr;
-	return ($field[11] + $field[12]) / 100;
-}
-
-# The most that it has had of memory of its own, in MB.
+# The most memory of its own that the server of a session has had, in MB.
 sub memory
 {
 	my ($session) = @_;

@@ -39,9 +39,9 @@ foreach my $view (qw(advice policy_advisor index_usage duplicate_indexes missing
 {
 	my $new = Bench::connect();
 	$new->do('SET client_min_messages = error');
-	my ($t, $c) = (time, Bench::cpu($new));
+	my ($t, $c) = (time, Bench::cpu($new) / 1000);
 	$new->selectall_arrayref("SELECT * FROM cozi.$view");
-	my ($s, $cpu) = (time - $t, Bench::cpu($new) - $c);
+	my ($s, $cpu) = (time - $t, Bench::cpu($new) / 1000 - $c);
 	printf "%-44s %.1f s, of CPU %.1f s, %.0f MB of memory; at most 20 s: %s\n", "cozi.$view",
 	  $s, $cpu, Bench::memory($new), $cpu <= 20 ? 'yes' : 'NO';
 	$new->disconnect;

@@ -41,9 +41,9 @@ sub measure
 	my ($call) = @_;
 	my $new = Bench::connect();
 	$new->do('SET client_min_messages = error');
-	my ($t, $c) = (time, Bench::cpu($new));
+	my ($t, $c) = (time, Bench::cpu($new) / 1000);
 	my ($bytes) = $new->selectrow_array("SELECT octet_length($call)");
-	my @used = (time - $t, Bench::cpu($new) - $c, Bench::memory($new), $bytes / 1024);
+	my @used = (time - $t, Bench::cpu($new) / 1000 - $c, Bench::memory($new), $bytes / 1024);
 	$new->disconnect;
 	return @used;
 }
