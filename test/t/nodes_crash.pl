@@ -246,7 +246,8 @@ sub all_crashes
 			ok($plan->again($step),
 				"step $step of the $plan->{what} goes on after a crash of $victim")
 			  or return;
-			next if $phase eq 'clean' || $phase eq 'swap' && !$back || $step % 5 && $step < $compare;
+			next if $phase eq 'clean' || $phase eq 'swap' && !$back;
+			next if $step % 5 && $step < $compare;
 			next if $step % 2 == ($victim eq 'here');
 			foreach my $taken (reverse @done)
 			{
