@@ -6,11 +6,14 @@
  * owner asks for it the rows that have changed since the message before.
  *
  * The law: rows are read, and Realtime is called, as the owner of the table, in a
- * security-restricted operation.  Where code of an owner's would run, nothing is sent.
+ * security-restricted operation.  Where code of an owner's would run, or policies say
+ * who may see which rows, no rows are sent.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -59,6 +62,19 @@ runs_foreign_code(const Kept *kept)
 		cozi_kept_foreign_code(kept->relation) != NULL;
 }
 
+/* Do policies say who reads which rows?  A message reaches every listener. */
+static bool
+has_policies(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		found = HeapTupleIsValid(tuple) &&
+	((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return found;
+}
+
 /*
  * Why Realtime is not called; NULL if it may be.  The schema must be a superuser's:
  * who could make the function would act as the owner of the table.
@@ -103,6 +119,8 @@ cozi_announce_obstacle(const Kept *kept, const Announcement *announcement)
 		return pstrdup("the table is unlogged: its changes are not known");
 	if (announcement->begun && announcement->owner != cozi_relation_owner(kept->relation))
 		return pstrdup("the owner of the table has changed: call cozi.announce_changes()");
+	if (announcement->counts && has_policies(kept->relation))
+		return pstrdup("the table has row-level security, which counts would pass by");
 	if (announcement->counts && runs_foreign_code(kept))
 		return pstrdup("counts would run code of the owner's, of an index or a type");
 	return via_realtime(announcement) ?

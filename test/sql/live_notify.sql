@@ -189,13 +189,24 @@ RESET ROLE;
 CALL announce();
 SELECT topic, by FROM realtime.messages;
 
--- Where code of an owner's would run, no counts; a table has at most 16 announcements
+-- Where code of an owner's would run, no counts
 SET ROLE regress_other;
 CREATE FUNCTION mine(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
 CREATE INDEX mine ON hot (mine(ups));
 \set VERBOSITY default
 SELECT cozi.announce_changes('hot', 'counts', payload => 'counts');
 DROP INDEX mine;
+
+-- Nor where policies say who sees which rows: a message would pass by them
+ALTER TABLE hot ENABLE ROW LEVEL SECURITY;
+SELECT cozi.announce_changes('hot', 'counts', payload => 'counts');
+ALTER TABLE hot DISABLE ROW LEVEL SECURITY;
+SELECT cozi.announce_changes('hot', 'counts', '1 ms', payload => 'counts');
+ALTER TABLE hot ENABLE ROW LEVEL SECURITY;
+SELECT topic, state, last_error FROM cozi.announcements ORDER BY topic;
+SELECT cozi.drop_announcement('hot', 'counts');
+
+-- A table has at most 16 announcements
 SELECT count(cozi.announce_changes('hot', 'hot' || g)) FROM generate_series(1, 16) g;
 SELECT cozi.drop_announcement('hot', 'hot');
 \set VERBOSITY terse
