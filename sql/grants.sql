@@ -36,13 +36,14 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'bayesian_average heat heat_add heat_merge heat_value heat_agg'),
     ('PUBLIC', 'EXECUTE', 'heat_merge_agg top_across'),
     ('PUBLIC', 'EXECUTE', 'top top_rows top_ranked _count_rows _pending_rows _kept_status'),
-    ('PUBLIC', 'EXECUTE', '_kept_sources'),
+    ('PUBLIC', 'EXECUTE', '_kept_sources _kept_state'),
     ('PUBLIC', 'EXECUTE', 'item_counts'),
     ('PUBLIC', 'EXECUTE', 'active_users retention activity_days retention_matrix funnel'),
     ('PUBLIC', 'EXECUTE', 'engagement _days_between _events_due'),
     ('PUBLIC', 'EXECUTE', '_event_settings _event_partitions _events_plan _events_floor'),
     ('PUBLIC', 'EXECUTE', '_events_next _event_partition_name'),
     ('PUBLIC', 'SELECT',  'boards board_sources counters activities activity_sources'),
+    ('PUBLIC', 'SELECT',  'activity_health'),
     ('PUBLIC', 'SELECT',  'event_tables'),
     ('PUBLIC', 'EXECUTE', 'shard_of shard_of_text shard_hash shard_hash_text'),
     -- a sequence is read by pg_dump --schema-only, too
@@ -113,6 +114,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', 'rate_limit_stats'),
     ('pg_monitor', 'SELECT',  'slow_queries slow_queries_by_total slow_queries_by_p99 slow_plans'),
     ('pg_monitor', 'SELECT',  'health regressions error_rate cache_hit connections table_sizes'),
+    ('pg_monitor', 'EXECUTE', 'health_activities'),
     ('pg_monitor', 'SELECT',  'activity_now blocking_tree long_transactions replication_lag'),
     ('pg_monitor', 'SELECT',  'vacuum_health monitor_status targets snapshots snapshot_databases'),
     ('pg_monitor', 'SELECT',  'snapshot_statements snapshot_latencies snapshot_errors'),
@@ -161,7 +163,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('pg_monitor', 'EXECUTE', '_report_boards _report_limits _report_advice'),
     ('pg_monitor', 'EXECUTE', '_report_status _report_parts _report_page _report_server'),
     ('pg_monitor', 'EXECUTE', '_report_changed _report_since _report_totals _report_compared'),
-    ('pg_monitor', 'EXECUTE', '_report_waits'),
+    ('pg_monitor', 'EXECUTE', '_report_waits _report_activity _report_activities _svg_users'),
+    ('pg_monitor', 'EXECUTE', '_svg_retention _svg_bars _svg_file _svg_style'),
     ('owner', 'SELECT',  'advice policy_advisor missing_indexes'),
     ('owner', 'EXECUTE', '_findings_of advice_gate')
 )

@@ -38,6 +38,45 @@ FROM cozi.retention('active_days', 'month', :'since', :'until', 6)
 GROUP BY cohort, size ORDER BY cohort;
 \set ECHO none
 
+-- the same as pictures, where demo/run says where
+\if :{?pictures}
+\set users :pictures '-users.svg'
+\set retention :pictures '-retention.svg'
+\set engagement :pictures '-engagement.svg'
+\pset format unaligned
+\pset tuples_only on
+\o :users
+SELECT cozi._svg_file(cozi._svg_users(:'until', array_agg(dau ORDER BY day),
+                                      array_agg(mau_28d ORDER BY day)),
+                      'Users of the day, and of 28 days up to it')
+FROM cozi.active_users('active_days', :'since', :'until');
+\o :retention
+SELECT cozi._svg_file(
+           cozi._svg_retention(array_agg(cohort ORDER BY cohort) FILTER (WHERE period = 0),
+                               array_agg(size ORDER BY cohort) FILTER (WHERE period = 0),
+                               array_agg(rate ORDER BY cohort, period)),
+           'Of those who came for the first time in a month, how many came back')
+FROM cozi.retention('active_days', 'month', :'since', :'until', 6);
+\o :engagement
+SELECT cozi._svg_file(cozi._svg_bars(array_agg(users ORDER BY n)),
+                      'How many users came on how many of 28 days')
+FROM (SELECT n, count(d.days) AS users
+      FROM generate_series(1, 28) n
+      LEFT JOIN (SELECT user_id, count(*) AS days
+                 FROM active_days_live, generate_series(0, 30) bit
+                 WHERE days & (1 << bit) <> 0
+                   AND month + bit BETWEEN :'until'::date - 27 AND :'until'
+                 GROUP BY user_id) d ON d.days = n
+      GROUP BY n) e;
+\o
+\pset format aligned
+\pset tuples_only off
+\echo 'The curve, the triangle and the engagement as pictures, to open in a browser:'
+\echo :users
+\echo :retention
+\echo :engagement
+\endif
+
 \echo 'The same daily users, counted from posts and comments without cozi:'
 \set ECHO queries
 SELECT count(*) AS days, count(*) FILTER (WHERE a.dau <> t.dau) AS differ

@@ -201,6 +201,15 @@ COMMENT ON FUNCTION _kept_status(int) IS
 'Returns what the views say of a kept table; '
 'no row to callers who neither own it nor are in pg_monitor';
 
+CREATE OR REPLACE FUNCTION _kept_state(
+        id int, OUT relation regclass, OUT state text, OUT last_error text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cozi_kept_state_now'
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100 ROWS 1;
+COMMENT ON FUNCTION _kept_state(int) IS
+'Returns a kept table, its state and why it is so, and reads nothing of what is pending; no row to '
+'callers who neither own it nor are in pg_monitor, or where its tables are not there';
+
 CREATE OR REPLACE FUNCTION _kept_sources(
         id int, OUT relation regclass, OUT scope name, OUT item name, OUT value name,
         OUT at name, OUT factor float8)

@@ -108,19 +108,23 @@ END;
 COMMENT ON FUNCTION health_connections() IS
 'Returns the row of health about connections: the limit that is nearest';
 
+-- The rows of activities are there without a target, and may be given one.
 CREATE OR REPLACE VIEW health AS
 WITH measured AS (
-    SELECT * FROM cozi.health_statements()
-    UNION ALL SELECT * FROM cozi.health_database()
-    UNION ALL SELECT * FROM cozi.health_connections()
-    UNION ALL SELECT * FROM cozi.health_machine()
-    UNION ALL SELECT * FROM cozi.health_server()
-    UNION ALL SELECT * FROM cozi.health_replication()
-    UNION ALL SELECT * FROM cozi.health_waits()
-    UNION ALL SELECT * FROM cozi.health_transactions()
+    SELECT m.*, NULL::float8 AS trend
+    FROM (SELECT * FROM cozi.health_statements()
+          UNION ALL SELECT * FROM cozi.health_database()
+          UNION ALL SELECT * FROM cozi.health_connections()
+          UNION ALL SELECT * FROM cozi.health_machine()
+          UNION ALL SELECT * FROM cozi.health_server()
+          UNION ALL SELECT * FROM cozi.health_replication()
+          UNION ALL SELECT * FROM cozi.health_waits()
+          UNION ALL SELECT * FROM cozi.health_transactions()) m
+    UNION ALL SELECT * FROM cozi.health_activities()
 ), judged AS (
-    SELECT t.metric, t.unit, t.target, m.rank, m.value, m.period, m.source, m.detail,
-           CASE WHEN m.value IS NULL OR t.target IS NULL THEN 'unknown'
+    SELECT coalesce(t.metric, m.metric) AS metric, coalesce(t.unit, 'users') AS unit, t.target,
+           m.rank, m.value, m.period, m.source, m.detail, m.trend,
+           CASE WHEN m.value IS NULL OR t.target IS NULL AND m.rank < 40 THEN 'unknown'
                 WHEN t.op = '<' AND m.value >= t.target OR t.op = '>' AND m.value <= t.target
                 THEN 'breach'
                 WHEN t.op = '<' AND m.value >= t.warn OR t.op = '>' AND m.value <= t.warn
@@ -128,15 +132,18 @@ WITH measured AS (
                 ELSE 'ok' END AS state,
            m.events < t.min_events AS few, t.min_events
     FROM cozi.targets t
-    LEFT JOIN measured m ON m.metric = t.metric
+    FULL JOIN measured m ON m.metric = t.metric
+    WHERE t.metric IS NOT NULL OR m.rank >= 40
 )
 SELECT j.metric, j.value, j.unit, j.target,
        CASE WHEN j.few AND j.state IN ('warn', 'breach') THEN 'unknown' ELSE j.state END AS state,
        j.period, j.source,
        CASE WHEN j.few AND j.state IN ('warn', 'breach')
             THEN format('%s; fewer than %s are not judged', j.detail, j.min_events)
-            ELSE j.detail END AS detail
+            ELSE j.detail END AS detail,
+       j.trend
 FROM judged j
-ORDER BY j.rank;
+ORDER BY j.rank, j.source;
 COMMENT ON VIEW health IS
-'One row per target: what is measured, against what, and ok, warn, breach or unknown';
+'One row per target, and two per activity: what is measured, against what, and ok, warn, breach or '
+'unknown; trend is the change of users against 7 or 28 days before, as a share';

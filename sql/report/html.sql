@@ -24,6 +24,27 @@ AS 'MODULE_PATHNAME', 'cozi_svg_curve';
 COMMENT ON FUNCTION _svg_curve(float8[]) IS
 'Returns a curve from 0 to its highest value as SVG, with gaps for NULLs; NULL for NULL';
 
+CREATE OR REPLACE FUNCTION _svg_users(until date, daily bigint[], monthly bigint[]) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'cozi_svg_users';
+COMMENT ON FUNCTION _svg_users(date, bigint[], bigint[]) IS
+'Returns the curves of daily and of 28-day users, which end with a day, as SVG; at most 400 days; '
+'a gap for a NULL; NULL if an argument is NULL';
+
+CREATE OR REPLACE FUNCTION _svg_retention(cohort date[], size bigint[], rate float8[])
+RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'cozi_svg_retention';
+COMMENT ON FUNCTION _svg_retention(date[], bigint[], float8[]) IS
+'Returns a triangle of retention as SVG: a row per cohort, of as many rates as there are for each; '
+'at most 26 of both; a NULL rate is left out; NULL if an argument is NULL';
+
+CREATE OR REPLACE FUNCTION _svg_bars(value bigint[]) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'cozi_svg_bars';
+COMMENT ON FUNCTION _svg_bars(bigint[]) IS
+'Returns bars, numbered from 1 on, as SVG; at most 31; NULL for NULL';
+
 -- A head that begins with a number sign is of a column of numbers.
 CREATE OR REPLACE FUNCTION _html_table(heads text[], rows text, otherwise text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -99,16 +120,33 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE
 RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC';
 COMMENT ON FUNCTION _instant(timestamptz) IS 'Returns an instant in UTC; NULL for NULL';
 
--- The style sheet.  The policy of the page names its hash: no other style, no
--- script and no address is followed, whatever a value would say.
-CREATE OR REPLACE FUNCTION _report_style() RETURNS text
+-- The colours, light and dark, and what is drawn with them.
+CREATE OR REPLACE FUNCTION _svg_style() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN $css$
 :root{color-scheme:light dark;--b:#fff;--f:#1b1f24;--z:#59636e;--l:#d9dee3;--p:#f5f7f9;--a:#2563c9;
 --ok:#1a7f37;--warn:#9a6700;--breach:#c3222e}
 @media(prefers-color-scheme:dark){:root{--b:#10141a;--f:#e3e8ee;--z:#98a4b0;--l:#2d3540;--p:#181e26;
 --a:#6ea8fe;--ok:#46c266;--warn:#dba32c;--breach:#ff6b6f}}
-*{box-sizing:border-box}
+svg path{fill:var(--a);stroke:none}svg .g{fill:var(--l)}svg .cpu{fill:var(--ok)}
+svg .lock{fill:var(--breach)}svg .lwlock{fill:var(--warn)}svg .other{fill:var(--z)}
+svg.b{width:60px;height:10px;vertical-align:middle}
+svg.h{width:112px;height:23px}svg.h .g{fill:none;stroke:var(--l)}
+svg.l{display:block;width:100%;height:90px}
+svg.l path{fill:none;stroke:var(--a);stroke-width:1.5;vector-effect:non-scaling-stroke}
+svg.l .g{stroke:var(--l);stroke-width:1}
+svg text{font-size:11px;fill:var(--z)}svg.u,svg.a{display:block;width:100%}
+svg.u path{fill:none;stroke:var(--a);stroke-width:1.5}svg.u .g{stroke:var(--l);stroke-width:1}
+svg.u path.m{stroke:var(--z)}svg.u text.d{fill:var(--a)}
+svg.t{display:block;width:100%}svg text.c{fill:var(--f)}svg text.i{fill:var(--b)}
+$css$;
+COMMENT ON FUNCTION _svg_style() IS 'Returns the style sheet of pictures';
+
+-- The style sheet.  The policy of the page names its hash: no other style, no
+-- script and no address is followed, whatever a value would say.
+CREATE OR REPLACE FUNCTION _report_style() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN cozi._svg_style() || $css$*{box-sizing:border-box}
 body{margin:0 auto;max-width:1180px;padding:20px;background:var(--b);color:var(--f);
 font:14px/1.5 system-ui,sans-serif}
 h1{font-size:22px;margin:0}h2{font-size:17px;margin:30px 0 6px;padding-top:10px;
@@ -133,16 +171,21 @@ td{overflow-wrap:break-word;max-width:420px}.s,.k{white-space:nowrap}
 .q{min-width:210px;max-width:520px}
 code,pre{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
 pre{white-space:pre-wrap;margin:2px 0;max-height:260px;overflow:auto}summary{cursor:pointer}
-svg path{fill:var(--a);stroke:none}svg .g{fill:var(--l)}svg .cpu{fill:var(--ok)}
-svg .lock{fill:var(--breach)}svg .lwlock{fill:var(--warn)}svg .other{fill:var(--z)}
-svg.b{width:60px;height:10px;vertical-align:middle}
-svg.h{width:112px;height:23px}svg.h .g{fill:none;stroke:var(--l)}
-figure{margin:8px 0}svg.l{display:block;width:100%;height:90px}
-svg.l path{fill:none;stroke:var(--a);stroke-width:1.5;vector-effect:non-scaling-stroke}
-svg.l .g{stroke:var(--l);stroke-width:1}
+figure{margin:8px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:16px}
+.wide{grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr))}
 @media print{body{max-width:none;padding:0;font-size:11px}nav{display:none}.w{overflow:visible}
 pre{max-height:none}details::details-content{content-visibility:visible;block-size:auto}
 tr,figure,.tile{break-inside:avoid}}
 $css$;
 COMMENT ON FUNCTION _report_style() IS 'Returns the style sheet of the page';
+
+-- A picture by itself brings its style along.
+CREATE OR REPLACE FUNCTION _svg_file(picture text, title text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN '<svg xmlns="http://www.w3.org/2000/svg" ' || substr(picture, 6, strpos(picture, '>') - 5)
+       || '<title>' || cozi._html(title, 200) || E'</title><style>' || cozi._svg_style()
+       || E'svg{background:var(--b);font-family:sans-serif}</style>'
+       || substr(picture, strpos(picture, '>') + 1);
+COMMENT ON FUNCTION _svg_file(text, text) IS
+'Returns a picture of the page as a file of its own, with a title; NULL if an argument is NULL';

@@ -97,8 +97,10 @@ RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 60
 BEGIN ATOMIC
     WITH health AS MATERIALIZED (
+        -- those of activities have a label of their own, below
         SELECT h.*, u.name AS unit_name, u.factor
         FROM cozi.health h CROSS JOIN LATERAL cozi._metric_unit(h.unit) u
+        WHERE h.metric NOT IN ('dau', 'mau')
     )
     SELECT 'cozi_health_' || h.unit_name, 'gauge',
            'What the view cozi.health measures, in base units.', 'cozi_health_' || h.unit_name,
@@ -245,6 +247,9 @@ BEGIN ATOMIC
         SELECT b.* FROM cozi.boards b
         WHERE b.board IS NOT NULL
         ORDER BY b.state = 'ok', b.pending DESC NULLS LAST, b.board LIMIT 50
+    ), activity AS MATERIALIZED (
+        SELECT a.* FROM cozi.activity_health a
+        ORDER BY a.state = 'ok', a.mau DESC NULLS LAST, a.activity LIMIT 50
     ), quota AS MATERIALIZED (
         SELECT coalesce(r.name, '(server)') AS name, r.allowed, r.denied, r.evictions, r.bytes
         FROM cozi.rate_limit_stats r
@@ -266,6 +271,24 @@ BEGIN ATOMIC
                CASE b.state WHEN 'ok' THEN 0 WHEN 'stalled' THEN 1 ELSE 2 END
         FROM board b
         UNION ALL
+        SELECT 'cozi_activity_daily_users', 'gauge', 'The users of the last finished day.',
+               ARRAY['activity', a.activity::text], a.dau FROM activity a
+        UNION ALL
+        SELECT 'cozi_activity_monthly_users', 'gauge',
+               'The users of the 28 days that end with the last finished day.',
+               ARRAY['activity', a.activity::text], a.mau FROM activity a
+        UNION ALL
+        SELECT 'cozi_activity_stickiness_ratio', 'gauge',
+               'The users of the last finished day, over those of 28 days.',
+               ARRAY['activity', a.activity::text], a.dau::float8 / nullif(a.mau, 0)
+        FROM activity a
+        UNION ALL
+        SELECT 'cozi_activity_state', 'gauge',
+               'The state of an activity: 0 is ok, 1 stalled, and 2 broken.',
+               ARRAY['activity', a.activity::text],
+               CASE a.state WHEN 'ok' THEN 0 WHEN 'stalled' THEN 1 ELSE 2 END
+        FROM activity a
+        UNION ALL
         SELECT 'cozi_rate_limit_calls_total', 'counter',
                'Calls on a named limit, and (server) for all limits that callers state.',
                ARRAY['limit', q.name, 'decision', d.decision], d.calls
@@ -281,7 +304,7 @@ BEGIN ATOMIC
     ) s(name, type, help, labels, value);
 END;
 COMMENT ON FUNCTION _metrics_community() IS
-'Returns the samples of openmetrics() about boards and rate limits';
+'Returns the samples of openmetrics() about boards, activities and rate limits';
 
 CREATE OR REPLACE FUNCTION openmetrics() RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED COST 100000
@@ -316,4 +339,4 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION openmetrics() IS
 'Returns the metrics of this server in the text format 0.0.4 of Prometheus: health, histograms, '
-'errors, connections, replication, boards, rate limits; no label is without bound';
+'errors, connections, replication, boards, activities, rate limits; no label is without bound';

@@ -138,12 +138,12 @@ BEGIN
     found := substring(advice FROM '^<section id="found">.*?</section>\n');
     RETURN cozi._report_page('cozi: ' || current_database(), cozi._report_server() || '. ' || note
         || '.',
-        '{found,health,changed,statements,waits,load,errors,locks,tables,replication,boards,limits,'
-        'indexes,advice,status}',
+        '{found,health,changed,statements,waits,load,errors,locks,tables,replication,boards,'
+        'activities,limits,indexes,advice,status}',
         replace(cozi._report_parts('{health}', began, until), '<section id="health">',
                 coalesce(found, '') || '<section id="health">')
         || cozi._report_parts('{changed,queries,waits,load,errors,locks,tables,replication,boards,'
-                              'limits}', began, until)
+                              'activities,limits}', began, until)
         || substr(advice, 1 + coalesce(length(found), 0))
         || cozi._report_parts('{status}', began, until));
 END $$;

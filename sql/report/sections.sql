@@ -22,7 +22,7 @@ BEGIN ATOMIC
                count(*) FILTER (WHERE h.state = 'warn') AS warns,
                count(*) FILTER (WHERE h.state = 'unknown') AS unknown, count(*) AS targets,
                string_agg(h.metric, ', ' ORDER BY h.rank) FILTER (WHERE h.state = 'breach') AS names
-        FROM health h
+        FROM health h WHERE h.metric NOT IN ('dau', 'mau') OR h.target IS NOT NULL
     )
     SELECT format(E'<p class="verdict %s">%s</p>\n',
                   CASE WHEN v.breaches > 0 THEN 'breach' WHEN v.warns > 0 THEN 'warn' ELSE 'ok' END,
@@ -290,6 +290,77 @@ RETURN cozi._html_section('boards', 'Boards', NULL,
                'There is no board in this database.'));
 COMMENT ON FUNCTION _report_boards(timestamptz, timestamptz) IS
 'Returns the section of the page about boards';
+
+-- The figures of finished days, and never a row of an activity: see above.
+CREATE OR REPLACE FUNCTION _report_activity(activity text, until date, counted timestamptz,
+    daily bigint[], monthly bigint[], active_days bigint[], cohort date, size bigint[],
+    users bigint[]) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH share AS (
+        SELECT array_agg(d.n::float8 / nullif(m.n, 0) ORDER BY d.day) AS stickiness
+        FROM unnest(daily) WITH ORDINALITY d(n, day)
+        JOIN unnest(monthly) WITH ORDINALITY m(n, day) USING (day)
+    ), week AS (
+        SELECT array_agg(cohort + 7 * (c - 1) ORDER BY c) AS cohorts
+        FROM generate_series(1, cardinality(size)) c
+    ), cell AS (
+        SELECT array_agg(CASE WHEN c + p <= 11 AND size[c + 1] > 0
+                              THEN users[12 * c + p + 1]::float8 / size[c + 1] END
+                         ORDER BY c, p) AS rates
+        FROM generate_series(0, 11) c, generate_series(0, 11) p
+    )
+    SELECT cozi._html_heading(activity)
+           || format(E'<p class="z">%s</p>\n<div class="charts wide">\n',
+                     cozi._html(format('Days up to %s, as counted at %s. On the last of them: %s '
+                                       'users, and %s in 28 days.', until,
+                                       cozi._instant(counted),
+                                       cozi._count(daily[cardinality(daily)]),
+                                       cozi._count(monthly[cardinality(monthly)])), 300))
+           || format(E'<figure><figcaption>Users of the day, and of 28 days up to it'
+                     '</figcaption>%s</figure>\n', cozi._svg_users(until, daily, monthly))
+           || cozi._html_curve('Stickiness: users of the day over those of 28 days', 'of 1',
+                               s.stickiness)
+           || format(E'<figure><figcaption>Retention: of those who came for the first time in a '
+                     'week, how many came in the weeks after</figcaption>%s</figure>\n',
+                     cozi._svg_retention(w.cohorts, size, c.rates))
+           || format(E'<figure><figcaption>Engagement: users by the number of days, of the last '
+                     '28, on which they came</figcaption>%s</figure>\n</div>\n',
+                     cozi._svg_bars(active_days))
+    FROM share s, week w, cell c;
+END;
+COMMENT ON FUNCTION _report_activity(
+    text, date, timestamptz, bigint[], bigint[], bigint[], date, bigint[], bigint[]) IS
+'Returns the pictures of an activity: users, stickiness, retention, engagement; NULL if an '
+'argument is NULL';
+
+CREATE OR REPLACE FUNCTION _report_activities(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH activity AS MATERIALIZED (
+        SELECT a.*, row_number() OVER (ORDER BY a.mau DESC NULLS LAST, a.activity) AS rank
+        FROM cozi.activity_health a
+        ORDER BY a.reason IS NULL, a.mau DESC NULLS LAST, a.activity LIMIT 20
+    )
+    SELECT cozi._html_section('activities', 'Who is active',
+               CASE WHEN count(*) > 2 THEN 'The pictures are of the two with the most users.' END,
+               cozi._html_table('{state,activity,"#users of the day","#7 days before",'
+                          '"#of 28 days","#28 days before","up to",why}',
+                   string_agg(cozi._html_row('stnnnntt', a.state, a.activity::text,
+                                  cozi._count(a.dau), cozi._count(a.dau_before),
+                                  cozi._count(a.mau), cozi._count(a.mau_before),
+                                  to_char(a.until, 'YYYY-MM-DD'), a.reason), ''
+                              ORDER BY a.reason IS NULL, a.rank),
+                   'There is no activity in this database.'),
+               (SELECT string_agg(cozi._report_activity(b.activity::text, b.until, b.counted,
+                                      b.daily, b.monthly, b.active_days, b.cohort, b.size,
+                                      b.users), '' ORDER BY b.rank)
+                FROM (SELECT * FROM activity p WHERE p.reason IS NULL
+                      ORDER BY p.rank LIMIT 2) b))
+    FROM activity a;
+END;
+COMMENT ON FUNCTION _report_activities(timestamptz, timestamptz) IS
+'Returns the section of the page about activities: who is active, who comes back, how often';
 
 CREATE OR REPLACE FUNCTION _report_limits(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL UNSAFE

@@ -36,6 +36,17 @@ zone_name(const char *given)
 	return pstrdup(pg_get_timezone_name(zone));
 }
 
+/* All was counted anew: so are the figures of its finished days. */
+static void
+count_again(Oid relation)
+{
+	Kept		activity;
+
+	CommandCounterIncrement();
+	if (cozi_kept_find(relation, &activity))
+		cozi_count_figures(&activity, true);
+}
+
 PG_FUNCTION_INFO_V1(cozi_create_activity);
 
 /*
@@ -60,6 +71,7 @@ cozi_create_activity(PG_FUNCTION_ARGS)
 		kept.columns[KEPT_COUNTED] = *PG_GETARG_NAME(5);
 	cozi_kept_refuse_old_snapshot("create_activity");
 	cozi_kept_create(&kept, text_to_cstring(PG_GETARG_TEXT_PP(0)), InvalidOid);
+	count_again(kept.relation);
 	PG_RETURN_OID(kept.relation);
 }
 
@@ -78,6 +90,7 @@ cozi_add_activity_source(PG_FUNCTION_ARGS)
 	source.columns[KEPT_AT] = source.columns[KEPT_SCOPE] = *PG_GETARG_NAME(3);
 	cozi_kept_refuse_old_snapshot("add_activity_source");
 	cozi_kept_add_source(PG_GETARG_OID(0), "activity", &source);
+	count_again(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -91,6 +104,7 @@ cozi_remove_activity_source(PG_FUNCTION_ARGS)
 {
 	cozi_kept_refuse_old_snapshot("remove_activity_source");
 	cozi_kept_remove_source(PG_GETARG_OID(0), "activity", PG_GETARG_OID(1));
+	count_again(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -116,6 +130,7 @@ cozi_rebuild_activity(PG_FUNCTION_ARGS)
 {
 	cozi_kept_refuse_old_snapshot("rebuild_activity");
 	cozi_kept_rebuild(PG_GETARG_OID(0), "activity");
+	count_again(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 

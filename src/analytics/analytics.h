@@ -48,6 +48,11 @@ extern bool cozi_maintain(Oid events, bool alone, struct ReturnSetInfo *rsinfo, 
 
 /* analytics/events_worker.c */
 extern void cozi_events_worker_init(void);
+extern void cozi_ask_events_worker(void);
+
+/* analytics/figures.c */
+extern void cozi_count_figures(const Kept *activity, bool always);
+extern void cozi_figures_folded(const Kept *activity, bool by_call);
 
 /* analytics/days.c */
 extern const KeptKind cozi_activity_kind;
@@ -55,12 +60,18 @@ extern bool cozi_days_have(const Kept *activity, const bytea *stored, TimestampT
 extern char *cozi_day_in_sql(const Kept *activity, const char *at);
 extern DateADT cozi_local_day(const Kept *activity, TimestampTz at);
 
+/* analytics/users.c */
+extern bool cozi_visit_in_memory(const char *query, Oid type, DateADT first, DateADT last,
+								 CoziVisitUser visit, void *arg);
+
 /* analytics/question.c */
 extern void cozi_open_activity(Oid relation, Kept *activity);
 extern void cozi_check_period(DateADT since, DateADT until);
 extern char *cozi_users_query(const Kept *activity);
 extern void cozi_each_user(const char *query, DateADT first, DateADT last, CoziVisitUser visit,
 						   void *arg);
+extern void cozi_visit_users(const Kept *activity, DateADT first, DateADT last,
+							 CoziVisitUser visit, void *arg);
 extern int	cozi_next_day(const CoziUser *user, int from);
 extern DateADT cozi_month_start(DateADT day);
 extern DateADT cozi_month_end(DateADT day);

@@ -154,6 +154,30 @@ days_store(const void *from)
 	return result;
 }
 
+/* Bit 0 is the first of the month. */
+static int32
+mask_of(const Days *days)
+{
+	int32		mask = 0;
+
+	for (int day = 0; day < MONTH_DAYS; day++)
+		if (days->events[day] > 0)
+			mask |= 1 << day;
+	return mask;
+}
+
+PG_FUNCTION_INFO_V1(cozi_days_of);
+
+/* _days_of(sum bytea) -> int: the mask of a month; 0 of no events */
+Datum
+cozi_days_of(PG_FUNCTION_ARGS)
+{
+	Days		days = {0};
+
+	days_add_stored(&days, PG_GETARG_BYTEA_PP(0));
+	PG_RETURN_INT32(mask_of(&days));
+}
+
 /* Has the stored sum of a month an event on the day of the instant? */
 bool
 cozi_days_have(const Kept *activity, const bytea *stored, TimestampTz at)
@@ -165,16 +189,11 @@ cozi_days_have(const Kept *activity, const bytea *stored, TimestampTz at)
 	return local_date(activity, at, &tm) && days.events[tm.tm_mday - 1] > 0;
 }
 
-/* Bit 0 is the first of the month. */
 static bool
 days_columns(const void *from, const Kept *activity, Datum *values, bool *nulls)
 {
-	const Days *days = from;
-	int32		mask = 0;
+	int32		mask = mask_of(from);
 
-	for (int day = 0; day < MONTH_DAYS; day++)
-		if (days->events[day] > 0)
-			mask |= 1 << day;
 	values[0] = Int32GetDatum(mask);
 	nulls[0] = false;
 	return mask != 0;
@@ -221,6 +240,7 @@ const KeptKind cozi_activity_kind = {
 	.names = {"days"},
 	.types = {INT4OID},
 	.any_value = true,
+	.steady = true,
 	.sum_size = sizeof(Days),
 	.init = days_init,
 	.add_row = days_add_row,
@@ -233,4 +253,5 @@ const KeptKind cozi_activity_kind = {
 	.scope_of = month_of,
 	.scope_in_sql = month_in_sql,
 	.misfit = days_misfit,
+	.folded = cozi_figures_folded,
 };

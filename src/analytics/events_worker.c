@@ -1,12 +1,14 @@
 /*
  * analytics/events_worker.c
- *		Maintenance of tables of events, where the library is preloaded.
+ *		Maintenance of events and activities, where the library is preloaded.
  *
  * The trigger of each table of events runs once per statement.  Once an hour it
- * starts a worker for its database, which maintains all tables of events there and
- * ends; so a database without events has no process.  Where something failed, the
- * next insert a minute later asks again.  Without preload the trigger does nothing:
- * maintain_events() is called by pg_cron, or by hand.
+ * starts a worker for its database; so does the worker that folds an activity.  The
+ * worker maintains all tables of events there, counts the finished days of all
+ * activities, and ends; so a database without events has no process.  Where
+ * something failed, the next insert a minute later asks again.  Without preload the
+ * trigger does nothing: maintain_events() and fold() are called by pg_cron, or by
+ * hand.
  *
  * The law: an insert neither fails nor waits because of this.
  */
@@ -72,10 +74,9 @@ next_of(Oid database)
 
 /* Start the worker, if it is time; one of many writers does. */
 static void
-ask_worker(void)
+ask_worker(TimestampTz now)
 {
 	pg_atomic_uint64 *next = next_of(MyDatabaseId);
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	uint64		due;
 
 	if (next == NULL)
@@ -88,6 +89,13 @@ ask_worker(void)
 		!cozi_start_worker("cozi events worker", "cozi_events_worker",
 						   ObjectIdGetDatum(MyDatabaseId)))
 		pg_atomic_write_u64(next, (uint64) (now + AFTER_FAILURE));
+}
+
+/* The same for the worker that folds, of a database with activities. */
+void
+cozi_ask_events_worker(void)
+{
+	ask_worker(GetCurrentTimestamp());
 }
 
 PG_FUNCTION_INFO_V1(cozi_events_due);
@@ -103,7 +111,7 @@ cozi_events_due(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("_events_due() must be called as a trigger")));
 	if (cozi_preloaded())
-		ask_worker();
+		ask_worker(GetCurrentTransactionStartTimestamp());
 	return PointerGetDatum(TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event) ?
 						   ((TriggerData *) fcinfo->context)->tg_trigtuple : NULL);
 }
@@ -143,6 +151,60 @@ list_tables(void)
 	return tables;
 }
 
+/* The activities that are there, in a context that outlives transactions. */
+static List *
+list_activities(void)
+{
+	List	   *activities = NIL;
+	MemoryContext caller = CurrentMemoryContext;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(TopMemoryContext);
+	if (OidIsValid(cozi_schema()))
+		foreach(lc, cozi_kept_all())
+	{
+		Kept	   *kept = lfirst(lc);
+
+		if (kept->kind == &cozi_activity_kind && kept->adopted)
+			activities = lappend_int(activities, kept->id);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return activities;
+}
+
+/* In a transaction of its own: what fails leaves the others alone. */
+static bool
+count_activity(int32 id)
+{
+	volatile bool done = true;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PG_TRY();
+	{
+		Kept		kept;
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (cozi_kept_by_id(id, &kept) && get_rel_name(kept.relation) != NULL)
+			cozi_count_figures(&kept, false);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		done = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
 void
 cozi_events_worker(Datum database)
 {
@@ -152,7 +214,7 @@ cozi_events_worker(Datum database)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	pgstat_report_activity(STATE_RUNNING, "cozi: maintaining tables of events");
+	pgstat_report_activity(STATE_RUNNING, "cozi: maintaining events and activities");
 	foreach(lc, list_tables())
 	{
 		bool		again;
@@ -162,6 +224,8 @@ cozi_events_worker(Datum database)
 		if (again)
 			done &= maintain_one(lfirst_oid(lc), &again);
 	}
+	foreach(lc, list_activities())
+		done &= count_activity(lfirst_int(lc));
 	if (!done)
 		pg_atomic_write_u64(next_of(MyDatabaseId),
 							(uint64) (GetCurrentTimestamp() + AFTER_FAILURE));

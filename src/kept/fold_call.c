@@ -108,6 +108,8 @@ cozi_fold(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("\"%s\" was not folded: %s", get_rel_name(kept->relation), failure),
 					 errhint("The view cozi.%s shows it in last_error.", kept->kind->plural)));
+		else if (kept->kind->folded != NULL)
+			kept->kind->folded(kept, true);
 	}
 	PG_RETURN_INT64(folded);
 }

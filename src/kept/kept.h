@@ -161,6 +161,8 @@ typedef struct KeptKind
 	bool		any_value;		/* rows of value 0 or NULL count too; numeric
 								 * may be */
 	bool		timeless;		/* the instant says what is closed, no more */
+	bool		steady;			/* most rows of a source leave its row as it
+								 * is; its columns are passed by value */
 
 	Size		sum_size;
 	void		(*init) (void *sum);
@@ -190,6 +192,9 @@ typedef struct KeptKind
 
 	/* What keeps it from being counted on this server; NULL: nothing. */
 	char	   *(*misfit) (const Kept *kept);
+
+	/* After a fold by the worker, in no transaction, or by fold(); or NULL. */
+	void		(*folded) (const Kept *kept, bool by_call);
 } KeptKind;
 
 extern void cozi_kept_register_kind(const KeptKind *kind);

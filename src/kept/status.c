@@ -41,15 +41,15 @@ put_instant(Datum *values, bool *nulls, int column, TimestampTz at)
 	nulls[column] = at == 0;
 }
 
-/* ok, stalled or broken, and why. */
-static void
-put_state(const Kept *kept, const KeptLocal *local, Datum *values, bool *nulls)
+/* ok, stalled or broken, and why; NULL: there is nothing to say. */
+static char *
+state_and_error(const Kept *kept, const KeptLocal *local, int64 asides, const char *example,
+				char **error)
 {
 	char	   *state = "ok";
-	char	   *error = local->last_error;
 	char	   *misfit = NULL;
-	char	   *example = NULL;
-	int64		asides = cozi_kept_asides(kept, &example);
+
+	*error = local->last_error;
 
 	/* a lock of its owner: what the last fold said will do */
 	if (ConditionalLockRelationOid(kept->relation, AccessShareLock))
@@ -58,17 +58,28 @@ put_state(const Kept *kept, const KeptLocal *local, Datum *values, bool *nulls)
 		UnlockRelationOid(kept->relation, AccessShareLock);
 	}
 	if (misfit != NULL)
-		error = psprintf("%s. Undo that, then call cozi.fold().", misfit);
+		*error = psprintf("%s. Undo that, then call cozi.fold().", misfit);
 	if (misfit != NULL || local->stalled_since != 0)
 		state = "stalled";
 	else if (kept->broken != NULL)
 	{
 		state = "broken";
-		error = psprintf("%s; call cozi.rebuild_%s().", kept->broken, kept->kind->name);
+		*error = psprintf("%s; call cozi.rebuild_%s().", kept->broken, kept->kind->name);
 	}
 	else if (asides > 0)
-		error = psprintf(INT64_FORMAT " set aside: %s; mend that and call cozi.rebuild_%s().",
-						 asides, example, kept->kind->name);
+		*error = psprintf(INT64_FORMAT " set aside: %s; mend that and call cozi.rebuild_%s().",
+						  asides, example, kept->kind->name);
+	return state;
+}
+
+static void
+put_state(const Kept *kept, const KeptLocal *local, Datum *values, bool *nulls)
+{
+	char	   *example = NULL;
+	int64		asides = cozi_kept_asides(kept, &example);
+	char	   *error;
+	char	   *state = state_and_error(kept, local, asides, example, &error);
+
 	values[STATUS_STATE] = CStringGetTextDatum(state);
 	nulls[STATUS_LAST_ERROR] = error == NULL;
 	values[STATUS_LAST_ERROR] = error ? CStringGetTextDatum(error) : (Datum) 0;
@@ -115,6 +126,36 @@ cozi_kept_status(PG_FUNCTION_ARGS)
 	put_instant(values, nulls, STATUS_LAST_FOLD, local.last_fold);
 	put_instant(values, nulls, STATUS_STALLED_SINCE, local.stalled_since);
 	put_state(&kept, &local, values, nulls);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(cozi_kept_state_now);
+
+/*
+ * _kept_state(id int) -> one row (relation regclass, state text, last_error text),
+ * without looking at what is pending; none where _kept_status() has none
+ */
+Datum
+cozi_kept_state_now(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[3] = {0};
+	bool		nulls[3] = {false};
+	char	   *error = NULL;
+	Kept		kept;
+	KeptLocal	local;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!cozi_kept_by_id(PG_GETARG_INT32(0), &kept) || !cozi_kept_may_see(&kept))
+		return (Datum) 0;
+	(void) cozi_kept_local(kept.id, &local);
+	put_oid(values, nulls, 0, kept.relation);
+	if (nulls[0] || get_rel_name(kept.source) == NULL)
+		return (Datum) 0;
+	values[1] = CStringGetTextDatum(state_and_error(&kept, &local, 0, NULL, &error));
+	nulls[2] = error == NULL;
+	values[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }

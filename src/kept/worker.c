@@ -348,8 +348,13 @@ fold_some(Oid database, List *list, bool foreign)
 		CHECK_FOR_INTERRUPTS();
 		if ((kept->adopted && kept->owner == InvalidOid) == foreign)
 		{
+			int64		n;
+
 			give_sign(database);
-			folded += fold_one(kept->id);
+			n = fold_one(kept->id);
+			if (n > 0 && kept->kind->folded != NULL)
+				kept->kind->folded(kept, false);
+			folded += n;
 		}
 	}
 	return folded;

@@ -171,6 +171,31 @@ $node->safe_psql('restored',
 	SELECT cozi.fold()});
 is($node->safe_psql('restored', $recount), '0|0', 'restored activities go on counting');
 
+# Their figures are those that fold() counts where they are restored, and a user who is
+# spelled in two ways is one user.
+is( $node->safe_psql('restored', q{
+	SELECT count(*), count(*) FILTER (WHERE reason IS NULL AND until >= current_date - 2)
+	FROM cozi.activity_health}),
+	'3|3', 'the finished days of restored activities are counted');
+SKIP:
+{
+	skip 'no ICU', 1
+	  unless sql(q{SELECT count(*) > 0 FROM pg_collation WHERE collname = 'und-x-icu'}) eq 't';
+	is( $node->safe_psql('restored', q{
+		CREATE SCHEMA spelled;
+		CREATE COLLATION spelled.any_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2',
+			DETERMINISTIC = false);
+		CREATE TABLE spelled.events (who text COLLATE spelled.any_case, at timestamptz);
+		INSERT INTO spelled.events
+		SELECT (ARRAY['Ann', 'ANN', 'Bob'])[g], now() - g * interval '20 days'
+		FROM generate_series(1, 3) g;
+		SELECT cozi.create_activity('days', 'spelled.events', 'who', 'at');
+		SELECT monthly[91], monthly[63], (SELECT sum(n) FROM unnest(size) n)
+		FROM cozi.activity_health WHERE activity = 'spelled.days'::regclass;
+		DROP SCHEMA spelled CASCADE}) =~ s/.*\n(?=\d)//sr,
+		'1|2|2', 'a user who is spelled in two ways is one user of the figures');
+}
+
 # Code that the owner puts on an activity runs in folds, as the owner, never in a write.
 $node->safe_psql(
 	'restored', q{

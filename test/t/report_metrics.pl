@@ -176,6 +176,9 @@ SELECT pg_create_physical_replication_slot('forgotten', true);
 SELECT cozi.snapshot();
 CREATE TABLE votes (post_id int, value int, created_at timestamptz);
 SELECT cozi.create_board(E'hot "posts"\\n\\\\', 'votes', 'post_id', 'value');
+INSERT INTO votes SELECT g % 9, 1, now() - g * interval '1 hour' FROM generate_series(1, 1000) g;
+SELECT cozi.create_activity(E'who "votes"\\n' || n, 'votes', 'post_id')
+FROM generate_series(1, 60) n;
 END
 $node->safe_psql('postgres', "CREATE DATABASE tenant_$_") foreach 1 .. 22;
 my $many = metrics();
@@ -189,6 +192,11 @@ ok($datname{'(other)'}, 'the databases without a label are summed up');
 is($labels->{'cozi_rate_limit_calls_total{limit="login:ip",decision="denied"}'},
 	'0', 'a named limit has its series');
 is((grep { /^cozi_board_state/ } keys %$labels) + 0, 1, 'a board has its series');
+is((grep { /^cozi_activity_state/ } keys %$labels) + 0, 50, 'fifty activities have their series');
+is( join(' ', map { $labels->{$_} } grep { /^cozi_activity_daily/ } keys %$labels),
+	join(' ', (9) x 50),
+	'the daily users of an activity have a series');
+is((grep { /metric="[dm]au"/ } keys %$labels) + 0, 0, 'activities are not among the targets');
 is($labels->{'cozi_health_target_bytes_per_second{metric="my \\"own\\"\\n\\\\ {{ metric"}'},
 	'+Inf', 'an infinite target is written as Prometheus reads it');
 
@@ -223,7 +231,8 @@ is($locks, 'AccessShareLock', 'metrics take no lock above ACCESS SHARE');
 my $holder = House::session($node, 'postgres');
 $holder->query_safe(
 	'BEGIN; LOCK TABLE votes, "hot ""posts""
-\\"');
+\\", "who ""votes""
+1"');
 is( $node->safe_psql(
 		'postgres', q{SET lock_timeout = '100ms';
 	SELECT cozi.openmetrics() <> ''}),
@@ -273,7 +282,7 @@ SKIP:
 		'the exporter serves a histogram of transactions');
 	like($page, qr/^$_/m, "the exporter serves $_")
 	  foreach qw(cozi_health_value cozi_errors_total cozi_rate_limit_allowed_total
-	  cozi_board_pending_rows);
+	  cozi_board_pending_rows cozi_activity_daily_users);
 	like(
 		$page,
 		qr/^pg_exporter_user_queries_load_error\{.*\} 0$/m,

@@ -18,22 +18,27 @@ use Test::More;
 
 # What a page may consist of, and the values of its attributes.
 my %tag = map { $_ => 1 } qw(html head meta title style body h1 h2 h3 p nav a section div span b
-  small table thead tbody tr th td code pre details summary svg path figure figcaption);
+  small table thead tbody tr th td code pre details summary svg path text figure figcaption);
 my %attribute = (
 	'http-equiv' => qr/^Content-Security-Policy$/,
 	'aria-hidden' => qr/^true$/,
-	'aria-label' => qr/^\d+ executions from 10 us to 100 s$/,
+	'aria-label' =>
+	  qr/^(\d+ executions from 10 us to 100 s|users (of|by) \d+ [a-z ]+|retention of \d+ cohorts)$/,
 	charset => qr/^utf-8$/,
 	class => qr/^[a-z]+( [a-z]+)?$/,
 	content => qr/^(width=device-width, initial-scale=1|no-referrer|default-src .*)$/,
 	d => qr/^[MLHVhvz0-9. -]*$/,
+	'fill-opacity' => qr/^[01]\.\d\d$/,
 	href => qr/^#[a-z]+$/,
 	id => qr/^[a-z]+$/,
 	lang => qr/^en$/,
 	name => qr/^(viewport|referrer)$/,
 	preserveAspectRatio => qr/^none$/,
 	role => qr/^img$/,
-	viewBox => qr/^[0-9 -]+$/);
+	'text-anchor' => qr/^(start|middle|end)$/,
+	viewBox => qr/^[0-9 -]+$/,
+	x => qr/^\d+$/,
+	y => qr/^\d+$/);
 
 # What is wrong with a page, and its text.
 sub take_apart
@@ -141,6 +146,12 @@ GRANT ALL ON "$name"."$name" TO PUBLIC;
 CREATE TABLE votes (post_id int, value int, created_at timestamptz);
 SELECT cozi.create_board('<board> & "x"', 'votes', 'post_id', 'value');
 SELECT cozi.create_rate_limit('login:ip', 5, '1 min');
+CREATE TABLE seen (user_id text, created_at timestamptz);
+INSERT INTO seen SELECT g % 400 || '<b>', now() - (g * g % 2800) * interval '1 hour'
+FROM generate_series(1, 4000) g;
+SELECT cozi.create_activity('<i> "' || n, 'seen', 'user_id') FROM generate_series(1, 25) n;
+CREATE POLICY "<q>" ON "<i> ""1" USING (1 / 0 = 1);
+ALTER TABLE "<i> ""1" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 INSERT INTO cozi.targets VALUES ('$quoted', '<', 1, 1, '<unit>');
 UPDATE cozi.targets SET unit = '<i>' WHERE metric = 'cache_hit';
 END
@@ -190,6 +201,11 @@ like(
 	qr/\[U\+202E\] abc &#xE9;/,
 	'a character that turns the direction is shown by its number');
 like($text, qr/&lt;board&gt;/, 'a board is shown');
+like($text, qr/&lt;i&gt; &quot;&quot;1/, 'an activity is shown');
+like(
+	$text,
+	qr/Users of the day.*Stickiness.*Retention.*100%.*Engagement/s,
+	'an activity is shown in pictures');
 like($text, qr/policy_always_true/, 'advice is shown');
 is_harmless(page('SELECT cozi.report_html(NULL, now())'), 'a window of an attacked server');
 $node->safe_psql('postgres', 'SELECT cozi.record_advice()');
