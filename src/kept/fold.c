@@ -119,10 +119,30 @@ number_written(const Kept *kept, KeptChanges *changes, KeptGroup **groups, int n
 	return left;
 }
 
-/* Add what was taken to the state; returns the rows to be written. */
+/* Is the row what it was before, by the sum that was stored? */
+static bool
+is_as_before(const Kept *kept, const bytea *stored, const KeptPublicRow *row, void *sum)
+{
+	Datum		values[KEPT_MAX_COLUMNS];
+	bool		nulls[KEPT_MAX_COLUMNS];
+
+	kept->kind->init(sum);
+	kept->kind->add_stored(sum, stored);
+	if (!row->exists || !kept->kind->columns(sum, kept, values, nulls))
+		return false;
+	for (int i = 0; i < kept->kind->ncolumns; i++)
+		if (nulls[i] || row->nulls[i] || values[i] != row->values[i])
+			return false;
+	return true;
+}
+
+/*
+ * Add what was taken to the state; returns the rows to be written.  Of a steady kind
+ * those that are as before need not be, unless some were set aside.
+ */
 static KeptPublicRow *
 fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot before,
-		   TimestampTz now, int *nrows)
+		   TimestampTz now, bool skip, int *nrows)
 {
 	int			n;
 	KeptGroup **groups = cozi_kept_list(sums, &n);
@@ -132,6 +152,7 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot before,
 	KeptHidden *hidden;
 	KeptChanges *changes;
 	MemoryContext caller = MemoryContextSwitchTo(cozi_kept_context(sums));
+	void	   *scratch = palloc(kept->kind->sum_size);
 
 	*nrows = 0;
 	changes = cozi_kept_open_changes(kept, sums, before);
@@ -164,6 +185,8 @@ fold_state(const Kept *kept, KeptStore *store, KeptSums *sums, Snapshot before,
 		is_hidden = cozi_kept_is_hidden(hidden, &group->key);
 		rows[*nrows].exists = kept->kind->columns(group->sum, kept, rows[*nrows].values,
 												  rows[*nrows].nulls) && !is_hidden;
+		if (skip && stored != NULL && is_as_before(kept, stored, &rows[*nrows], scratch))
+			continue;
 		if (!is_hidden)
 			cozi_kept_number(changes, &group->key);
 		(*nrows)++;
@@ -210,11 +233,12 @@ cozi_kept_fold(Kept *kept, int64 max_rows)
 	if (taken > 0)
 	{
 		char	   *example;
+		bool		asides = cozi_kept_asides(kept, &example) > 0;
 
-		rows = fold_state(kept, store, sums, snapshot, now, &nrows);
+		rows = fold_state(kept, store, sums, snapshot, now, kept->kind->steady && !asides, &nrows);
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetLatestSnapshot());
-		if (cozi_kept_asides(kept, &example) > 0)
+		if (asides)
 			cozi_kept_not_aside(kept, sums);
 		cozi_kept_publish(kept, rows, nrows, false);
 		PopActiveSnapshot();
