@@ -1,6 +1,9 @@
 # Questions about activity: from the summary, in one pass over the events, and as
 # they are usually asked.  The answers are compared before anything is timed.  Then
 # what keeping the summary costs those who write events.
+#
+# COZI_DUCKDB names a directory where "npm install @duckdb/node-api" was run: the same
+# questions are asked of DuckDB there, of the same events.
 use strict;
 use warnings;
 use lib 'bench';
@@ -98,6 +101,19 @@ Bench::pair(
 	new => ask('one pass', 'retention_pass'),
 	old => ask('self-join', 'retention_join'));
 
+if (my $duckdb = $ENV{COZI_DUCKDB})
+{
+	my $csv = "$ENV{COZI_WORK}/events.csv";
+	open my $file, '>', $csv or die $!;
+	$dbh->do(q{COPY (SELECT user_id, event, created_at AT TIME ZONE 'UTC' FROM events) TO STDOUT CSV});
+	my $row;
+	print $file $row while $dbh->pg_getcopydata(\$row) >= 0;
+	close $file or die $!;
+	Bench::title('the same questions, of DuckDB: one thread, events in memory, no summary');
+	print qx(node bench/analytics_duckdb.js $duckdb $csv) or die "DuckDB: $?\n";
+	unlink $csv;
+}
+
 # What it costs those who write: a table with an activity against one without.
 $dbh->do(
 	"CREATE TABLE events_$_ (user_id bigint, event text,
@@ -108,6 +124,10 @@ foreach my $table (qw(bare kept))
 {
 	$script{"one_$table"} = Bench::script("one_$table",
 		"\\set u random(1, $users)\nINSERT INTO events_$table VALUES (:u, 'view');\n");
+	# users as skewed as those of the events, which come again and again
+	$script{"skewed_$table"} = Bench::script("skewed_$table",
+		"\\set u int(1 + $users * pow(random(0, 999999) / 1000000.0, 3))\n"
+		  . "INSERT INTO events_$table VALUES (:u, 'view');\n");
 	$script{"many_$table"} = Bench::script("many_$table",
 			"INSERT INTO events_$table SELECT 1 + random() * $users, 'view'"
 		  . " FROM generate_series(1, 1000);\n");
@@ -137,6 +157,13 @@ Bench::pair(
 	more => 1,
 	unit => 'events/s',
 	floor => 0.85,
+	new => writes('skewed_kept', 'with an activity'),
+	old => writes('skewed_bare', 'without'));
+Bench::pair(
+	'single rows, each of another user',
+	runs => 3,
+	more => 1,
+	unit => 'events/s',
 	new => writes('one_kept', 'with an activity'),
 	old => writes('one_bare', 'without'));
 Bench::pair(
