@@ -189,8 +189,8 @@ cozi_active_users(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	prepare_days(&active, PG_GETARG_DATEADT(1), PG_GETARG_DATEADT(2));
-	cozi_each_user(cozi_users_query(&activity), active.first, active.first + active.ndays - 1,
-				   add_to_days, &active);
+	cozi_visit_users(&activity, active.first, active.first + active.ndays - 1, add_to_days,
+					 &active);
 	MemoryContextSwitchTo(caller);
 	put_days((ReturnSetInfo *) fcinfo->resultinfo, &active);
 	SPI_finish();

@@ -4,8 +4,8 @@
  *
  * The activity is read as the caller, in the snapshot of the calling statement and
  * with what is pending, so the caller needs SELECT on it, and its policies hold.
- * The executor groups the months of a user, and may spill: memory is bounded by
- * work_mem, however many users there are.
+ * The months of a user are put together in memory (users.c), or by the executor,
+ * which may spill: memory is bounded by work_mem, however many users there are.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -135,6 +136,21 @@ cozi_each_user(const char *query, DateADT first, DateADT last, CoziVisitUser vis
 	SPI_cursor_close(portal);
 }
 
+/* Visit each user of an activity who the caller sees, once; SPI is connected. */
+void
+cozi_visit_users(const Kept *activity, DateADT first, DateADT last, CoziVisitUser visit,
+				 void *arg)
+{
+	char	   *rows = cozi_statement("SELECT m.user_id, m.month, m.days FROM {rows} m"
+									  " WHERE m.month OPERATOR(pg_catalog.<=) $1",
+									  "rows", rows_of(activity), NULL);
+	Oid			type = getBaseType(get_atttype(activity->relation,
+											   get_attnum(activity->relation, "user_id")));
+
+	if (!cozi_visit_in_memory(rows, type, first, last, visit, arg))
+		cozi_each_user(cozi_users_query(activity), first, last, visit, arg);
+}
+
 /* The next bit that is set, from a bit on; -1: there is none. */
 int
 cozi_next_day(const CoziUser *user, int from)
@@ -143,17 +159,12 @@ cozi_next_day(const CoziUser *user, int from)
 	{
 		uint8		rest = user->bits[from / BITS_PER_BYTE] << (from % BITS_PER_BYTE);
 
-		if (rest == 0)
+		if (rest != 0)
 		{
-			from += BITS_PER_BYTE - from % BITS_PER_BYTE;
-			continue;
+			from += BITS_PER_BYTE - 1 - pg_leftmost_one_pos[rest];
+			return from < user->nbits ? from : -1;
 		}
-		while ((rest & HIGHBIT) == 0)
-		{
-			rest <<= 1;
-			from++;
-		}
-		return from < user->nbits ? from : -1;
+		from += BITS_PER_BYTE - from % BITS_PER_BYTE;
 	}
 	return -1;
 }

@@ -311,9 +311,11 @@ cozi_retention(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	prepare_cells(&retention);
-	cozi_each_user(retention.by_signup ? signup_query(&activity, cohort) :
-				   cozi_users_query(&activity),
-				   retention.since, retention.until, add_to_cohort, &retention);
+	if (retention.by_signup)
+		cozi_each_user(signup_query(&activity, cohort), retention.since, retention.until,
+					   add_to_cohort, &retention);
+	else
+		cozi_visit_users(&activity, retention.since, retention.until, add_to_cohort, &retention);
 	MemoryContextSwitchTo(caller);
 	put_cells((ReturnSetInfo *) fcinfo->resultinfo, &retention);
 	SPI_finish();

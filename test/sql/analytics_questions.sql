@@ -297,6 +297,25 @@ RESET parallel_setup_cost;
 RESET parallel_tuple_cost;
 RESET min_parallel_table_scan_size;
 
+-- More users than fit into memory are grouped by the executor, with the same answers
+CREATE TABLE crowd (user_id bigint, created_at date);
+INSERT INTO crowd SELECT g % 5000 - 2000, '2026-01-20'::date + (g * g % 47)::int
+FROM generate_series(1, 20000) g;
+SELECT cozi.create_activity('crowd_days', 'crowd', 'user_id');
+CREATE VIEW crowd_answers AS
+SELECT (SELECT md5(string_agg(a::text, ',' ORDER BY day))
+        FROM cozi.active_users('crowd_days', '2026-02-01', '2026-02-28') a) AS active,
+       (SELECT md5(string_agg(r::text, ',' ORDER BY cohort, period))
+        FROM cozi.retention('crowd_days', 'day', '2026-01-21', '2026-03-10', 40) r) AS retention;
+CREATE TABLE in_memory AS SELECT * FROM crowd_answers;
+SET work_mem = '64kB';
+SELECT count(*) AS same FROM crowd_answers JOIN in_memory USING (active, retention);
+RESET work_mem;
+SELECT dau, new = (SELECT count(*) FROM (SELECT FROM crowd GROUP BY user_id
+                                         HAVING min(created_at) = '2026-02-01') u) AS new
+FROM cozi.active_users('crowd_days', '2026-02-01', '2026-02-01');
+DROP VIEW crowd_answers;
+
 -- Empty, one user, and what is refused
 CREATE TABLE nothing (user_id uuid, created_at timestamptz);
 SELECT cozi.create_activity('empty', 'nothing', 'user_id');
