@@ -105,7 +105,9 @@ if (my $duckdb = $ENV{COZI_DUCKDB})
 {
 	my $csv = "$ENV{COZI_WORK}/events.csv";
 	open my $file, '>', $csv or die $!;
-	$dbh->do(q{COPY (SELECT user_id, event, created_at AT TIME ZONE 'UTC' FROM events) TO STDOUT CSV});
+	$dbh->do(
+		q{COPY (SELECT user_id, event, created_at AT TIME ZONE 'UTC' FROM events)
+		TO STDOUT CSV});
 	my $row;
 	print $file $row while $dbh->pg_getcopydata(\$row) >= 0;
 	close $file or die $!;
