@@ -15,7 +15,7 @@ use Caller;
 
 $| = 1;
 my $quick = $ENV{COZI_BENCH_QUICK};
-my ($posts, $authors, $patience) = $quick ? (300_000, 20_000, 2) : (5_000_000, 200_000, 5);
+my ($posts, $authors, $patience) = $quick ? (300_000, 20_000, 2) : (5_000_000, 200_000, 2);
 my @counts = $quick ? (10, 300, 2_000, 10_000) : (10, 300, 5_000, 100_000);
 my $times = $ENV{COZI_BENCH_TIMES} || 7;
 my $dbh = Bench::connect();

@@ -84,6 +84,8 @@ cozi_feed_read(Feed *feed)
 
 	cozi_feed_start_merge(feed);
 	cozi_feed_start_walk(feed);
+	if (feed->can_merge && !feed->all_keys)
+		cozi_feed_load(feed, FEED_FIRST_LOAD);
 	while (!done && (feed->can_merge || feed->can_walk))
 	{
 		if (feed->can_merge && (!feed->can_walk || cozi_feed_merge_is_next(feed)))

@@ -34,7 +34,7 @@
 #define FEED_MOST_ROWS		10000	/* of a page */
 #define FEED_MOST_FILTERS	8
 #define FEED_MOST_SPANS		32
-#define FEED_FIRST_LOAD		64	/* targets of an edge that are read at first */
+#define FEED_FIRST_LOAD		128 /* targets of an edge that are read at first */
 
 /* A column that rows are ordered or compared by; its type is below domains. */
 typedef struct FeedColumn

@@ -2,7 +2,10 @@
  * feeds/turn.c
  *		Which of the two ways to the page goes next.
  *
- * By default the one that has spent less time: both then take twice the time of the
+ * Few keys are merged.  Otherwise the walk looks first, and goes on for a moment while
+ * it finds the page in rows that lie close together.
+ *
+ * Then it is by default the one that has spent less time: both then take twice the time of the
  * better one.  What they have seen says more.  Merging takes as long a key as so
  * far, once all keys are known.  Walking takes as long a row of the page as so far,
  * and ends at the floor at the latest; how far down that is, the ranks say where they
@@ -24,8 +27,11 @@
 
 #include "feeds/feeds.h"
 
-#define FEW_KEYS	512			/* so few, where each has few rows, that they
-								 * are merged at once */
+#define FEW_KEYS	FEED_FIRST_LOAD /* so few, where each has few rows, that
+									 * they are merged at once */
+#define QUIET_KEYS	512			/* and so few after a look at the walk */
+#define SHORT_WALK	100e-6		/* seconds in which it may find the page alone */
+#define DENSE		4			/* rows that it walks for each that it finds */
 #define MUCH_LESS	2
 #define SHARE		0.25
 
@@ -139,10 +145,14 @@ cozi_feed_merge_is_next(const Feed *feed)
 	double		merge;
 	double		walk;
 
-	if (!feed->many_rows && (feed->all_keys ? feed->nkeys <= FEW_KEYS : feed->nkeys < FEW_KEYS))
+	if (!feed->many_rows && feed->all_keys && feed->nkeys <= FEW_KEYS)
 		return true;
-	if (feed->walked == 0)
+	if (feed->walked == 0 ||
+		(feed->walk_spent < SHORT_WALK && DENSE * (int64) feed->walk_hits >= feed->walked))
 		return false;
+	if (!feed->many_rows && (feed->nkeys < QUIET_KEYS ||
+							 (feed->all_keys && feed->nkeys == QUIET_KEYS)))
+		return true;
 	merge = merge_left(feed);
 	walk = walk_left(feed);
 	if (feed->all_keys && MUCH_LESS * merge < walk)

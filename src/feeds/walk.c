@@ -16,8 +16,9 @@
 
 #include "feeds/feeds.h"
 
-#define FIRST_FETCH		16		/* rows fetched at once, to begin with */
+#define FIRST_FETCH		2		/* rows fetched at once, to begin with */
 #define MOST_FETCH		2048	/* and later */
+#define MOST_GROWTH		8		/* from one step to the next */
 #define SHORT_STEP		50e-6	/* seconds that a step may take in any case */
 #define WALK_OPTIONS	(CURSOR_OPT_NO_SCROLL | CURSOR_OPT_FAST_PLAN)
 #define MOST_STARTUP	100000	/* of the planner: more, and no index serves
@@ -121,7 +122,7 @@ next_fetch(const Feed *feed)
 
 	if (feed->walked == 0)
 		return FIRST_FETCH;
-	rows = feed->walked * Max(0.5, SHORT_STEP / feed->walk_spent);
+	rows = feed->walked * Min(MOST_GROWTH, Max(0.5, SHORT_STEP / feed->walk_spent));
 	return (int64) Min(MOST_FETCH, Max(1, rows));
 }
 
@@ -134,9 +135,9 @@ cozi_feed_walk(Feed *feed)
 	FeedStep	walk = {0};
 
 	CHECK_FOR_INTERRUPTS();
-	cozi_feed_clock(&began);
 	if (feed->portal == NULL)
 		open_walk(feed);
+	cozi_feed_clock(&began);
 	walk.done = cozi_feed_fetch(feed, fetch, take_walked, &walk) < fetch || walk.done;
 	feed->walk_spent += cozi_feed_time_since(&began);
 	return walk.done;
