@@ -46,7 +46,7 @@ extern int64 cozi_announce_message(const Kept *kept, const Announcement *announc
 								   int64 era, int64 last, struct SnapshotData *snapshot);
 
 /* announce_send.c */
-extern int64 cozi_announce_all(bool *more);
+extern int64 cozi_announce_all(bool fold, bool *more);
 extern void cozi_announce_init(void);
 
 #endif							/* COZI_ANNOUNCE_H */

@@ -189,10 +189,11 @@ announce(Announcement *announcement, const Kept *kept, const Position *position,
 
 /*
  * Send what is to be announced and is due, at the commit of this transaction.  Returns
- * how many messages; more: there will be others soon.
+ * how many messages; more: there will be others soon.  fold: where no worker folds,
+ * the commit does.
  */
 int64
-cozi_announce_all(bool *more)
+cozi_announce_all(bool fold, bool *more)
 {
 	List	   *list = cozi_announcements();
 	int64		sent = 0;
@@ -212,8 +213,7 @@ cozi_announce_all(bool *more)
 		position.era = cozi_kept_era(kept.id, position.snapshot);
 		position.last = cozi_kept_last_change(kept.id, position.snapshot);
 		sent += announce(each, &kept, &position, more);
-		/* where no worker folds, the commit of this transaction does */
-		if (cozi_kept_is_pending(&kept, position.snapshot))
+		if (fold && cozi_kept_is_pending(&kept, position.snapshot))
 			cozi_kept_fold_at_commit(&kept, 0);
 		UnregisterSnapshot(position.snapshot);
 	}
@@ -234,7 +234,7 @@ cozi_notify_flush(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("notify_flush()");
 	cozi_kept_refuse_old_snapshot("notify_flush");
 	sent = cozi_throttle_flush();
-	PG_RETURN_INT64(sent + cozi_announce_all(&more));
+	PG_RETURN_INT64(sent + cozi_announce_all(true, &more));
 }
 
 /* The job of the fold worker. */
@@ -246,7 +246,7 @@ send_waiting(void)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) cozi_throttle_flush();
-	(void) cozi_announce_all(&more);
+	(void) cozi_announce_all(false, &more);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return more || cozi_channel_waits();
