@@ -70,10 +70,22 @@ begin(Announcement *announcement, const Kept *kept)
 							 announcement, lengthof(types), types, values, NULL, SPI_OK_INSERT);
 }
 
-/* In a subtransaction; false if there is nothing to be sent just now. */
-static bool
-send_once(Announcement *announcement, const Kept *kept, const Position *position)
+static void
+take_position(const Kept *kept, Position *position)
 {
+	position->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	position->era = cozi_kept_era(kept->id, position->snapshot);
+	position->last = cozi_kept_last_change(kept->id, position->snapshot);
+}
+
+/*
+ * In a subtransaction; false if there is nothing to be sent just now.  Where the table
+ * is, is asked again under the lock: who had it before may have announced more.
+ */
+static bool
+send_once(Announcement *announcement, const Kept *kept)
+{
+	Position	position;
 	Oid			types[] = {INT8OID, INT8OID, TIMESTAMPTZOID};
 	Datum		values[lengthof(types)];
 	int64		upto;
@@ -81,15 +93,22 @@ send_once(Announcement *announcement, const Kept *kept, const Position *position
 	SPI_connect();
 	if (!announcement->begun)
 		begin(announcement, kept);
-	if (!cozi_announce_lock(announcement) || !is_news(announcement, position) ||
-		!is_due(announcement, GetCurrentTimestamp()))
+	if (!cozi_announce_lock(announcement))
 	{
 		SPI_finish();
 		return false;
 	}
-	upto = cozi_announce_message(kept, announcement, position->era, position->last,
-								 position->snapshot);
-	values[0] = Int64GetDatum(position->era);
+	take_position(kept, &position);
+	if (!is_news(announcement, &position) || !is_due(announcement, GetCurrentTimestamp()))
+	{
+		UnregisterSnapshot(position.snapshot);
+		SPI_finish();
+		return false;
+	}
+	upto = cozi_announce_message(kept, announcement, position.era, position.last,
+								 position.snapshot);
+	UnregisterSnapshot(position.snapshot);
+	values[0] = Int64GetDatum(position.era);
 	values[1] = Int64GetDatum(upto);
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
 	(void) cozi_announce_run("UPDATE {cozi}.announcement_local SET era = $4, sent = $5,"
@@ -124,8 +143,7 @@ put_off(const Announcement *announcement, const Kept *kept, const ErrorData *err
 
 /* Returns the error, or NULL. */
 static ErrorData *
-attempt(Announcement *announcement, const Kept *kept, const Position *position,
-		const ErrorData *failure, bool *sent)
+attempt(Announcement *announcement, const Kept *kept, const ErrorData *failure, bool *sent)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -136,7 +154,7 @@ attempt(Announcement *announcement, const Kept *kept, const Position *position,
 	PG_TRY();
 	{
 		if (failure == NULL)
-			*sent = send_once(announcement, kept, position);
+			*sent = send_once(announcement, kept);
 		else
 			put_off(announcement, kept, failure);
 		ReleaseCurrentSubTransaction();
@@ -176,12 +194,12 @@ announce(Announcement *announcement, const Kept *kept, const Position *position,
 		*more = had_more;
 		return false;
 	}
-	error = attempt(announcement, kept, position, NULL, &sent);
+	error = attempt(announcement, kept, NULL, &sent);
 	if (error == NULL)
 		return sent;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
-	error = attempt(announcement, kept, position, error, &sent);
+	error = attempt(announcement, kept, error, &sent);
 	if (error != NULL)
 		ReThrowError(error);
 	return false;
@@ -209,9 +227,7 @@ cozi_announce_all(bool fold, bool *more)
 		if (!cozi_kept_by_id(each->kept, &kept) || !OidIsValid(kept.relation) ||
 			get_rel_name(kept.relation) == NULL)
 			continue;
-		position.snapshot = RegisterSnapshot(GetLatestSnapshot());
-		position.era = cozi_kept_era(kept.id, position.snapshot);
-		position.last = cozi_kept_last_change(kept.id, position.snapshot);
+		take_position(&kept, &position);
 		sent += announce(each, &kept, &position, more);
 		if (fold && cozi_kept_is_pending(&kept, position.snapshot))
 			cozi_kept_fold_at_commit(&kept, 0);

@@ -61,8 +61,9 @@ RESET ROLE;
 
 -- A schema realtime whose owner is no superuser is not believed: its function would
 -- run with the rights of the table's owner
-SELECT 'GRANT CREATE ON DATABASE ' || quote_ident(current_database()) || ' TO regress_other'
-\gexec
+DO $$ BEGIN
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO regress_other', current_database());
+END $$;
 SET ROLE regress_other;
 CREATE SCHEMA realtime;
 GRANT USAGE ON SCHEMA realtime TO PUBLIC;
