@@ -51,7 +51,7 @@ is_news(const Announcement *announcement, const Position *position)
 
 /* A clock set back must not stop us. */
 static bool
-is_due(const Announcement *announcement, TimestampTz now)
+may_be_sent(const Announcement *announcement, TimestampTz now)
 {
 	return (now < announcement->sent_at || now - announcement->sent_at >= announcement->per) &&
 		(now >= announcement->retry_at || announcement->retry_at - now > RETRY_LAST);
@@ -99,7 +99,7 @@ send_once(Announcement *announcement, const Kept *kept)
 		return false;
 	}
 	take_position(kept, &position);
-	if (!is_news(announcement, &position) || !is_due(announcement, GetCurrentTimestamp()))
+	if (!is_news(announcement, &position) || !may_be_sent(announcement, GetCurrentTimestamp()))
 	{
 		UnregisterSnapshot(position.snapshot);
 		SPI_finish();
@@ -185,7 +185,7 @@ announce(Announcement *announcement, const Kept *kept, const Position *position,
 	if (announcement->failures <= STAY)
 		*more = true;
 	/* a lock of its owner makes nobody wait */
-	if (!is_due(announcement, GetCurrentTimestamp()) ||
+	if (!may_be_sent(announcement, GetCurrentTimestamp()) ||
 		!ConditionalLockRelationOid(kept->relation, AccessShareLock) ||
 		get_rel_name(kept->relation) == NULL)
 		return false;
