@@ -144,7 +144,7 @@ receive_start(DestReceiver *self, int operation, TupleDesc desc)
 }
 
 static void
-receive_end(DestReceiver *self)
+stop_receiving(DestReceiver *self)
 {
 }
 
@@ -164,8 +164,8 @@ receive_rows(Users * users, const char *query, DateADT last)
 	params->params[0].ptype = DATEOID;
 	users->pub.receiveSlot = receive_row;
 	users->pub.rStartup = receive_start;
-	users->pub.rShutdown = receive_end;
-	users->pub.rDestroy = receive_end;
+	users->pub.rShutdown = stop_receiving;
+	users->pub.rDestroy = stop_receiving;
 	users->pub.mydest = DestTuplestore;
 	options.params = params;
 	options.dest = &users->pub;
