@@ -121,7 +121,7 @@ state_query(const Kept *activity)
 
 /* Is it time?  SPI is connected. */
 static bool
-is_due(const Kept *activity, DateADT until)
+are_figures_due(const Kept *activity, DateADT until)
 {
 	Oid			types[] = {INT4OID, DATEOID};
 	Datum		values[] = {Int32GetDatum(activity->id), DateADTGetDatum(until)};
@@ -226,7 +226,7 @@ cozi_count_figures(const Kept *activity, bool always)
 	cozi_set_locally("lock_timeout", "200ms");
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (always || is_due(activity, until))
+	if (always || are_figures_due(activity, until))
 		count(activity, until);
 	PopActiveSnapshot();
 	SPI_finish();

@@ -25,6 +25,7 @@
 #include "utils/uuid.h"
 
 #include "analytics/analytics.h"
+#include "base/base.h"
 
 #define FIRST_SLOTS		1024
 
@@ -139,16 +140,6 @@ receive_row(TupleTableSlot *row, DestReceiver *self)
 }
 
 static void
-receive_start(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static void
-stop_receiving(DestReceiver *self)
-{
-}
-
-static void
 receive_rows(Users * users, const char *query, DateADT last)
 {
 	Oid			types[] = {DATEOID};
@@ -162,11 +153,7 @@ receive_rows(Users * users, const char *query, DateADT last)
 	params->params[0].isnull = false;
 	params->params[0].pflags = PARAM_FLAG_CONST;
 	params->params[0].ptype = DATEOID;
-	users->pub.receiveSlot = receive_row;
-	users->pub.rStartup = receive_start;
-	users->pub.rShutdown = stop_receiving;
-	users->pub.rDestroy = stop_receiving;
-	users->pub.mydest = DestTuplestore;
+	cozi_init_receiver(&users->pub, receive_row);
 	options.params = params;
 	options.dest = &users->pub;
 	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)

@@ -96,6 +96,12 @@ typedef bool (*CoziRowFits) (const Datum *values, const bool *nulls, void *arg);
 extern int64 cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys,
 						   int64 k, CoziRowFits fits, void *arg);
 
+/* receiver.c: the rows of a statement, one by one */
+struct TupleTableSlot;
+struct _DestReceiver;
+typedef bool (*CoziReceive) (struct TupleTableSlot *slot, struct _DestReceiver *self);
+extern void cozi_init_receiver(struct _DestReceiver *receiver, CoziReceive receive);
+
 /* worker.c: background workers of the library */
 struct BackgroundWorker;
 extern void cozi_describe_worker(struct BackgroundWorker *worker, const char *name,

@@ -15,6 +15,7 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
+#include "base/base.h"
 #include "feeds/feeds.h"
 
 typedef struct FeedReceiver
@@ -40,30 +41,12 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	return more;
 }
 
-static void
-receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static void
-receive_end(DestReceiver *self)
-{
-}
-
 static FeedReceiver
 make_receiver(Feed *feed, FeedTake take, void *arg)
 {
-	FeedReceiver receiver = {
-		.pub = {
-			.receiveSlot = receive,
-			.rStartup = receive_startup,
-			.rShutdown = receive_end,
-			.rDestroy = receive_end,
-			.mydest = DestTuplestore	/* anything that is not DestNone */
-		},
-		.feed = feed,.take = take,.arg = arg
-	};
+	FeedReceiver receiver = {.feed = feed,.take = take,.arg = arg};
 
+	cozi_init_receiver(&receiver.pub, receive);
 	return receiver;
 }
 
