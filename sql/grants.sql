@@ -87,6 +87,8 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('owner', 'EXECUTE', '_move_fence _move_unfence _bucket_moved'),
     ('owner', 'EXECUTE', '_plan_text _plan_quote _plan_parts _plan_as_owner _plan_mapping'),
     ('owner', 'EXECUTE', '_plan_columns _shard_name run_as_owner'),
+    ('owner', 'EXECUTE', 'citus_setup_plan _citus_refuse _citus_blockers _citus_kept'),
+    ('owner', 'EXECUTE', '_citus_quoted _citus_everywhere _citus_keep _citus_copied _citus_tables'),
     ('owner', 'EXECUTE', 'register_edge drop_edge protect unprotect save_policies'),
     ('owner', 'EXECUTE', 'rate_limit rate_limit_info rate_limit_peek enforce_rate_limit'),
     ('owner', 'EXECUTE', 'rate_limit_reset reset_rate_limit'),

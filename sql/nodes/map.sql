@@ -55,8 +55,15 @@ CREATE OR REPLACE TRIGGER config_changed
     FOR EACH STATEMENT EXECUTE FUNCTION _config_changed();
 ALTER TABLE shard_map ENABLE ALWAYS TRIGGER config_changed;
 
+-- Logical replication fires the triggers of rows alone where it applies a change.
+CREATE OR REPLACE TRIGGER config_applied AFTER INSERT OR UPDATE OR DELETE ON shard_map
+    FOR EACH ROW EXECUTE FUNCTION _config_changed();
+ALTER TABLE shard_map ENABLE REPLICA TRIGGER config_applied;
+
 -- A row that is updated by hand gets a version too.  Rows that are inserted keep
--- theirs: pg_restore inserts them.
+-- theirs: pg_restore inserts them; and so do rows of a copy of the map, which come
+-- with the versions of the original.  Where a copy is changed itself, it goes on
+-- from there.
 CREATE OR REPLACE FUNCTION _shard_map_changes() RETURNS trigger
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -64,9 +71,13 @@ AS $$
 BEGIN
     IF TG_LEVEL = 'STATEMENT' THEN
         LOCK TABLE cozi.shard_map IN SHARE UPDATE EXCLUSIVE MODE;
+        PERFORM setval('cozi.shard_map_version', max(m.version)) FROM cozi.shard_map m
+        HAVING max(m.version) > (SELECT v.last_value FROM cozi.shard_map_version v);
         RETURN NULL;
     END IF;
-    NEW.version := nextval('cozi.shard_map_version');
+    IF current_setting('session_replication_role') <> 'replica' THEN
+        NEW.version := nextval('cozi.shard_map_version');
+    END IF;
     RETURN NEW;
 END
 $$;

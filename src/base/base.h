@@ -73,6 +73,9 @@ extern void cozi_require_owner(Oid relid);
 extern MemoryContext cozi_aggregate_context(struct FunctionCallInfoBaseData *fcinfo);
 extern void cozi_require_select(Oid relid);
 
+/* distributed.c: tables whose rows are elsewhere */
+extern void cozi_refuse_distributed(Oid relid, const char *hint);
+
 /* column.c: a column of a user's table */
 typedef struct CoziColumn
 {

@@ -233,6 +233,8 @@ check_edge(CoziEdgeConfig *config)
 	char		kind;
 
 	cozi_require_owner(config->rel);
+	cozi_refuse_distributed(config->rel, "Make it a reference table, and register what each node"
+							" has of it: cozi.citus_setup_plan() prints how.");
 	kind = get_rel_relkind(config->rel);
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,

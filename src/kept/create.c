@@ -133,6 +133,8 @@ cozi_kept_check_source(const Kept *kept)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("\"%s\" is a system catalog", name)));
 	table_close(rel, NoLock);
+	cozi_refuse_distributed(source, "Create it before the table is distributed:"
+							" cozi.citus_setup_plan() carries it along.");
 }
 
 static void

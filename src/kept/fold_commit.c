@@ -4,10 +4,11 @@
  *
  * A writer whose transaction is about to commit folds what is pending, at most
  * every FOLD_INTERVAL for all writers together: in the last moment before the
- * commit, never before a PREPARE, so that no open transaction holds the lock; in
- * a subtransaction, so that no error of a fold reaches the write; and only if
- * every lock is free at once.  A writer that found more than FOLD_ROWS folds again
- * at its next commit: else the delta would grow under many writers.
+ * commit, never before a PREPARE, so that no open transaction holds the lock (a
+ * worker is asked for then); in a subtransaction, so that no error of a fold
+ * reaches the write; and only if every lock is free at once.  A writer that found
+ * more than FOLD_ROWS folds again at its next commit: else the delta would grow
+ * under many writers.
  *
  * The law: nothing of a user's may run here, for the server has closed portals
  * and deferred triggers by now.  So only a public table whose indexes and types
@@ -111,6 +112,11 @@ at_commit(XactEvent event, void *arg)
 				called = true;
 			else if (!XactReadOnly)
 				fold_touched();
+			return;
+		case XACT_EVENT_PRE_PREPARE:
+			/* another session commits it, and that one has nothing to fold */
+			if (touched != NIL || called)
+				(void) cozi_kept_worker_runs();
 			return;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:

@@ -33,6 +33,7 @@ void
 cozi_kept_init(void)
 {
 	cozi_kept_worker_init();
+	cozi_kept_prepared_init();
 	cozi_kept_fold_init();
 	cozi_kept_fold_commit_init();
 	cozi_kept_leaf_init();

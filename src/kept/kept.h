@@ -454,6 +454,7 @@ extern void cozi_kept_add_job(KeptJob job);
 extern void cozi_kept_fold_init(void);
 extern void cozi_kept_fold_commit_init(void);
 extern void cozi_kept_worker_init(void);
+extern void cozi_kept_prepared_init(void);
 
 /* kept/ddl.c, kept/follow.c, kept/leaf.c, kept/dropped.c */
 struct CollectedCommand;

@@ -133,6 +133,8 @@ cozi_job_open(FunctionCallInfo fcinfo, const char *argument, ShardJob *job)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" is a system catalog", job->relname)));
 	ReleaseSysCache(tuple);
+	cozi_refuse_distributed(job->relid, "Citus shards it already:"
+							" undistribute_table() takes its rows back.");
 }
 
 /* Wait for the lock, and look again at what was waited for. */

@@ -50,6 +50,25 @@ SELECT 'text', count(*), count(*) FILTER (WHERE
            18446744073709551616) IS DISTINCT FROM hash64)
 FROM v_text;
 
+-- 180 keys whose hash PgDog's own C file gave, and its shard of 12 and of 1,024.
+CREATE TABLE v_pgdog (type text, key text, hash numeric, m12 int, m1024 int);
+\copy v_pgdog FROM 'test/vectors/shard_pgdog.tsv'
+SELECT p.type, count(*) AS keys, count(*) FILTER (WHERE s.hash IS DISTINCT FROM p.hash) AS wrong_hash,
+       count(*) FILTER (WHERE (s.m12, s.m1024) IS DISTINCT FROM (p.m12, p.m1024)) AS wrong_shard
+FROM v_pgdog p, LATERAL (
+    SELECT mod(cozi.shard_hash(p.key::bigint) + 18446744073709551616, 18446744073709551616),
+           cozi.shard_of(p.key::bigint, 12), cozi.shard_of(p.key::bigint, 1024)
+    WHERE p.type = 'bigint'
+    UNION ALL
+    SELECT mod(cozi.shard_hash(p.key::uuid) + 18446744073709551616, 18446744073709551616),
+           cozi.shard_of(p.key::uuid, 12), cozi.shard_of(p.key::uuid, 1024)
+    WHERE p.type = 'uuid'
+    UNION ALL
+    SELECT mod(cozi.shard_hash_text(p.key) + 18446744073709551616, 18446744073709551616),
+           cozi.shard_of_text(p.key, 12), cozi.shard_of_text(p.key, 1024)
+    WHERE p.type = 'varchar') s (hash, m12, m1024)
+GROUP BY p.type ORDER BY p.type;
+
 -- A key column may be widened: every integer type gives the same answer.
 SELECT count(*) AS keys, count(*) FILTER (WHERE
            cozi.shard_of(key::int, 1024) <> m1024

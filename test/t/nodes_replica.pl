@@ -2,12 +2,15 @@
 # Each line of the table in doc/nodes.md is one case here.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1);
+$primary->init(allows_streaming => 'logical');
 $primary->append_conf('postgresql.conf',
 	"fsync = off\nshared_preload_libraries = 'pg_stat_statements,cozi'");
 $primary->start;
@@ -21,6 +24,8 @@ $primary->safe_psql(
 	CREATE SEQUENCE ids;
 	SELECT cozi.create_board('hot', 'votes', 'post_id');
 	SELECT cozi.add_node('a');
+	CREATE FOREIGN DATA WRAPPER nowhere;
+	CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
 	SELECT cozi.create_rate_limit('posting', 5, '1 minute');
 	INSERT INTO votes SELECT g % 10, g FROM generate_series(1, 100) g});
 $primary->backup('b');
@@ -41,7 +46,13 @@ my %case = (
 	shard_report => "count(*) FROM cozi.shard_report('posts')",
 	shard_check => "count(*) FROM cozi.shard_check('posts')",
 	shard_digest => "rows FROM cozi.shard_digest('posts')",
-	split_plan => "count(*) FROM cozi._split_templates()",
+	split_plan => "count(*) FROM cozi.split_plan('posts_shard_0', 'far', 'host=here')",
+	move_plan => "count(*) FROM cozi.move_plan(5, 'far', 'host=here', '{votes}', '{post_id}')",
+	attach_plan => "count(*) FROM cozi.attach_plan('posts', 2)",
+	citus_setup_plan => "count(*) FROM cozi.citus_setup_plan('{votes}', '{post_id}')",
+	colocation_check => "count(*) FROM cozi.colocation_check('{posts}')",
+	top_across => "count(*) FROM cozi.top_across('{hot}', 5)",
+	replica_ok => "cozi.replica_ok('1 s')",
 	rebalance_plan => 'count(*) FROM cozi.rebalance_plan()',
 	logout => 'cozi.logout()',
 	uid => 'cozi.uid()',
@@ -92,6 +103,35 @@ is(ok_there('1 day'), 't', 'a standby may be read by those whom its lag does not
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $standby->poll_query_until('postgres', "SELECT cozi.replica_ok('100 ms')");
 pass('a standby that has caught up may be read again');
+
+# A copy of the map by logical replication, as the page makes one for another region.
+$primary->safe_psql('postgres', 'CREATE DATABASE region');
+$primary->safe_psql('postgres', q{
+	CREATE PUBLICATION everywhere FOR TABLE cozi.nodes, cozi.shard_map;
+	SELECT cozi.add_node('b'), cozi.move_buckets('{1,2,3}', 'b');
+	SELECT pg_create_logical_replication_slot('everywhere', 'pgoutput')});
+my $copy = House::session($primary, 'region');
+$copy->query_safe('CREATE EXTENSION cozi');
+$copy->query_safe("CREATE SUBSCRIPTION everywhere CONNECTION '@{[$primary->connstr('postgres')]}'"
+	  . ' PUBLICATION everywhere WITH (create_slot = false)');
+$primary->poll_query_until('region',
+	"SELECT count(*) = 2 FROM pg_subscription_rel WHERE srsubstate = 'r'");
+is($copy->query_safe('SELECT cozi.node_of_bucket(5)'), 'a', 'a copy of the map routes');
+my $version = $copy->query_safe('SELECT cozi.shard_map_version()');
+$primary->safe_psql('postgres', q{SELECT cozi.move_buckets('{5}', 'b')});
+$primary->wait_for_catchup('everywhere');
+is($copy->query_safe('SELECT cozi.node_of_bucket(5)'),
+	'b', 'a session that has read the copy sees a change with its next statement');
+is($copy->query_safe("SELECT bucket FROM cozi.shard_map WHERE version > $version"),
+	5, 'a client of the copy is told what has changed since its version');
+my $map = 'SELECT md5(string_agg(m::text, \',\' ORDER BY bucket)) FROM cozi.shard_map m';
+is($copy->query_safe($map), $primary->safe_psql('postgres', $map), 'the copy is the original');
+$copy->query_safe('DROP SUBSCRIPTION everywhere');
+$version = $copy->query_safe('SELECT cozi.shard_map_version()');
+$copy->query_safe("SELECT cozi.move_buckets('{6}', 'b')");
+ok($copy->query_safe('SELECT cozi.shard_map_version()') > $version,
+	'a copy that is changed itself goes on with greater versions');
+$copy->quit;
 
 $primary->stop;
 $standby->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_stat_wal_receiver');
