@@ -125,6 +125,12 @@ like(
 	main('EXPLAIN (COSTS OFF) SELECT item FROM hot ORDER BY heat DESC, item DESC LIMIT 3'),
 	qr/Task Count: 8.*->  Limit/s,
 	'each shard is asked for no more rows than are wanted');
+main('CREATE INDEX ON posts (created_at DESC, id DESC)');
+is( main("SELECT string_agg(item, ' ') FROM cozi.top_ranked('posts', 'hacker_news', 5,"
+		  . " points => 'author_id', as_of => '2100-01-01')"),
+	main("SELECT string_agg(id::text, ' ') FROM (SELECT id FROM posts ORDER BY"
+		  . " cozi.hacker_news(author_id, created_at, '2100-01-01') DESC, id DESC LIMIT 5) x"),
+	'top_ranked of a distributed table is exact');
 is( main("SELECT count(*) FROM hot, cozi.top_across('{hot}', 5) t"
 		  . ' WHERE t.item = hot.item::text AND t.heat = hot.heat'),
 	5, 'top_across reads a distributed board');
@@ -165,6 +171,10 @@ main($again);
 agree('the statements of phases "again" count a moved shard anew');
 main($again);
 agree('these statements do no harm where nothing has moved');
+main("SELECT isolate_tenant_to_new_shard('users', 5, 'CASCADE',"
+	  . " shard_transfer_mode => 'block_writes')");
+main("INSERT INTO votes SELECT author_id, id, 96 FROM posts; $again");
+agree('a shard that is split, for a heavy tenant, is counted anew by them too');
 
 # What would find nothing in a table of Citus is refused.
 is(code("SELECT cozi.create_board('late', 'votes', 'post_id')"),
@@ -173,6 +183,8 @@ is(code("SELECT cozi.create_counter('late', 'votes', 'author_id')"),
 	'0A000', 'a counter of a table that is distributed already is refused');
 is(code("SELECT cozi.register_edge('other', 'follows', 'who', 'whom')"),
 	'0A000', 'an edge on a reference table is refused, whose copies have other names');
+is( code("BEGIN; SELECT cozi.act_as('1'); SELECT * FROM cozi.feed('posts', 'following', 3); END"),
+	'0A000', 'a feed of a distributed table is refused by Citus');
 is(code("SELECT cozi.shard_table('votes', 'author_id', 4)"),
 	'0A000', 'shard_table of a distributed table is refused');
 
@@ -199,13 +211,14 @@ is(main(sprintf $as, $token), '1 5 6', 'a policy with login and an edge holds on
 is(main("SET ROLE app; SELECT count(*) FROM posts"), 0, 'without a token no row is seen');
 is(code(sprintf $as, "${token}x"), '28000', 'a forged token is refused on the shards');
 
-# Back again.
-main(<<'SQL');
-SELECT run_command_on_shards('hot', $$SELECT cozi.drop_board('%s')$$);
-DROP TABLE hot;
-DROP TABLE visits CASCADE;
-DROP TABLE user_days;
-SQL
-is(main('SELECT count(*) FROM citus_tables'), 5, 'boards and tables are dropped');
+# What is written by hand on a shard asks Citus first.
+my $by_hand = q{SELECT bool_and(success) FROM run_command_on_shards('hot', $$SELECT cozi.%s('%%s')
+	FROM set_config('citus.enable_manual_changes_to_shards', 'on', true)$$)};
+is(main(sprintf $by_hand, 'rebuild_board'), 't', 'boards are rebuilt, each by its shard');
+agree('boards that were rebuilt are what a recount says');
+is(main(sprintf $by_hand, 'drop_board'), 't', 'boards are dropped, each by its shard');
+main('DROP TABLE hot; DROP TABLE visits CASCADE; DROP TABLE user_days');
+is(main('SELECT count(*) FROM citus_tables'),
+	5, 'the tables of a dropped board and of a dropped source go');
 $_->stop foreach values %node;
 done_testing();
