@@ -53,7 +53,8 @@ FROM v_text;
 -- 180 keys whose hash PgDog's own C file gave, and its shard of 12 and of 1,024.
 CREATE TABLE v_pgdog (type text, key text, hash numeric, m12 int, m1024 int);
 \copy v_pgdog FROM 'test/vectors/shard_pgdog.tsv'
-SELECT p.type, count(*) AS keys, count(*) FILTER (WHERE s.hash IS DISTINCT FROM p.hash) AS wrong_hash,
+SELECT p.type, count(*) AS keys,
+       count(*) FILTER (WHERE s.hash IS DISTINCT FROM p.hash) AS wrong_hash,
        count(*) FILTER (WHERE (s.m12, s.m1024) IS DISTINCT FROM (p.m12, p.m1024)) AS wrong_shard
 FROM v_pgdog p, LATERAL (
     SELECT mod(cozi.shard_hash(p.key::bigint) + 18446744073709551616, 18446744073709551616),

@@ -1,5 +1,5 @@
 # PL/Proxy on the map of buckets, and the query by which PgDog reads it: what
-# doc/nodes.md has, run as it stands.
+# doc/nodes_engines.md has, run as it stands.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -14,7 +14,7 @@ plan skip_all => 'no PL/Proxy in this server'
   unless $node->safe_psql('postgres',
 	"SELECT count(*) FROM pg_available_extensions WHERE name = 'plproxy'");
 
-my ($section) = slurp_file('doc/nodes.md') =~ /^## PL\/Proxy$(.*?)(?=^## |\z)/ms;
+my ($section) = slurp_file('doc/nodes_engines.md') =~ /^## PL\/Proxy$(.*?)(?=^## |\z)/ms;
 my ($proxy, $worker, $best) = $section =~ /^```\n(.*?)^```$/msg;
 my $place = sprintf 'host=%s port=%s dbname', $node->host, $node->port;
 $proxy =~ s/dbname(?==)/$place/;
@@ -30,7 +30,7 @@ $node->safe_psql('postgres', $proxy);
 $node->safe_psql('postgres', 'SELECT add_post(i, i, i % 997) FROM generate_series(1, 300) i');
 
 # PgDog's lookup_query names the node by its number.
-my ($lookup) = slurp_file('doc/nodes.md') =~ /^lookup_query = """(.*?)"""$/ms;
+my ($lookup) = slurp_file('doc/nodes_engines.md') =~ /^lookup_query = """(.*?)"""$/ms;
 $lookup =~ s/\$1/i/;
 $node->safe_psql('postgres', "CREATE ROLE router; SELECT cozi.grant_app('router')");
 is( $node->safe_psql('postgres', <<"SQL"),
