@@ -41,7 +41,7 @@ my %not_run = (
 	console => 'what a reader types on a machine of their own: sh -n reads it',
 	dockerfile => 'it needs docker and a network: the workflow builds the image',
 	java => 'test/t/identity_jdbc.pl runs it where there is a JDBC driver',
-	toml => 'PgDog is not here; test/t/nodes_plproxy.pl runs the query in it',
+	toml => 'PgDog is not here; test/t/nodes_replica.pl runs the query in it',
 	yaml => 'it configures a program that is not here');
 
 my @pages = @ARGV ? @ARGV : ('README.md', sort glob 'doc/*.md');

@@ -1,5 +1,4 @@
-# PL/Proxy on the map of buckets, and the query by which PgDog reads it: what
-# doc/nodes_engines.md has, run as it stands.
+# PL/Proxy on the map of buckets: the section of doc/nodes_engines.md, run as it stands.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -28,17 +27,6 @@ foreach my $database (qw(s0 s1))
 }
 $node->safe_psql('postgres', $proxy);
 $node->safe_psql('postgres', 'SELECT add_post(i, i, i % 997) FROM generate_series(1, 300) i');
-
-# PgDog's lookup_query names the node by its number.
-my ($lookup) = slurp_file('doc/nodes_engines.md') =~ /^lookup_query = """(.*?)"""$/ms;
-$lookup =~ s/\$1/i/;
-$node->safe_psql('postgres', "CREATE ROLE router; SELECT cozi.grant_app('router')");
-is( $node->safe_psql('postgres', <<"SQL"),
-SET ROLE router;
-SELECT count(*) FROM generate_series(1, 300) i
-WHERE (SELECT n.number FROM cozi.nodes n WHERE n.node = cozi.node_of(i)) = ($lookup);
-SQL
-	300, 'the query of the page by which PgDog looks a user up names the number of the node');
 
 # Each post is on the node of its author, and the best of all are found.
 my %there = map { $_ => $node->safe_psql($_, 'SELECT author_id FROM posts ORDER BY 1') } qw(s0 s1);

@@ -104,11 +104,23 @@ $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $standby->poll_query_until('postgres', "SELECT cozi.replica_ok('100 ms')");
 pass('a standby that has caught up may be read again');
 
+$primary->safe_psql('postgres', "SELECT cozi.add_node('b'), cozi.move_buckets('{1,2,3}', 'b')");
+
+# PgDog's lookup_query, as the page has it.
+my ($lookup) = slurp_file('doc/nodes_engines.md') =~ /^lookup_query = """(.*?)"""$/ms;
+$lookup =~ s/\$1/i/;
+$primary->safe_psql('postgres', "CREATE ROLE router; SELECT cozi.grant_app('router')");
+is( $primary->safe_psql('postgres', <<"SQL"),
+SET ROLE router;
+SELECT count(*) FROM generate_series(1, 300) i
+WHERE (SELECT n.number FROM cozi.nodes n WHERE n.node = cozi.node_of(i)) = ($lookup);
+SQL
+	300, 'the query of the page by which PgDog looks a user up names the number of the node');
+
 # A copy of the map by logical replication, as the page makes one for another region.
 $primary->safe_psql('postgres', 'CREATE DATABASE region');
 $primary->safe_psql('postgres', q{
 	CREATE PUBLICATION everywhere FOR TABLE cozi.nodes, cozi.shard_map;
-	SELECT cozi.add_node('b'), cozi.move_buckets('{1,2,3}', 'b');
 	SELECT pg_create_logical_replication_slot('everywhere', 'pgoutput')});
 my $copy = House::session($primary, 'region');
 $copy->query_safe('CREATE EXTENSION cozi');
