@@ -20,7 +20,7 @@
 
 /* A job of the worker: is a transaction of this database about to be committed? */
 static bool
-is_prepared(void)
+awaits_commit(void)
 {
 	bool		found;
 
@@ -45,5 +45,5 @@ is_prepared(void)
 void
 cozi_kept_prepared_init(void)
 {
-	cozi_kept_add_job(is_prepared);
+	cozi_kept_add_job(awaits_commit);
 }

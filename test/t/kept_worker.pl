@@ -107,6 +107,16 @@ foreach (1 .. 600)
 }
 ok($reported, 'a worker that runs reports its writes, so that autovacuum sees them');
 $voter->quit;
+
+# A prepared transaction is committed by a session that has nothing to fold.
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi fold worker'");
+$node->safe_psql('postgres',
+	q{BEGIN; INSERT INTO votes VALUES (77, 1); PREPARE TRANSACTION 'late'});
+$node->safe_psql('postgres', q{COMMIT PREPARED 'late'});
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM hot WHERE item = 77'),
+	'the votes of a prepared transaction are folded with no further vote');
+
 $node->safe_psql('postgres', 'SELECT cozi.fold()');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM cozi.verify_board('hot')}),
 	0, 'the board equals a recount');
