@@ -33,7 +33,7 @@ awaits_commit(void)
 	cozi_run(psprintf("SELECT FROM pg_catalog.pg_prepared_xact() p"
 					  " WHERE p.dbid OPERATOR(pg_catalog.=) %u::pg_catalog.oid"
 					  " AND p.prepared OPERATOR(pg_catalog.>)"
-					  " pg_catalog.now() OPERATOR(pg_catalog.-) '%s'::pg_catalog.interval",
+					  " (pg_catalog.now() OPERATOR(pg_catalog.-) '%s'::pg_catalog.interval)",
 					  MyDatabaseId, FORGOTTEN), SPI_OK_SELECT);
 	found = SPI_processed > 0;
 	SPI_finish();
