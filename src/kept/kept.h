@@ -438,7 +438,6 @@ extern int	cozi_kept_take_slots(const Kept *kept, KeptStore *store, KeptGroup **
 extern void cozi_kept_exclude_writers(const Kept *kept);
 extern int64 cozi_kept_write_directly(const Kept *kept, KeptSums *sums, KeptGroup **groups,
 									  int n);
-
 extern void cozi_kept_accept(Kept *kept);
 extern int64 cozi_kept_fold(Kept *kept, int64 max_rows);
 extern int64 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval,
