@@ -26,6 +26,8 @@ CREATE TEMP TABLE not_dumped (name text, why text);
 INSERT INTO not_dumped VALUES
     ('kept_(source_)?local', 'what holds in this database alone: OIDs, and the last fold'),
     ('outbox_local', 'which relation an outbox is in this database'),
+    ('announcement_local', 'how far an announcement is in this database'),
+    ('activity_figures', 'figures of activities, counted again where they are read'),
     ('edge_state', 'which relation an edge is in this database'),
     ('saved_policies', 'for the time of a migration, by OID'),
     ('advice_log', 'when a finding was first seen in this database'),

@@ -22,7 +22,8 @@ SELECT isnt_definer('cozi', f::name) FROM unnest(ARRAY['_shard_bounds', '_shard_
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p
     WHERE p.pronamespace = 'cozi'::regnamespace
-        AND (p.proname ~ '^_shard' AND p.proname NOT IN ('_shard_bounds', '_shard_counts')
+        AND (p.proname ~ '^_shard' AND p.proname NOT IN ('_shard_bounds', '_shard_counts',
+                                                            '_shard_function')
             OR p.proname IN ('create_shards', 'shard_table', 'unshard_table', 'shard_report',
                 'shard_check'))
         AND has_function_privilege('public', p.oid, 'EXECUTE')$$, 'PUBLIC may execute none of it');
