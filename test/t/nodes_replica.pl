@@ -26,6 +26,7 @@ $primary->safe_psql(
 	SELECT cozi.add_node('a');
 	CREATE FOREIGN DATA WRAPPER nowhere;
 	CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
+	CREATE USER MAPPING FOR CURRENT_USER SERVER far;
 	SELECT cozi.create_rate_limit('posting', 5, '1 minute');
 	INSERT INTO votes SELECT g % 10, g FROM generate_series(1, 100) g});
 $primary->backup('b');
