@@ -276,7 +276,7 @@ while ($round < 3 || $round * $round_for < $run_for && time - $began < 3 * $run_
 	my @said = map { "$dir/$w->{db}_writers.$_" } qw(out err);
 	my $writers = IPC::Run::start(
 		[
-			'pgbench', '-n', '-c', 6, '-j', 1, '-R', 150, '-T', 600, '--max-tries', 20, '-f',
+			'pgbench', '-n', '-c', 6, '-j', 1, '-R', 50, '-T', 600, '--max-tries', 20, '-f',
 			"$dir/writers.sql", '-d', $primary->connstr($w->{db})
 		],
 		'<',
