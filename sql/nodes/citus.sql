@@ -144,26 +144,15 @@ COMMENT ON FUNCTION _citus_kept(regclass[], name[]) IS
 'Returns the boards, counters and activities of tables, what makes them again, and what keeps one '
 'from being one per shard (internal)';
 
--- Between dollars, because that is read more easily, unless what is quoted has them.
-CREATE OR REPLACE FUNCTION _citus_quoted(what text, tag text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT CASE WHEN strpos(what, '$' || tag) > 0 THEN quote_literal(what)
-            ELSE format('$%2$s$%1$s$%2$s$', what, tag) END
-$$;
-COMMENT ON FUNCTION _citus_quoted(text, text) IS
-'Returns a text as a literal, between dollars with a tag if it can be (internal)';
-
 -- A statement that runs a command on every placement, and fails if one does.
 CREATE OR REPLACE FUNCTION _citus_everywhere(call text, command text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT 'DO ' || cozi._citus_quoted(format('DECLARE failed record; BEGIN'
+SELECT 'DO ' || cozi._plan_quoted(format('DECLARE failed record; BEGIN'
     || ' SELECT * INTO failed FROM %s WHERE NOT success LIMIT 1;'
     || ' IF FOUND THEN RAISE EXCEPTION ''%%:%%: %%'', failed.nodename, failed.nodeport,'
-    || ' failed.result; END IF; END', format(call, cozi._citus_quoted(command, 'run'))), 'do')
+    || ' failed.result; END IF; END', format(call, cozi._plan_quoted(command, 'run'))), 'do')
 $$;
 COMMENT ON FUNCTION _citus_everywhere(text, text) IS
 'Returns a statement that runs a command on each placement, and fails if one does (internal)';

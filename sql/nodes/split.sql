@@ -28,20 +28,28 @@ CREATE OR REPLACE FUNCTION _plan_quote(body text, tag text = 'step') RETURNS tex
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('$%s$', min(t.name))
+    SELECT format('$%s$', coalesce(min(t.name), tag || md5(body)))
     FROM (SELECT tag || coalesce(nullif(g, 0)::text, '') FROM generate_series(0, 99) g) AS t (name)
     WHERE strpos(body, '$' || t.name) = 0
 $$;
 COMMENT ON FUNCTION _plan_quote(text, text) IS
 'Returns a dollar quote that a text does not end (internal)';
 
+CREATE OR REPLACE FUNCTION _plan_quoted(body text, tag text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT q || body || q FROM cozi._plan_quote(body, tag) q
+$$;
+COMMENT ON FUNCTION _plan_quoted(text, text) IS
+'Returns a text between dollar quotes that it does not end (internal)';
+
 -- A statement with the rights of the owner of a table.
 CREATE OR REPLACE FUNCTION _plan_as_owner(rel text, statement text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format('SELECT cozi.run_as_owner(%L, %s%s%s)', rel, q, statement, q)
-    FROM cozi._plan_quote(statement, 'owner') q
+    SELECT format('SELECT cozi.run_as_owner(%L, %s)', rel, cozi._plan_quoted(statement, 'owner'))
 $$;
 COMMENT ON FUNCTION _plan_as_owner(text, text) IS
 'Returns a statement that runs a statement as the owner of a table (internal)';

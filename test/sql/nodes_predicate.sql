@@ -124,5 +124,10 @@ DROP TABLE nodes_owned, nodes_seen;
 DROP FUNCTION nodes_see;
 DROP ROLE nodes_owner;
 
+-- a quote that a text does not end, even one with all that are tried first
+SELECT cozi._plan_quoted('a $step$ b', 'step'), cozi._plan_quoted('a', 'step');
+SELECT cozi._plan_quote(string_agg('$step' || coalesce(nullif(g, 0)::text, ''), '$'))
+    ~ '^\$step[0-9a-f]{32}\$$' AS quote FROM generate_series(0, 99) g;
+
 DROP TABLE nodes_keys, nodes_copy, nodes_settings;
 DROP FUNCTION nodes_differ;
