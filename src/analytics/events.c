@@ -99,12 +99,6 @@ read_keeping(FunctionCallInfo fcinfo, int every, int drop_old, int ahead)
 	return keeping;
 }
 
-static char *
-schema_name(void)
-{
-	return pstrdup(quote_identifier(get_namespace_name(cozi_schema())));
-}
-
 /* The trigger, and the first maintenance. */
 static void
 start_keeping(const char *events, const Keeping *keeping)
@@ -113,7 +107,7 @@ start_keeping(const char *events, const Keeping *keeping)
 							" FOR EACH STATEMENT EXECUTE FUNCTION {schema}._events_due("
 							"{every}, {keep}, {old}, {ahead})",
 							"trigger", EVENTS_TRIGGER, "events", events,
-							"schema", schema_name(),
+							"schema", cozi_schema_name(),
 							"every", quote_literal_cstr(keeping->every),
 							"keep", quote_literal_cstr(keeping->keep),
 							"old", keeping->drop_old ? "'drop'" : "'detach'",
@@ -171,7 +165,7 @@ limit_condition(const char *limit)
 				 errhint("Create it with cozi.create_rate_limit().")));
 	return cozi_statement(" AND {schema}.enforce_rate_limits(ARRAY[{limit}]::text[],"
 						  " ARRAY[coalesce({schema}.uid_text(), 'anonymous')]) IS NOT NULL",
-						  "schema", schema_name(), "limit", quote_literal_cstr(limit), NULL);
+						  "schema", cozi_schema_name(), "limit", quote_literal_cstr(limit), NULL);
 }
 
 /* What create_events() was called with, in SQL. */
@@ -281,7 +275,7 @@ cozi_create_events(PG_FUNCTION_ARGS)
 	keeping = read_keeping(fcinfo, 1, 5, 6);
 	new.anonymous = PG_GETARG_BOOL(4);
 	new.type = format_type_be(PG_GETARG_OID(3));
-	new.uid = psprintf("%s.%s()", schema_name(), uid_of(PG_GETARG_OID(3)));
+	new.uid = psprintf("%s.%s()", cozi_schema_name(), uid_of(PG_GETARG_OID(3)));
 	if (PG_GETARG_INT32(8) < 2 || PG_GETARG_INT32(8) > MAX_BYTES)
 		cozi_bad_value(psprintf("max_bytes must be from 2 to %d", MAX_BYTES),
 					   "It is the size of the properties of an event, as text.");

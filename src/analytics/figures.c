@@ -113,7 +113,7 @@ state_query(const Kept *activity)
 						  " {schema}._days_between(s.scope::pg_catalog.date,"
 						  "  {schema}._days_of(s.sum), $1, $2) AS mask"
 						  " FROM {schema}.{state} s WHERE s.kept = {id} GROUP BY {same}",
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "schema", cozi_schema_name(),
 						  "state", cozi_kept_is_unlogged(activity->source) ?
 						  "kept_state_unlogged" : "kept_state",
 						  "id", psprintf("%d", activity->id), "same", same, NULL);
@@ -175,7 +175,7 @@ save(const Kept *activity, const Figures * figures, TimestampTz began)
 		bigints(figures->mau + WINDOW_DAYS - 1, DAYS), bigints(figures->active, WINDOW_DAYS),
 		DateADTGetDatum(figures->first + figures->monday), bigints(figures->size, WEEKS),
 	bigints(figures->users, WEEKS * WEEKS)};
-	const char *schema = quote_identifier(get_namespace_name(cozi_schema()));
+	const char *schema = cozi_schema_name();
 
 	cozi_run(cozi_statement("DELETE FROM {schema}.activity_figures f WHERE NOT EXISTS"
 							" (SELECT FROM {schema}.kept k WHERE k.id = f.kept)",

@@ -20,7 +20,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -35,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -164,49 +162,47 @@ run_step(Oid events, const EventStep *step)
 	PG_END_TRY();
 }
 
+/* Making the plan of a table of events (step is NULL), or a step of it. */
+typedef struct Maintaining
+{
+	Oid			events;
+	const EventStep *step;
+	List	  **plan;
+	MemoryContext caller;
+} Maintaining;
+
 /*
- * Make the plan (step is NULL), or do a step of it, in a subtransaction and as the
- * owner.  Returns the error, or NULL.  What closes a kept table becomes restricted
- * itself, and refuses to be so from the start.
+ * As the owner.  What closes a kept table becomes restricted itself, and refuses to
+ * be so from the start.
  */
+static void
+plan_or_run(void *arg)
+{
+	Maintaining *what = arg;
+	bool		closes = what->step != NULL && strcmp(what->step->action, "closed") == 0;
+	CoziSavedUser saved;
+
+	cozi_switch_user(cozi_relation_owner(what->events), closes ? 0 :
+					 SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS, &saved);
+	cozi_set_locally("lock_timeout", LOCK_WAIT);
+	cozi_set_locally("timezone", "UTC");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (what->step != NULL)
+		run_step(what->events, what->step);
+	else
+		*what->plan = make_plan(what->events, what->caller);
+	SPI_finish();
+	cozi_restore_user(&saved);
+}
+
+/* Returns the error, or NULL. */
 static ErrorData *
 try_once(Oid events, const EventStep *step, List **plan)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	bool		closes = step != NULL && strcmp(step->action, "closed") == 0;
-	ErrorData  *volatile error = NULL;
+	Maintaining what = {events, step, plan, CurrentMemoryContext};
+	ErrorData  *error = cozi_attempt(plan_or_run, &what);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		CoziSavedUser saved;
-
-		cozi_switch_user(cozi_relation_owner(events), closes ? 0 :
-						 SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS, &saved);
-		cozi_set_locally("lock_timeout", LOCK_WAIT);
-		cozi_set_locally("timezone", "UTC");
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		if (step != NULL)
-			run_step(events, step);
-		else
-			*plan = make_plan(events, caller);
-		SPI_finish();
-		cozi_restore_user(&saved);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
 	return error;

@@ -74,7 +74,7 @@ rows_of(const Kept *activity)
 						  " UNION ALL SELECT user_id, month, days"
 						  "  FROM {schema}._pending_rows(NULL::{activity})"
 						  "  WHERE days IS NOT NULL)",
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "schema", cozi_schema_name(),
 						  "activity", cozi_qualified_name(activity->relation), NULL);
 }
 
@@ -86,7 +86,7 @@ cozi_users_query(const Kept *activity)
 						  " {schema}._days_between(m.month, m.days, $1, $2) AS mask"
 						  " FROM {rows} m"
 						  " WHERE m.month OPERATOR(pg_catalog.<=) $2 GROUP BY m.user_id",
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "schema", cozi_schema_name(),
 						  "rows", rows_of(activity), NULL);
 }
 

@@ -18,7 +18,6 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "nodes/params.h"
 #include "tcop/dest.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -144,20 +143,12 @@ receive_rows(Users * users, const char *query, DateADT last)
 {
 	Oid			types[] = {DATEOID};
 	SPIPlanPtr	plan = SPI_prepare(query, 1, types);
-	ParamListInfo params = makeParamList(1);
-	SPIExecuteOptions options = {.read_only = true};
+	Datum		values[] = {DateADTGetDatum(last)};
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare: %s", query);
-	params->params[0].value = DateADTGetDatum(last);
-	params->params[0].isnull = false;
-	params->params[0].pflags = PARAM_FLAG_CONST;
-	params->params[0].ptype = DATEOID;
 	cozi_init_receiver(&users->pub, receive_row);
-	options.params = params;
-	options.dest = &users->pub;
-	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read an activity");
+	cozi_receive(plan, values, NULL, &users->pub);
 	SPI_freeplan(plan);
 }
 

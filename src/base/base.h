@@ -99,11 +99,18 @@ typedef bool (*CoziRowFits) (const Datum *values, const bool *nulls, void *arg);
 extern int64 cozi_add_rows(struct ReturnSetInfo *rsinfo, const char *statement, Datum keys,
 						   int64 k, CoziRowFits fits, void *arg);
 
+/* attempt.c: work that may fail */
+typedef void (*CoziWork) (void *arg);
+extern ErrorData *cozi_attempt(CoziWork work, void *arg);
+
 /* receiver.c: the rows of a statement, one by one */
 struct TupleTableSlot;
 struct _DestReceiver;
 typedef bool (*CoziReceive) (struct TupleTableSlot *slot, struct _DestReceiver *self);
 extern void cozi_init_receiver(struct _DestReceiver *receiver, CoziReceive receive);
+struct _SPI_plan;
+extern void cozi_receive(struct _SPI_plan *plan, const Datum *values, const char *nulls,
+						 struct _DestReceiver *receiver);
 
 /* worker.c: background workers of the library */
 struct BackgroundWorker;
@@ -139,6 +146,7 @@ typedef struct CoziShape
 typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
 
 extern Oid	cozi_schema(void);
+extern const char *cozi_schema_name(void);
 extern Oid	cozi_table(const char *name);
 extern Oid	cozi_trigger_function(const char *name);
 extern bool cozi_is_known(Relation rel, const CoziShape *table, bool to_write);

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "executor/spi.h"
+#include "nodes/params.h"
 #include "tcop/dest.h"
 
 #include "base/base.h"
@@ -30,4 +32,24 @@ cozi_init_receiver(DestReceiver *receiver, CoziReceive receive)
 	receiver->rShutdown = end_receiving;
 	receiver->rDestroy = end_receiving;
 	receiver->mydest = DestTuplestore;	/* anything that is not DestNone */
+}
+
+/* Hand over the rows of a statement; nulls as SPI has them.  SPI is connected. */
+void
+cozi_receive(SPIPlanPtr plan, const Datum *values, const char *nulls, DestReceiver *receiver)
+{
+	int			n = SPI_getargcount(plan);
+	ParamListInfo params = makeParamList(n);
+	SPIExecuteOptions options = {.params = params,.read_only = true,.dest = receiver};
+
+	for (int i = 0; i < n; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = nulls != NULL && nulls[i] == 'n';
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = SPI_getargtypeid(plan, i);
+	}
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of a statement");
+	pfree(params);
 }

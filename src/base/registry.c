@@ -70,6 +70,13 @@ cozi_schema(void)
 	return schema;
 }
 
+/* Its name, quoted where it must be. */
+const char *
+cozi_schema_name(void)
+{
+	return quote_identifier(get_namespace_name(cozi_schema()));
+}
+
 /* A table of the extension, or an index; invalid where there is none. */
 Oid
 cozi_table(const char *name)

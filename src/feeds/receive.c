@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
-#include "nodes/params.h"
 #include "tcop/dest.h"
 #include "tcop/pquery.h"
 #include "utils/portal.h"
@@ -56,21 +55,8 @@ cozi_feed_execute(Feed *feed, SPIPlanPtr plan, const Datum *values, const char *
 				  FeedTake take, void *arg)
 {
 	FeedReceiver receiver = make_receiver(feed, take, arg);
-	ParamListInfo params = makeParamList(PARAMS);
-	SPIExecuteOptions options = {
-		.params = params,.read_only = true,.dest = &receiver.pub
-	};
 
-	for (int i = 0; i < PARAMS; i++)
-	{
-		params->params[i].value = values[i];
-		params->params[i].isnull = nulls[i] == 'n';
-		params->params[i].pflags = PARAM_FLAG_CONST;
-		params->params[i].ptype = SPI_getargtypeid(plan, i);
-	}
-	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the rows of a feed");
-	pfree(params);
+	cozi_receive(plan, values, nulls, &receiver.pub);
 	return receiver.nrows;
 }
 

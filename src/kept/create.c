@@ -234,7 +234,7 @@ cozi_kept_create_live(const Kept *kept, const char *name)
 							" (SELECT {key} FROM {schema}._pending_rows(NULL::{table})) END",
 							"live", quote_qualified_identifier(namespace, name),
 							"table", cozi_qualified_name(kept->relation),
-							"schema", quote_identifier(get_namespace_name(cozi_schema())),
+							"schema", cozi_schema_name(),
 							"key", cozi_kept_key_columns(kept),
 							"columns", cozi_kept_column_list(kept, ""),
 							"first", kept->kind->names[0], NULL), SPI_OK_UTILITY);

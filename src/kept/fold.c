@@ -29,7 +29,6 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -301,6 +300,10 @@ typedef struct Attempt
 	int64		max_rows;
 	int64		interval;		/* not before so long after the last fold */
 	KeptFoldMode mode;
+	Kept	   *kept;			/* once it was found */
+	const ErrorData *failure;	/* why it gives up; NULL: it folds */
+	int			time_limit;
+	int64		folded;
 } Attempt;
 
 static int64
@@ -366,41 +369,25 @@ give_up(const Attempt *attempt, const Kept *kept, const ErrorData *error)
 		cozi_kept_merge(kept, attempt->max_rows);
 }
 
-/* In a subtransaction.  Returns the error, or NULL. */
-static ErrorData *
-in_subtransaction(const Attempt *attempt, Kept *kept, const ErrorData *failure, int time_limit,
-				  int64 *folded)
+/* Fold, or give up because of a failure, within the time limit. */
+static void
+fold_or_give_up(void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Attempt    *attempt = arg;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
+	set_limit(attempt->time_limit);
 	PG_TRY();
 	{
-		set_limit(time_limit);
-		if (failure == NULL)
-			*folded = fold_once(attempt, kept);
+		if (attempt->failure == NULL)
+			attempt->folded = fold_once(attempt, attempt->kept);
 		else
-			give_up(attempt, kept, failure);
-		clear_limit(time_limit);
-		ReleaseCurrentSubTransaction();
+			give_up(attempt, attempt->kept, attempt->failure);
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		if (limit_exceeded)
-			error->message = pstrdup("it took longer than its time limit");
-		clear_limit(time_limit);
-		RollbackAndReleaseCurrentSubTransaction();
+		clear_limit(attempt->time_limit);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return error;
 }
 
 /*
@@ -411,15 +398,17 @@ int64
 cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval, KeptFoldMode mode,
 					  int time_limit, char **failure)
 {
-	Attempt		attempt = {.id = id,.max_rows = max_rows,.interval = interval,.mode = mode};
 	Kept		kept = {0};
-	int64		folded = 0;
-	ErrorData  *error = in_subtransaction(&attempt, &kept, NULL, time_limit, &folded);
+	Attempt		attempt = {.id = id,.max_rows = max_rows,.interval = interval,.mode = mode,
+	.kept = &kept,.time_limit = time_limit};
+	ErrorData  *error = cozi_attempt(fold_or_give_up, &attempt);
 	bool		canceled;
 
 	*failure = NULL;
 	if (error == NULL)
-		return folded;
+		return attempt.folded;
+	if (limit_exceeded)
+		error->message = pstrdup("it took longer than its time limit");
 	canceled = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !limit_exceeded;
 	if (canceled && mode == FOLD_BY_CALL)
 		ReThrowError(error);
@@ -427,7 +416,11 @@ cozi_kept_fold_safely(int32 id, int64 max_rows, int64 interval, KeptFoldMode mod
 	/* a lock that somebody holds for a moment is no fault */
 	if (!canceled &&
 		(mode > FOLD_AT_COMMIT || error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE))
-		(void) in_subtransaction(&attempt, &kept, error, 0, &folded);
+	{
+		attempt.failure = error;
+		attempt.time_limit = 0;
+		(void) cozi_attempt(fold_or_give_up, &attempt);
+	}
 	return 0;
 }
 

@@ -12,7 +12,6 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
@@ -29,10 +28,8 @@
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -327,32 +324,27 @@ typedef struct Publishing
 	int			written;
 } Publishing;
 
+/* Rows that are written together. */
+typedef struct PublicBatch
+{
+	const Publishing *p;
+	const KeptPublicRow *rows;
+	int			n;
+} PublicBatch;
+
+static void
+write_together(void *arg)
+{
+	PublicBatch *batch = arg;
+
+	write_rows(batch->p->kept, batch->rows, batch->n, batch->p->was_empty);
+}
+
 static void
 publish(Publishing *p, const KeptPublicRow *rows, int n)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		write_rows(p->kept, rows, n, p->was_empty);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_END_TRY();
+	PublicBatch batch = {p, rows, n};
+	ErrorData  *error = cozi_attempt(write_together, &batch);
 
 	if (error == NULL)
 	{

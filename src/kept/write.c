@@ -39,7 +39,7 @@ execute(const char *template, int nargs, Oid *types, Datum *values, const char *
 {
 	CoziSavedUser saved;
 	char	   *sql = cozi_statement(template,
-									 "schema", quote_identifier(get_namespace_name(cozi_schema())),
+									 "schema", cozi_schema_name(),
 									 NULL);
 
 	if (SPI_connect() != SPI_OK_CONNECT)

@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -141,35 +140,24 @@ put_off(const Announcement *announcement, const Kept *kept, const ErrorData *err
 	SPI_finish();
 }
 
-/* Returns the error, or NULL. */
-static ErrorData *
-attempt(Announcement *announcement, const Kept *kept, const ErrorData *failure, bool *sent)
+/* Work on one of them. */
+typedef struct Sending
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Announcement *announcement;
+	const Kept *kept;
+	const ErrorData *failure;	/* why it is put off; NULL: it is sent */
+	bool		sent;
+} Sending;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		if (failure == NULL)
-			*sent = send_once(announcement, kept);
-		else
-			put_off(announcement, kept, failure);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return error;
+static void
+send_or_put_off(void *arg)
+{
+	Sending    *sending = arg;
+
+	if (sending->failure == NULL)
+		sending->sent = send_once(sending->announcement, sending->kept);
+	else
+		put_off(sending->announcement, sending->kept, sending->failure);
 }
 
 /* Send one if it is due; more: it has something to send later. */
@@ -177,7 +165,7 @@ static bool
 announce(Announcement *announcement, const Kept *kept, const Position *position, bool *more)
 {
 	bool		had_more = *more;
-	bool		sent = false;
+	Sending		sending = {.announcement = announcement,.kept = kept};
 	ErrorData  *error;
 
 	if (!is_news(announcement, position))
@@ -194,12 +182,13 @@ announce(Announcement *announcement, const Kept *kept, const Position *position,
 		*more = had_more;
 		return false;
 	}
-	error = attempt(announcement, kept, NULL, &sent);
+	error = cozi_attempt(send_or_put_off, &sending);
 	if (error == NULL)
-		return sent;
+		return sending.sent;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
-	error = attempt(announcement, kept, error, &sent);
+	sending.failure = error;
+	error = cozi_attempt(send_or_put_off, &sending);
 	if (error != NULL)
 		ReThrowError(error);
 	return false;

@@ -33,7 +33,7 @@ uint64
 cozi_outbox_run(const char *template, int n, const Oid *types, const Datum *values,
 				const char *nulls, int expected)
 {
-	const char *schema = quote_identifier(get_namespace_name(cozi_schema()));
+	const char *schema = cozi_schema_name();
 	CoziSavedUser saved;
 
 	cozi_switch_user(cozi_relation_owner(cozi_table("outbox_consumer")), 0, &saved);

@@ -211,7 +211,7 @@ rows_statement(const RowReading *reading)
 						  "key_type", cozi_kept_column_type(reading->relid, reading->key_column),
 						  "item_type", cozi_kept_column_type(reading->relid,
 															 reading->item_column),
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())), NULL);
+						  "schema", cozi_schema_name(), NULL);
 }
 
 static void

@@ -5,6 +5,8 @@
 #ifndef COZI_MONITOR_SOURCE_H
 #define COZI_MONITOR_SOURCE_H
 
+#include "base/base.h"
+
 #define PGSS "pg_stat_statements"
 
 /* What stands in the way of reading pg_stat_statements. */
@@ -29,6 +31,6 @@ extern CoziSource cozi_find_source(void);
 extern void cozi_warn_source(CoziSource src);
 
 /* monitor/text.c */
-extern bool cozi_with_raw_texts(void (*call) (void *arg), void *arg);
+extern bool cozi_with_raw_texts(CoziWork call, void *arg);
 
 #endif							/* COZI_MONITOR_SOURCE_H */

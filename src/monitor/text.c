@@ -25,7 +25,6 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "monitor/monitor.h"
 #include "monitor/source.h"
@@ -171,20 +170,27 @@ read_text(TextMap *map, HeapTuple tup, TupleDesc desc)
 		file_text(map, &key, query);
 }
 
+typedef struct RawCall
+{
+	CoziWork	call;
+	void	   *arg;
+} RawCall;
+
 /*
  * Run what calls pg_stat_statements(true) while this database's encoding is
  * SQL_ASCII, so that it hands out the bytes as they are: it raises an error for
  * all texts when one has no representation here.
  */
 static void
-call_raw(void (*call) (void *arg), void *arg)
+call_raw(void *raw_call)
 {
+	RawCall    *raw = raw_call;
 	int			here = GetDatabaseEncoding();
 
 	SetDatabaseEncoding(PG_SQL_ASCII);
 	PG_TRY();
 	{
-		call(arg);
+		raw->call(raw->arg);
 	}
 	PG_FINALLY();
 	{
@@ -201,34 +207,17 @@ call_raw(void (*call) (void *arg), void *arg)
  * pg_stat_statements stands.
  */
 bool
-cozi_with_raw_texts(void (*call) (void *arg), void *arg)
+cozi_with_raw_texts(CoziWork call, void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	RawCall		raw = {call, arg};
+	ErrorData  *error;
 
 	if (IsInParallelMode())
 	{
-		call_raw(call, arg);
+		call_raw(&raw);
 		return true;
 	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		call_raw(call, arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
+	error = cozi_attempt(call_raw, &raw);
 	if (error == NULL)
 		return true;
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)

@@ -6,13 +6,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
 #include "sharding/job.h"
@@ -109,6 +107,21 @@ put_error(FunctionCallInfo fcinfo, Oid shard, const char *server, const ErrorDat
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* What a foreign shard is asked. */
+typedef struct Fetch
+{
+	FunctionCallInfo fcinfo;
+	const char *query;
+} Fetch;
+
+static void
+fetch_asked(void *arg)
+{
+	Fetch	   *asked = arg;
+
+	fetch_rows(asked->fcinfo, asked->query);
+}
+
 /*
  * The rows of a foreign shard, or a row with the error.  A statement that is
  * cancelled, here or there, is an error as ever.
@@ -116,33 +129,14 @@ put_error(FunctionCallInfo fcinfo, Oid shard, const char *server, const ErrorDat
 static void
 fetch_foreign(FunctionCallInfo fcinfo, char **shard)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Fetch		foreign = {fcinfo, shard[2]};
+	ErrorData  *error = cozi_attempt(fetch_asked, &foreign);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		fetch_rows(fcinfo, shard[2]);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		put_error(fcinfo, atooid(shard[0]), shard[1], error);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	put_error(fcinfo, atooid(shard[0]), shard[1], error);
 }
 
 /*

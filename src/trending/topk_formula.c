@@ -59,7 +59,7 @@ char	   *
 cozi_topk_expression(const TopRanked *top, const char *prefix)
 {
 	return cozi_statement("{schema}.{function}({prefix}{ups}, {prefix}{downs})",
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "schema", cozi_schema_name(),
 						  "function", cozi_topk_function(top),
 						  "prefix", prefix,
 						  "ups", quote_identifier(top->columns[COLUMN_POINTS].name),

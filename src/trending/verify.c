@@ -46,7 +46,7 @@ recount(const Kept *board, const char *source, const char *half_life)
 						  " OR abs(heat - true_heat) > 1e-9 + 1e-15 * abs(true_heat)"
 						  " ORDER BY {key}",
 						  "key", cozi_kept_key_columns(board),
-						  "schema", quote_identifier(get_namespace_name(cozi_schema())),
+						  "schema", cozi_schema_name(),
 						  "half_life", half_life,
 						  "source", source,
 						  "unit", psprintf("%d.0", (int) board->unit),
