@@ -2,8 +2,10 @@
 \getenv long COZI_LONG
 \if :{?long}
 \set keys 1000000
+\set of 1
 \else
 \set keys 20000
+\set of 32
 \endif
 SET client_min_messages = warning;
 CREATE SCHEMA routing;
@@ -82,12 +84,15 @@ SELECT count(*) AS keys, count(*) FILTER (WHERE key BETWEEN -32768 AND 32767) AS
 FROM v_int4 JOIN v_int8 USING (key, hash64, m4, m16, m64, m1024);
 
 -- Random keys, other ones in every run, against the partition each row lies in.
--- Both ways of asking PostgreSQL: tableoid, and satisfies_hash_partition.
-CREATE PROCEDURE compare(typ text, routed text, random_key text, n int,
+-- Both ways of asking PostgreSQL: satisfies_hash_partition of every key, and tableoid.
+-- Of 1,024 partitions each 32nd is made (in the long run, all), and given the keys that cozi
+-- says are its: PostgreSQL refuses one that is not.
+CREATE PROCEDURE compare(typ text, routed text, random_key text, n int, of int,
     moduli int[] = '{4,16,64,1024}')
 LANGUAGE plpgsql AS $$
 DECLARE
     m int;
+    step int;
     wrong record;
 BEGIN
     EXECUTE format('CREATE TEMP TABLE keys AS SELECT %s AS key FROM generate_series(1, %s)',
@@ -95,24 +100,24 @@ BEGIN
     FOREACH m IN ARRAY moduli LOOP
         EXECUTE format('CREATE TEMP TABLE parts (key %s) PARTITION BY HASH (key)', typ);
         IF typ = 'text' THEN ALTER TABLE parts ALTER key SET STORAGE PLAIN; END IF;
-        FOR r IN 0 .. m - 1 LOOP
+        step := CASE WHEN m = 1024 THEN of ELSE 1 END;
+        FOR r IN 0 .. m - 1 BY step LOOP
             EXECUTE format('CREATE TEMP TABLE part_%s PARTITION OF parts
                 FOR VALUES WITH (MODULUS %s, REMAINDER %s)', r, m, r);
         END LOOP;
-        INSERT INTO parts TABLE keys;
+        EXECUTE format('INSERT INTO parts SELECT key FROM keys WHERE %s %% %s = 0', routed, step)
+            USING m;
         EXECUTE format('SELECT count(*) AS keys,
-                            count(*) FILTER (WHERE p.relname IS DISTINCT FROM ''part_''
-                                || %1$s) AS by_tableoid,
-                            count(*) FILTER (WHERE satisfies_hash_partition(%2$s, $1, %1$s,
-                                key) IS NOT TRUE) AS by_function,
-                            min(key::text) FILTER (WHERE p.relname IS DISTINCT FROM ''part_''
-                                || %1$s) AS example
+                            count(*) FILTER (WHERE p.relname <> ''part_'' || %1$s) AS by_tableoid,
+                            min(key::text) FILTER (WHERE p.relname <> ''part_'' || %1$s) AS example,
+                            (SELECT count(*) FROM keys WHERE satisfies_hash_partition(%2$s, $1,
+                                %1$s, key) IS NOT TRUE) AS by_function
                         FROM parts JOIN pg_class p ON p.oid = parts.tableoid',
                        routed, 'parts'::regclass::oid)
             INTO wrong USING m;
         RAISE INFO '% at modulus %: all keys %, wrong by tableoid %, by satisfies_hash_partition %',
-            typ, m, wrong.keys = n, wrong.by_tableoid || coalesce(' such as ' || wrong.example, ''),
-            wrong.by_function;
+            typ, m, CASE step WHEN 1 THEN wrong.keys = n ELSE wrong.keys > n / step / 2 END,
+            wrong.by_tableoid || coalesce(' such as ' || wrong.example, ''), wrong.by_function;
         DROP TABLE parts;
         COMMIT;
     END LOOP;
@@ -120,15 +125,15 @@ BEGIN
 END
 $$;
 CALL compare('smallint', 'cozi.shard_of(key, $1)', '(random() * 65535 - 32768)::smallint', 65536,
-    '{16}');
+    :of, '{16}');
 CALL compare('int', 'cozi.shard_of(key, $1)',
-    '(''x'' || left(md5(random()::text), 8))::bit(32)::int', :keys);
+    '(''x'' || left(md5(random()::text), 8))::bit(32)::int', :keys, :of);
 CALL compare('bigint', 'cozi.shard_of(key, $1)', '(''x'' || md5(random()::text))::bit(64)::bigint',
-    :keys);
-CALL compare('uuid', 'cozi.shard_of(key, $1)', 'gen_random_uuid()', :keys);
+    :keys, :of);
+CALL compare('uuid', 'cozi.shard_of(key, $1)', 'gen_random_uuid()', :keys, :of);
 CALL compare('text', 'cozi.shard_of_text(key, $1)',
              'left(repeat(md5(random()::text) || chr(945 + (random() * 20)::int), 3),
-                  (random() * 99)::int)', :keys);
+                  (random() * 99)::int)', :keys, :of);
 
 -- The largest modulus there is, and the smallest.
 SELECT cozi.shard_of(42, 2147483647) AS largest,
