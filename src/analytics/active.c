@@ -2,8 +2,8 @@
  * analytics/active.c
  *		active_users(): how many users are active on each day, and whence they come.
  *
- * The users are read once.  Each has a few active days; a day adds the user to the
- * windows that it opens or prolongs, as differences that are summed up at the end.
+ * The users are read once.  Each has a few active days; counted are the days on which
+ * a user enters the windows of 7 and of 28 days, and leaves them.  The sums follow.
  *
  * The law: the figures of a day keep two sums.  dau = new + returning + resurrected;
  * and the 28-day MAU of a day is that of the day before, plus new and resurrected,
@@ -24,16 +24,16 @@
 #define WEEK_DAYS 7
 #define WINDOW_DAYS 28
 
+/* An active day that there is none of. */
+#define NEVER		(-1000)
+
 /* The figures of a day. */
 typedef struct DayFigures
 {
 	int64		dau;
-	int64		wau;			/* while counting: a difference to the day
-								 * before */
-	int64		mau;			/* the same */
+	int64		wau;			/* a difference to the day before */
 	int64		in_month;		/* of the calendar month, at its first day */
 	int64		new;
-	int64		returning;
 	int64		resurrected;
 	int64		lapsed;
 } DayFigures;
@@ -55,64 +55,58 @@ typedef struct ActiveUsers
 	DayFigures *day;			/* of each */
 } ActiveUsers;
 
-/* A user is in a window of so many days from one day on, or still in it. */
-static void
-open_window(ActiveUsers *active, int64 *(*figure) (DayFigures *), int day, int before, int days)
+/*
+ * A user is active on a day, and was on the one before, of those that are read: NEVER,
+ * if there is none.  Most are in the windows that the one before has opened.
+ */
+static inline void
+add_day(ActiveUsers *active, int day, int before, bool seen)
 {
-	int			from = before < 0 ? day : Max(day, before + days);
+	DayFigures *figures = &active->day[day];
 
-	if (from < active->ndays)
-		(*figure(&active->day[from]))++;
-	if (day + days < active->ndays)
-		(*figure(&active->day[day + days]))--;
-}
-
-static int64 *
-wau_of(DayFigures *figures)
-{
-	return &figures->wau;
-}
-
-static int64 *
-mau_of(DayFigures *figures)
-{
-	return &figures->mau;
+	figures->dau++;
+	if (day <= before + WEEK_DAYS)
+		return;
+	figures->wau++;
+	if (before != NEVER)
+		active->day[before + WEEK_DAYS].wau--;
+	if (day <= before + WINDOW_DAYS)
+		return;
+	if (before != NEVER)
+		active->day[before + WINDOW_DAYS].lapsed++;
+	if (seen || before != NEVER)
+		figures->resurrected++;
+	else
+		figures->new++;
 }
 
 static void
 add_to_days(const CoziUser *user, void *arg)
 {
 	ActiveUsers *active = arg;
-	bool		seen = cozi_next_day(user, 0) == 0;
-	int			before = -1;	/* the active day before, of those that are
-								 * read */
+	CoziWalk	walk;
+	int			bit = cozi_first_day(user, &walk);
+	bool		seen = bit == 0;
+	int			before = NEVER;
 	int			month = -1;
 
-	for (int bit = cozi_next_day(user, 1); bit > 0; bit = cozi_next_day(user, bit + 1))
+	if (seen)
+		bit = cozi_next_day(user, &walk);
+	for (; bit > 0; bit = cozi_next_day(user, &walk))
 	{
 		int			day = bit - 1;
-		DayFigures *figures = &active->day[day];
 
 		if (active->month[day] != month)
 			active->day[month = active->month[day]].in_month++;
 		if (day > active->until)
 			continue;
-		if (before >= 0 && before + WINDOW_DAYS < day)
-			active->day[before + WINDOW_DAYS].lapsed++;
-		open_window(active, wau_of, day, before, WEEK_DAYS);
-		open_window(active, mau_of, day, before, WINDOW_DAYS);
-		figures->dau++;
-		if (!seen)
-			figures->new++;
-		else if (before >= 0 && day - before <= WINDOW_DAYS)
-			figures->returning++;
-		else
-			figures->resurrected++;
-		seen = true;
+		add_day(active, day, before, seen);
 		before = day;
 	}
-	if (before >= 0 && before + WINDOW_DAYS < active->ndays)
-		active->day[before + WINDOW_DAYS].lapsed++;
+	if (before == NEVER)
+		return;
+	active->day[before + WEEK_DAYS].wau--;
+	active->day[before + WINDOW_DAYS].lapsed++;
 }
 
 /*
@@ -128,7 +122,8 @@ prepare_days(ActiveUsers *active, DateADT since, DateADT until)
 	active->since = since - active->first;
 	active->until = until - active->first;
 	active->ndays = last - active->first + 1;
-	active->day = palloc0(active->ndays * sizeof(DayFigures));
+	/* windows end later */
+	active->day = palloc0((active->ndays + WINDOW_DAYS) * sizeof(DayFigures));
 	active->month = palloc(active->ndays * sizeof(int));
 	for (int i = 0; i < active->ndays; i++)
 		active->month[i] = Max(cozi_month_start(active->first + i) - active->first, 0);
@@ -147,7 +142,7 @@ put_days(ReturnSetInfo *rsinfo, const ActiveUsers *active)
 		bool		nulls[ACTIVE_COLUMNS] = {false};
 
 		wau += figures->wau;
-		mau += figures->mau;
+		mau += figures->new + figures->resurrected - figures->lapsed;
 		if (i < active->since)
 			continue;
 		values[ACTIVE_DAY] = DateADTGetDatum(active->first + i);
@@ -158,7 +153,8 @@ put_days(ReturnSetInfo *rsinfo, const ActiveUsers *active)
 		nulls[ACTIVE_STICKINESS] = mau == 0;
 		values[ACTIVE_STICKINESS] = Float8GetDatum(mau == 0 ? 0 : (float8) figures->dau / mau);
 		values[ACTIVE_NEW] = Int64GetDatum(figures->new);
-		values[ACTIVE_RETURNING] = Int64GetDatum(figures->returning);
+		values[ACTIVE_RETURNING] = Int64GetDatum(figures->dau - figures->new -
+												 figures->resurrected);
 		values[ACTIVE_RESURRECTED] = Int64GetDatum(figures->resurrected);
 		values[ACTIVE_LAPSED] = Int64GetDatum(figures->lapsed);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -12,6 +12,8 @@
 #ifndef COZI_ANALYTICS_H
 #define COZI_ANALYTICS_H
 
+#include "port/pg_bitutils.h"
+#include "port/pg_bswap.h"
 #include "utils/date.h"
 #include "utils/varbit.h"
 
@@ -33,6 +35,53 @@ typedef struct CoziUser
 	int			nbits;			/* 0: never active */
 	uint8	   *bits;			/* see _days_between() */
 } CoziUser;
+
+/* A walk along the bits of a user that are set. */
+typedef struct CoziWalk
+{
+	int			at;				/* the bit that the word begins with */
+	uint64		word;			/* what is left of it, from the left */
+} CoziWalk;
+
+/* The 64 bits from one on, that begins a byte; 0 for those that are not there. */
+static inline uint64
+cozi_bits_from(const CoziUser *user, int bit)
+{
+	int			left = user->nbits - bit;
+	uint64		word = 0;
+
+	memcpy(&word, user->bits + bit / BITS_PER_BYTE,
+		   left >= 64 ? 8 : (left + BITS_PER_BYTE - 1) / BITS_PER_BYTE);
+	word = pg_ntoh64(word);
+	return left >= 64 ? word : word & ~(PG_UINT64_MAX >> left);
+}
+
+/* The next bit that is set, first one from a bit on; -1: there is none. */
+static inline int
+cozi_next_day(const CoziUser *user, CoziWalk *walk)
+{
+	int			skip;
+
+	while (walk->word == 0)
+	{
+		walk->at += 64;
+		if (walk->at >= user->nbits)
+			return -1;
+		walk->word = cozi_bits_from(user, walk->at);
+	}
+	skip = 63 - pg_leftmost_one_pos64(walk->word);
+	walk->word ^= UINT64CONST(1) << (63 - skip);
+	return walk->at + skip;
+}
+
+/* The first bit that is set; -1: there is none. */
+static inline int
+cozi_first_day(const CoziUser *user, CoziWalk *walk)
+{
+	walk->at = -64;
+	walk->word = 0;
+	return cozi_next_day(user, walk);
+}
 
 typedef void (*CoziVisitUser) (const CoziUser *user, void *arg);
 
@@ -61,8 +110,8 @@ extern char *cozi_day_in_sql(const Kept *activity, const char *at);
 extern DateADT cozi_local_day(const Kept *activity, TimestampTz at);
 
 /* analytics/users.c */
-extern bool cozi_visit_in_memory(const char *query, Oid type, DateADT first, DateADT last,
-								 CoziVisitUser visit, void *arg);
+extern bool cozi_visit_in_memory(Oid activity, const char *query, Oid type, DateADT first,
+								 DateADT last, CoziVisitUser visit, void *arg);
 
 /* analytics/question.c */
 extern void cozi_open_activity(Oid relation, Kept *activity);
@@ -72,7 +121,6 @@ extern void cozi_each_user(const char *query, DateADT first, DateADT last, CoziV
 						   void *arg);
 extern void cozi_visit_users(const Kept *activity, DateADT first, DateADT last,
 							 CoziVisitUser visit, void *arg);
-extern int	cozi_next_day(const CoziUser *user, int from);
 extern DateADT cozi_month_start(DateADT day);
 extern DateADT cozi_month_end(DateADT day);
 

@@ -53,14 +53,16 @@ typedef struct Figures
 static void
 add_to_weeks(Figures * figures, const CoziUser *user)
 {
-	int			first = cozi_next_day(user, 0) - 1;
+	CoziWalk	walk;
+	int			bit = cozi_first_day(user, &walk);
+	int			first = bit - 1;
 	int			cohort = (first - figures->monday) / 7;
 	int			counted = -1;
 
 	if (first < figures->monday || cohort >= WEEKS)
 		return;
 	figures->size[cohort]++;
-	for (int bit = first + 1; bit > 0; bit = cozi_next_day(user, bit + 1))
+	for (; bit > 0; bit = cozi_next_day(user, &walk))
 	{
 		int			period = (bit - 1 - figures->monday) / 7 - cohort;
 
@@ -77,8 +79,12 @@ add_to_figures(const CoziUser *user, void *arg)
 	int			left = 0;		/* the window of 28 days that is open ends
 								 * before */
 	int			lately = 0;
+	CoziWalk	walk;
+	int			bit = cozi_first_day(user, &walk);
 
-	for (int bit = cozi_next_day(user, 1); bit > 0; bit = cozi_next_day(user, bit + 1))
+	if (bit == 0)
+		bit = cozi_next_day(user, &walk);
+	for (; bit > 0; bit = cozi_next_day(user, &walk))
 	{
 		int			day = bit - 1;
 

@@ -70,6 +70,7 @@ cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 	Matrix	   *matrix = PG_ARGISNULL(0) ? NULL : (Matrix *) PG_GETARG_POINTER(0);
 	VarBit	   *mask;
 	CoziUser	user;
+	CoziWalk	walk;
 	int			first;
 
 	for (int i = 2; i < 4; i++)
@@ -82,9 +83,9 @@ cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 	mask = PG_GETARG_VARBIT_P(1);
 	user.bits = VARBITS(mask);
 	user.nbits = VARBITLEN(mask);
-	first = cozi_next_day(&user, 0);
+	first = cozi_first_day(&user, &walk);
 	for (int day = first; day >= 0 && day < matrix->complete && day - first < matrix->periods;
-		 day = cozi_next_day(&user, day + 1))
+		 day = cozi_next_day(&user, &walk))
 		matrix->cells[(int64) first * matrix->periods + day - first]++;
 	PG_RETURN_POINTER(matrix);
 }

@@ -13,7 +13,6 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -58,15 +57,21 @@ cozi_check_period(DateADT since, DateADT until)
 				 errhint("Ask about at most %d days.", MAX_QUESTION_DAYS)));
 }
 
-/* The rows of an activity, in parentheses where they are not those of its table. */
-static char *
-rows_of(const Kept *activity)
+static bool
+is_pending(const Kept *activity)
 {
 	int			n;
 
 	(void) cozi_kept_pending_rows(activity, &n, GetActiveSnapshot(),
 								  GetCurrentStatementStartTimestamp());
-	if (n == 0)
+	return n > 0;
+}
+
+/* The rows of an activity, in parentheses where they are not those of its table. */
+static char *
+rows_of(const Kept *activity, bool pending)
+{
+	if (!pending)
 		return cozi_qualified_name(activity->relation);
 	return cozi_statement("(SELECT user_id, month, days FROM {activity}"
 						  " WHERE (month, user_id) NOT IN (SELECT month, user_id"
@@ -87,7 +92,7 @@ cozi_users_query(const Kept *activity)
 						  " FROM {rows} m"
 						  " WHERE m.month OPERATOR(pg_catalog.<=) $2 GROUP BY m.user_id",
 						  "schema", cozi_schema_name(),
-						  "rows", rows_of(activity), NULL);
+						  "rows", rows_of(activity, is_pending(activity)), NULL);
 }
 
 /*
@@ -141,32 +146,16 @@ void
 cozi_visit_users(const Kept *activity, DateADT first, DateADT last, CoziVisitUser visit,
 				 void *arg)
 {
+	bool		pending = is_pending(activity);
 	char	   *rows = cozi_statement("SELECT m.user_id, m.month, m.days FROM {rows} m"
 									  " WHERE m.month OPERATOR(pg_catalog.<=) $1",
-									  "rows", rows_of(activity), NULL);
+									  "rows", rows_of(activity, pending), NULL);
 	Oid			type = getBaseType(get_atttype(activity->relation,
 											   get_attnum(activity->relation, "user_id")));
 
-	if (!cozi_visit_in_memory(rows, type, first, last, visit, arg))
+	if (!cozi_visit_in_memory(pending ? InvalidOid : activity->relation, rows, type, first, last,
+							  visit, arg))
 		cozi_each_user(cozi_users_query(activity), first, last, visit, arg);
-}
-
-/* The next bit that is set, from a bit on; -1: there is none. */
-int
-cozi_next_day(const CoziUser *user, int from)
-{
-	while (from < user->nbits)
-	{
-		uint8		rest = user->bits[from / BITS_PER_BYTE] << (from % BITS_PER_BYTE);
-
-		if (rest != 0)
-		{
-			from += BITS_PER_BYTE - 1 - pg_leftmost_one_pos[rest];
-			return from < user->nbits ? from : -1;
-		}
-		from += BITS_PER_BYTE - from % BITS_PER_BYTE;
-	}
-	return -1;
 }
 
 /* The first of a date's month, and the last of it. */

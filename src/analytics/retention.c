@@ -89,35 +89,47 @@ first_day_of(Unit unit, int period)
 	}
 }
 
+/* The cohort of a user whose first bit is given; -1: none that was asked for. */
+static inline int
+cohort_of(const Retention *retention, const CoziUser *user, int bit)
+{
+	if (retention->by_signup)
+		return retention->period[user->cohort - retention->since] - retention->cohort;
+	return bit > 0 ? retention->period[bit - 1] - retention->cohort : -1;
+}
+
 static void
 add_to_cohort(const CoziUser *user, void *arg)
 {
 	Retention  *retention = arg;
-	int			bit = cozi_next_day(user, 0);
-	int			cohort;
+	CoziWalk	walk;
+	int			bit = cozi_first_day(user, &walk);
+	int			cohort = cohort_of(retention, user, bit);
 	int			counted = -1;	/* the last period that the user was counted
 								 * in */
 	int64	   *cells;
 
-	if (retention->by_signup)
-		cohort = retention->period[user->cohort - retention->since] - retention->cohort;
-	else if (bit > 0)
-		cohort = retention->period[bit - 1] - retention->cohort;
-	else
-		return;
 	if (cohort < 0)
 		return;
 	retention->size[cohort]++;
 	cells = retention->users + (int64) cohort * retention->periods;
-	for (bit = cozi_next_day(user, 1); bit > 0; bit = cozi_next_day(user, bit + 1))
+	if (bit == 0)
+		bit = cozi_next_day(user, &walk);
+	for (; bit > 0; bit = cozi_next_day(user, &walk))
 	{
 		int			period = retention->period[bit - 1] - retention->cohort - cohort;
 
+		/* by signup: active before it */
+		if (period <= counted)
+			continue;
 		/* on or after: all periods up to this one, too */
-		for (int p = retention->rolling ? counted + 1 : Max(period, counted + 1);
-			 p <= Min(period, retention->periods - 1); p++)
-			cells[p]++;
-		counted = Max(counted, period);
+		if (retention->rolling)
+			while (++counted < Min(period, retention->periods))
+				cells[counted]++;
+		counted = period;
+		if (period >= retention->periods)
+			break;
+		cells[period]++;
 	}
 }
 
