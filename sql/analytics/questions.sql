@@ -138,6 +138,55 @@ COMMENT ON AGGREGATE retention_matrix(bit varying, int, int) IS
 'active; complete is how many days of the masks are over, and the number of rows; a NULL mask is '
 'left out, a cell of a day that is not over is NULL; of no rows, NULL';
 
+CREATE OR REPLACE FUNCTION _retention_of_events_add(
+        internal, anynonarray, date, date, int, int)
+    RETURNS internal
+    AS 'MODULE_PATHNAME', 'cozi_retention_of_events_add'
+    LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION _retention_of_events_add(internal, anynonarray, date, date, int, int) IS
+'Adds one event to the state of retention_of_events()';
+
+CREATE OR REPLACE FUNCTION _retention_of_events_combine(internal, internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'cozi_retention_of_events_combine'
+    LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION _retention_of_events_combine(internal, internal) IS
+'Combines the states that two workers of retention_of_events() have';
+
+CREATE OR REPLACE FUNCTION _retention_of_events_serialize(internal) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'cozi_retention_of_events_serialize'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION _retention_of_events_serialize(internal) IS
+'Writes a state of retention_of_events() for another process';
+
+CREATE OR REPLACE FUNCTION _retention_of_events_deserialize(bytea, internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'cozi_retention_of_events_deserialize'
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION _retention_of_events_deserialize(bytea, internal) IS
+'Reads a state of retention_of_events() from another process';
+
+CREATE OR REPLACE FUNCTION _retention_of_events_cells(internal) RETURNS bigint[]
+    AS 'MODULE_PATHNAME', 'cozi_retention_of_events_cells'
+    LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION _retention_of_events_cells(internal) IS
+'Returns the cells of retention_of_events()';
+
+CREATE OR REPLACE AGGREGATE retention_of_events(
+        user_id anynonarray, day date, anchor date, periods int, complete int) (
+    SFUNC = _retention_of_events_add,
+    STYPE = internal,
+    SSPACE = 1048576,
+    FINALFUNC = _retention_of_events_cells,
+    COMBINEFUNC = _retention_of_events_combine,
+    SERIALFUNC = _retention_of_events_serialize,
+    DESERIALFUNC = _retention_of_events_deserialize,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE retention_of_events(anynonarray, date, date, int, int) IS
+'Returns the retention of the users of events, who are int, bigint or uuid, by day, as '
+'retention_matrix() does of the masks of activity_days(): all users are held in memory, up to '
+'work_mem times hash_mem_multiplier; a NULL user, and a day that is NULL, before the anchor or not '
+'complete, is left out; of no rows, NULL';
+
 CREATE OR REPLACE FUNCTION _funnel_add(internal, timestamptz, int, interval) RETURNS internal
     AS 'MODULE_PATHNAME', 'cozi_funnel_add'
     LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;

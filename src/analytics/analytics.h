@@ -109,7 +109,7 @@ extern bool cozi_days_have(const Kept *activity, const bytea *stored, TimestampT
 extern char *cozi_day_in_sql(const Kept *activity, const char *at);
 extern DateADT cozi_local_day(const Kept *activity, TimestampTz at);
 
-/* analytics/users.c */
+/* analytics/read.c */
 extern bool cozi_visit_in_memory(Oid activity, const char *query, Oid type, DateADT first,
 								 DateADT last, CoziVisitUser visit, void *arg);
 

@@ -12,18 +12,11 @@
 #include "utils/array.h"
 #include "utils/varbit.h"
 
-#include "analytics/analytics.h"
+#include "analytics/matrix.h"
 
-/* Rows are cohorts: the days of a mask.  Columns are the days after it. */
-typedef struct Matrix
-{
-	int32		periods;
-	int32		complete;
-	int64		cells[FLEXIBLE_ARRAY_MEMBER];
-} Matrix;
-
-static int64
-cells_of(int32 periods, int32 complete)
+/* How many cells there are; an error if there cannot be. */
+int64
+cozi_matrix_check(int32 periods, int32 complete)
 {
 	if (periods < 1 || complete < 1 || (int64) periods * complete > MAX_CELLS)
 		ereport(ERROR,
@@ -35,11 +28,11 @@ cells_of(int32 periods, int32 complete)
 	return (int64) periods * complete;
 }
 
-static Matrix *
-new_matrix(MemoryContext context, int32 periods, int32 complete)
+CoziMatrix *
+cozi_matrix_new(MemoryContext context, int32 periods, int32 complete)
 {
-	Matrix	   *matrix = MemoryContextAllocZero(context, offsetof(Matrix, cells) +
-												cells_of(periods, complete) * sizeof(int64));
+	CoziMatrix	   *matrix = MemoryContextAllocZero(context, offsetof(CoziMatrix, cells) +
+													cozi_matrix_check(periods, complete) * sizeof(int64));
 
 	matrix->periods = periods;
 	matrix->complete = complete;
@@ -47,7 +40,7 @@ new_matrix(MemoryContext context, int32 periods, int32 complete)
 }
 
 static void
-check_same(const Matrix *matrix, int32 periods, int32 complete)
+check_same(const CoziMatrix *matrix, int32 periods, int32 complete)
 {
 	if (matrix->periods != periods || matrix->complete != complete)
 		ereport(ERROR,
@@ -67,7 +60,7 @@ Datum
 cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = cozi_aggregate_context(fcinfo);
-	Matrix	   *matrix = PG_ARGISNULL(0) ? NULL : (Matrix *) PG_GETARG_POINTER(0);
+	CoziMatrix	   *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
 	VarBit	   *mask;
 	CoziUser	user;
 	CoziWalk	walk;
@@ -76,7 +69,7 @@ cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 	for (int i = 2; i < 4; i++)
 		cozi_require_argument(fcinfo, i, i == 2 ? "periods" : "complete");
 	if (matrix == NULL)
-		matrix = new_matrix(context, PG_GETARG_INT32(2), PG_GETARG_INT32(3));
+		matrix = cozi_matrix_new(context, PG_GETARG_INT32(2), PG_GETARG_INT32(3));
 	check_same(matrix, PG_GETARG_INT32(2), PG_GETARG_INT32(3));
 	if (PG_ARGISNULL(1))
 		PG_RETURN_POINTER(matrix);
@@ -84,9 +77,8 @@ cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 	user.bits = VARBITS(mask);
 	user.nbits = VARBITLEN(mask);
 	first = cozi_first_day(&user, &walk);
-	for (int day = first; day >= 0 && day < matrix->complete && day - first < matrix->periods;
-		 day = cozi_next_day(&user, &walk))
-		matrix->cells[(int64) first * matrix->periods + day - first]++;
+	for (int day = first; day >= 0 && day < matrix->complete; day = cozi_next_day(&user, &walk))
+		cozi_matrix_add(matrix, first, day - first);
 	PG_RETURN_POINTER(matrix);
 }
 
@@ -97,8 +89,8 @@ Datum
 cozi_retention_matrix_combine(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = cozi_aggregate_context(fcinfo);
-	Matrix	   *matrix = PG_ARGISNULL(0) ? NULL : (Matrix *) PG_GETARG_POINTER(0);
-	Matrix	   *other = PG_ARGISNULL(1) ? NULL : (Matrix *) PG_GETARG_POINTER(1);
+	CoziMatrix	   *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
+	CoziMatrix	   *other = PG_ARGISNULL(1) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(1);
 	int64		n;
 
 	if (other == NULL)
@@ -108,9 +100,9 @@ cozi_retention_matrix_combine(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(matrix);
 	}
 	if (matrix == NULL)
-		matrix = new_matrix(context, other->periods, other->complete);
+		matrix = cozi_matrix_new(context, other->periods, other->complete);
 	check_same(matrix, other->periods, other->complete);
-	n = cells_of(other->periods, other->complete);
+	n = cozi_matrix_check(other->periods, other->complete);
 	for (int64 i = 0; i < n; i++)
 		matrix->cells[i] += other->cells[i];
 	PG_RETURN_POINTER(matrix);
@@ -122,8 +114,8 @@ PG_FUNCTION_INFO_V1(cozi_retention_matrix_serialize);
 Datum
 cozi_retention_matrix_serialize(PG_FUNCTION_ARGS)
 {
-	Matrix	   *matrix = (Matrix *) PG_GETARG_POINTER(0);
-	int64		n = cells_of(matrix->periods, matrix->complete);
+	CoziMatrix	   *matrix = (CoziMatrix *) PG_GETARG_POINTER(0);
+	int64		n = cozi_matrix_check(matrix->periods, matrix->complete);
 	StringInfoData buf;
 
 	(void) cozi_aggregate_context(fcinfo);
@@ -143,7 +135,7 @@ cozi_retention_matrix_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 	StringInfoData buf;
-	Matrix	   *matrix;
+	CoziMatrix	   *matrix;
 	int32		periods;
 	int32		complete;
 	int64		n;
@@ -153,13 +145,33 @@ cozi_retention_matrix_deserialize(PG_FUNCTION_ARGS)
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	periods = pq_getmsgint(&buf, 4);
 	complete = pq_getmsgint(&buf, 4);
-	matrix = new_matrix(CurrentMemoryContext, periods, complete);
-	n = cells_of(periods, complete);
+	matrix = cozi_matrix_new(CurrentMemoryContext, periods, complete);
+	n = cozi_matrix_check(periods, complete);
 	for (int64 i = 0; i < n; i++)
 		matrix->cells[i] = pq_getmsgint64(&buf);
 	pq_getmsgend(&buf);
 	pfree(buf.data);
 	PG_RETURN_POINTER(matrix);
+}
+
+/* As a bigint[][]: NULL where the day is not over. */
+Datum
+cozi_matrix_cells(const CoziMatrix *matrix)
+{
+	int64		n = cozi_matrix_check(matrix->periods, matrix->complete);
+	Datum	   *values = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	int			dims[] = {matrix->complete, matrix->periods};
+	int			lbs[] = {1, 1};
+
+	for (int64 i = 0; i < n; i++)
+	{
+		values[i] = Int64GetDatum(matrix->cells[i]);
+		nulls[i] = i / matrix->periods + i % matrix->periods >= matrix->complete;
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 2, dims, lbs, INT8OID,
+											  sizeof(int64), FLOAT8PASSBYVAL,
+											  TYPALIGN_DOUBLE));
 }
 
 PG_FUNCTION_INFO_V1(cozi_retention_matrix_cells);
@@ -168,26 +180,8 @@ PG_FUNCTION_INFO_V1(cozi_retention_matrix_cells);
 Datum
 cozi_retention_matrix_cells(PG_FUNCTION_ARGS)
 {
-	Matrix	   *matrix = PG_ARGISNULL(0) ? NULL : (Matrix *) PG_GETARG_POINTER(0);
-	int64		n;
-	Datum	   *values;
-	bool	   *nulls;
-	int			dims[2];
-	int			lbs[] = {1, 1};
-
 	(void) cozi_aggregate_context(fcinfo);
-	if (matrix == NULL)
+	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	n = cells_of(matrix->periods, matrix->complete);
-	values = palloc(n * sizeof(Datum));
-	nulls = palloc(n * sizeof(bool));
-	for (int64 i = 0; i < n; i++)
-	{
-		values[i] = Int64GetDatum(matrix->cells[i]);
-		nulls[i] = i / matrix->periods + i % matrix->periods >= matrix->complete;
-	}
-	dims[0] = matrix->complete;
-	dims[1] = matrix->periods;
-	PG_RETURN_ARRAYTYPE_P(construct_md_array(values, nulls, 2, dims, lbs, INT8OID, sizeof(int64),
-											 FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_DATUM(cozi_matrix_cells((CoziMatrix *) PG_GETARG_POINTER(0)));
 }

@@ -4,7 +4,7 @@
  *
  * The activity is read as the caller, in the snapshot of the calling statement and
  * with what is pending, so the caller needs SELECT on it, and its policies hold.
- * The months of a user are put together in memory (users.c), or by the executor,
+ * The months of a user are put together in memory (read.c), or by the executor,
  * which may spill: memory is bounded by work_mem, however many users there are.
  */
 #include "postgres.h"

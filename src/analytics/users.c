@@ -1,46 +1,23 @@
 /*
  * analytics/users.c
- *		The users of an activity, put together in memory.
+ *		A hash table of users and the days on which they were active.
  *
- * An activity has a row per user and month.  Where its users are numbers or UUIDs,
- * they are put together here, in a hash table of at most work_mem times
- * hash_mem_multiplier.  Users who do not fit into it wait for another pass over the
- * rows, and where that would be more than MAX_PASSES the executor groups them, and
- * may spill (question.c).
- *
- * Where no policy holds for the caller, and nothing is pending, the rows are read
- * by a sequential scan below SQL; else by SQL.  Either way as the caller, who was
- * found to have SELECT on all of it, and in the snapshot of the calling query.
- *
- * The law: nobody is visited before all rows are read, so that giving up is free.
+ * See users.h for its law.  What takes time here is to wait for memory, so a slot has
+ * no byte to spare, and a row waits in a queue until its slot has come.
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/nodeHash.h"
-#include "executor/spi.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "tcop/dest.h"
 #include "utils/date.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/rls.h"
-#include "utils/snapmgr.h"
-#include "utils/uuid.h"
+#include "utils/memutils.h"
 
-#include "analytics/analytics.h"
-#include "base/base.h"
+#include "analytics/users.h"
 
 #define FIRST_SLOTS		1024
-#define MAX_PASSES		8
-
-/* Rows whose slots are on their way from memory, which takes longer than the rest. */
-#define QUEUE_ROWS		64
 
 #if defined(__GNUC__) || defined(__clang__)
 #define prefetch(address)	__builtin_prefetch(address, 1)
@@ -48,40 +25,8 @@
 #define prefetch(address)	((void) 0)
 #endif
 
-/* A row that waits for its slot. */
-typedef struct QueuedRow
-{
-	char		key[UUID_LEN];
-	uint64		hash;
-	DateADT		month;
-	uint32		days;
-}			QueuedRow;
-
-/*
- * The table: slots of one size, at most three quarters taken.  A slot is a key and
- * bits: those of CoziUser, and one that says that it is taken.
- */
-typedef struct Users
-{
-	DestReceiver pub;
-	MemoryContext context;
-	Size		key_size;		/* 8, or that of a UUID */
-	Size		slot_size;
-	DateADT		first;			/* bit 0: before it; bit 1 + n: n days after */
-	int			ndays;
-	uint64		seed;			/* so that nobody can choose who collides */
-	uint32		from;			/* which hashes this pass is about */
-	uint32		to;
-	uint32		nslots;
-	uint32		nusers;
-	char	   *slots;
-	bool		full;			/* they do not fit */
-	int			nqueued;
-	QueuedRow	queue[QUEUE_ROWS];
-}			Users;
-
 static inline uint8 *
-slot_bits(const Users * users, char *slot)
+slot_bits(const CoziUsers *users, char *slot)
 {
 	return (uint8 *) slot + users->key_size;
 }
@@ -94,11 +39,17 @@ set_bit(uint8 *bits, int bit)
 
 /* The bit after those of the days. */
 static inline bool
-slot_taken(const Users * users, char *slot)
+slot_taken(const CoziUsers *users, const char *slot)
 {
 	int			bit = users->ndays + 1;
 
-	return (slot_bits(users, slot)[bit / BITS_PER_BYTE] & HIGHBIT >> (bit % BITS_PER_BYTE)) != 0;
+	return (slot[users->key_size + bit / BITS_PER_BYTE] & HIGHBIT >> (bit % BITS_PER_BYTE)) != 0;
+}
+
+bool
+cozi_users_slot_is_taken(const CoziUsers *users, const char *slot)
+{
+	return slot_taken(users, slot);
 }
 
 static inline uint64
@@ -113,7 +64,7 @@ mix(uint64 h)
 
 /* The lower half says which pass a user is in, the upper one where to look. */
 static inline uint64
-hash_key(const Users * users, const char *key)
+hash_key(const CoziUsers *users, const char *key)
 {
 	uint64		word;
 	uint64		hash = users->seed;
@@ -126,21 +77,8 @@ hash_key(const Users * users, const char *key)
 	return hash;
 }
 
-/* Where a user is looked for first. */
-static inline uint32
-first_slot(const Users * users, uint64 hash)
-{
-	return (uint32) ((hash >> 32) * users->nslots >> 32);
-}
-
-static inline char *
-nth_slot(const Users * users, uint32 n)
-{
-	return users->slots + (Size) n * users->slot_size;
-}
-
 static inline bool
-same_key(const Users * users, const char *a, const char *b)
+same_key(const CoziUsers *users, const char *a, const char *b)
 {
 	uint64		left;
 	uint64		right;
@@ -155,8 +93,21 @@ same_key(const Users * users, const char *a, const char *b)
 	return true;
 }
 
+/* Where a user is looked for first. */
+static inline uint32
+first_slot(const CoziUsers *users, uint64 hash)
+{
+	return (uint32) ((hash >> 32) * users->nslots >> 32);
+}
+
 static inline char *
-slot_of(const Users * users, const char *key, uint64 hash)
+nth_slot(const CoziUsers *users, uint32 n)
+{
+	return users->slots + (Size) n * users->slot_size;
+}
+
+static inline char *
+slot_of(const CoziUsers *users, const char *key, uint64 hash)
 {
 	for (uint32 n = first_slot(users, hash);; n = n + 1 < users->nslots ? n + 1 : 0)
 	{
@@ -169,14 +120,14 @@ slot_of(const Users * users, const char *key, uint64 hash)
 
 /* How many slots there may be. */
 static uint32
-most_slots(const Users * users)
+most_slots(const CoziUsers *users)
 {
 	return (uint32) Min(get_hash_memory_limit() / users->slot_size, PG_UINT32_MAX);
 }
 
 /* A table of so many slots, with those users of the one before who are in this pass. */
 static void
-resize(Users * users, uint32 nslots)
+resize(CoziUsers *users, uint32 nslots)
 {
 	char	   *slots = users->slots;
 	uint32		n = users->nslots;
@@ -185,7 +136,7 @@ resize(Users * users, uint32 nslots)
 	users->nusers = 0;
 	users->slots = MemoryContextAllocExtended(users->context, (Size) nslots * users->slot_size,
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (uint32 i = 0; i < n; i++)
+	for (uint32 i = 0; slots != NULL && i < n; i++)
 	{
 		char	   *slot = slots + (Size) i * users->slot_size;
 		uint64		hash;
@@ -207,22 +158,49 @@ resize(Users * users, uint32 nslots)
  * half of the users to another pass.
  */
 static void
-make_room(Users * users)
+make_room(CoziUsers *users)
 {
 	uint32		nslots = (uint32) Min((Size) users->nslots * 2,
 									  Max(most_slots(users), users->nslots));
 
 	if (nslots - users->nslots < users->nslots / 4)
 	{
+		if (users->from == users->to)
+			elog(ERROR, "too many users have one hash");
+		nslots = users->nslots;
 		users->to = users->from + (users->to - users->from) / 2;
-		users->full = users->from == 0 && users->to < PG_UINT32_MAX / MAX_PASSES;
+		users->full = users->from == 0 && users->to < PG_UINT32_MAX / users->max_passes;
 	}
-	resize(users, nslots);
+	if (!users->full)
+		resize(users, nslots);
+}
+
+/* The slot of a user, who takes one; NULL: the user is not of this pass. */
+static inline char *
+take_slot(CoziUsers *users, const char *key, uint64 hash)
+{
+	for (;;)
+	{
+		char	   *slot = slot_of(users, key, hash);
+
+		if (slot_taken(users, slot))
+			return slot;
+		if ((uint64) (users->nusers + 1) * 4 <= (uint64) users->nslots * 3)
+		{
+			memcpy(slot, key, users->key_size);
+			set_bit(slot_bits(users, slot), users->ndays + 1);
+			users->nusers++;
+			return slot;
+		}
+		make_room(users);
+		if (users->full || (uint32) hash > users->to)
+			return NULL;
+	}
 }
 
 /* The days of a month, of which bit 0 is the first. */
-static void
-add_month(const Users * users, uint8 *bits, DateADT month, uint32 days)
+static inline void
+add_month(const CoziUsers *users, uint8 *bits, DateADT month, uint32 days)
 {
 	while (days != 0)
 	{
@@ -234,156 +212,83 @@ add_month(const Users * users, uint8 *bits, DateADT month, uint32 days)
 	}
 }
 
-/* Add a row to its user. */
-static void
-add_row(Users * users, const QueuedRow * row)
-{
-	char	   *slot = slot_of(users, row->key, row->hash);
-
-	while (!slot_taken(users, slot))
-	{
-		if ((uint64) (users->nusers + 1) * 4 <= (uint64) users->nslots * 3)
-		{
-			memcpy(slot, row->key, users->key_size);
-			set_bit(slot_bits(users, slot), users->ndays + 1);
-			users->nusers++;
-			break;
-		}
-		make_room(users);
-		if (users->full || (uint32) row->hash > users->to)
-			return;
-		slot = slot_of(users, row->key, row->hash);
-	}
-	add_month(users, slot_bits(users, slot), row->month, row->days);
-}
-
-static void
-add_queued(Users * users)
+/* Add the rows that wait. */
+void
+cozi_users_flush(CoziUsers *users)
 {
 	for (int i = 0; i < users->nqueued && !users->full; i++)
-		if ((uint32) users->queue[i].hash <= users->to)
-			add_row(users, &users->queue[i]);
+	{
+		CoziQueuedRow *row = &users->queue[i];
+		char	   *slot;
+
+		if ((uint32) row->hash > users->to)
+			continue;
+		slot = take_slot(users, row->key, row->hash);
+		if (slot != NULL)
+			add_month(users, slot_bits(users, slot), row->month, row->days);
+	}
 	users->nqueued = 0;
 }
 
-/* A row: a user, a month, its days.  False: the users do not fit. */
-static bool
-queue_row(Users * users, const Datum *values)
+/* A user, a month, its days: bit 0 is the first. */
+void
+cozi_users_add(CoziUsers *users, Datum user, DateADT month, uint32 days)
 {
-	QueuedRow  *row = &users->queue[users->nqueued];
+	CoziQueuedRow *row = &users->queue[users->nqueued];
 
 	if (users->key_size == UUID_LEN)
-		memcpy(row->key, DatumGetUUIDP(values[0])->data, UUID_LEN);
+		memcpy(row->key, DatumGetUUIDP(user)->data, UUID_LEN);
 	else
-		memcpy(row->key, &values[0], sizeof(Datum));
+		memcpy(row->key, &user, sizeof(Datum));
 	row->hash = hash_key(users, row->key);
 	if ((uint32) row->hash < users->from || (uint32) row->hash > users->to)
-		return true;
-	row->month = DatumGetDateADT(values[1]);
-	row->days = DatumGetInt32(values[2]) & PG_INT32_MAX;
+		return;
+	row->month = month;
+	row->days = days;
 	prefetch(nth_slot(users, first_slot(users, row->hash)));
 	if (++users->nqueued == QUEUE_ROWS)
-		add_queued(users);
-	return !users->full;
+		cozi_users_flush(users);
 }
 
-/* False stops the query. */
-static bool
-receive_row(TupleTableSlot *row, DestReceiver *self)
+/* Can users of this type be in the table? */
+bool
+cozi_users_can_be(Oid type)
 {
-	slot_getallattrs(row);
-	if (row->tts_isnull[0] || row->tts_isnull[1] || row->tts_isnull[2])
-		return true;
-	return queue_row((Users *) self, row->tts_values);
+	return FLOAT8PASSBYVAL && (type == UUIDOID || type == INT8OID || type == INT4OID);
 }
 
-static void
-read_by_sql(Users * users, const char *query, DateADT last)
+/* An empty table in the current memory context; cozi_users_begin() follows. */
+void
+cozi_users_init(CoziUsers *users, Oid type, DateADT first, int ndays, int max_passes)
 {
-	Oid			types[] = {DATEOID};
-	SPIPlanPtr	plan = SPI_prepare(query, 1, types);
-	Datum		values[] = {DateADTGetDatum(last)};
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare: %s", query);
-	cozi_init_receiver(&users->pub, receive_row);
-	cozi_receive(plan, values, NULL, &users->pub);
-	SPI_freeplan(plan);
-}
-
-/* The columns of the activity, which is open, in our order; false: it has others. */
-static bool
-find_columns(Relation rel, Oid type, AttrNumber *attnums)
-{
-	static const char *const names[] = {"user_id", "month", "days"};
-	const Oid	types[] = {type, DATEOID, INT4OID};
-
-	for (int i = 0; i < lengthof(names); i++)
-	{
-		attnums[i] = get_attnum(RelationGetRelid(rel), names[i]);
-		if (attnums[i] <= 0 || attnums[i] > RelationGetDescr(rel)->natts ||
-			getBaseType(TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->atttypid) != types[i])
-			return false;
-	}
-	return true;
-}
-
-/* False, and nothing was read: it must be read by SQL. */
-static bool
-read_directly(Users * users, Oid activity, Oid type, DateADT last)
-{
-	Relation	rel;
-	AttrNumber	attnums[3];
-	TableScanDesc scan;
-	TupleTableSlot *slot;
-	bool		going = true;
-
-	if (!OidIsValid(activity) || check_enable_rls(activity, InvalidOid, true) == RLS_ENABLED)
-		return false;
-	rel = table_open(activity, AccessShareLock);
-	if (rel->rd_rel->relhassubclass || !find_columns(rel, type, attnums))
-	{
-		table_close(rel, AccessShareLock);
-		return false;
-	}
-	/* rows are of users, and of a user there are a few */
-	resize(users, (uint32) Max(users->nslots, Min(most_slots(users), rel->rd_rel->reltuples / 4 * 3)));
-	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan_compat(rel, GetActiveSnapshot(), 0, NULL);
-	while (going && table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		Datum		values[3];
-		bool		nulls[3];
-
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < lengthof(values); i++)
-			values[i] = slot_getattr(slot, attnums[i], &nulls[i]);
-		if (!nulls[0] && !nulls[1] && !nulls[2] && DatumGetDateADT(values[1]) <= last)
-			going = queue_row(users, values);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
-	return true;
-}
-
-static bool
-start(Users * users, Oid type, DateADT first, DateADT last)
-{
-	if (!FLOAT8PASSBYVAL || (type != UUIDOID && type != INT8OID && type != INT4OID))
-		return false;
+	memset(users, 0, offsetof(CoziUsers, queue));
+	users->context = CurrentMemoryContext;
 	users->key_size = type == UUIDOID ? UUID_LEN : sizeof(Datum);
 	users->first = first;
-	users->ndays = last - first + 1;
-	users->slot_size = users->key_size + (users->ndays + 2 + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
-	users->context = CurrentMemoryContext;
+	users->ndays = ndays;
+	users->max_passes = max_passes;
+	users->slot_size = users->key_size + (ndays + 2 + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
 	users->seed = pg_prng_uint64(&pg_global_prng_state);
-	return true;
 }
 
-static void
-visit_pass(Users * users, CoziVisitUser visit, void *arg)
+/* Begin a pass, of users whose hash is at least from: about how many are there? */
+void
+cozi_users_begin(CoziUsers *users, uint32 from, double expected)
 {
+	users->from = from;
+	users->to = PG_UINT32_MAX;
+	users->nslots = 0;
+	if (users->slots != NULL)
+		pfree(users->slots);
+	users->slots = NULL;
+	resize(users, Max(FIRST_SLOTS, (uint32) Min(most_slots(users), Max(expected, 0) * 3 / 2)));
+}
+
+/* Call a function for each user of a pass. */
+void
+cozi_users_visit(CoziUsers *users, CoziVisitUser visit, void *arg)
+{
+	cozi_users_flush(users);
 	for (uint32 i = 0; i < users->nslots; i++)
 	{
 		char	   *slot = nth_slot(users, i);
@@ -396,34 +301,21 @@ visit_pass(Users * users, CoziVisitUser visit, void *arg)
 	}
 }
 
-/*
- * Visit the users of an activity, or of a query whose columns are user, month and
- * days, up to $1; activity is invalid: it must be the query.  False: there are too
- * many, and none was visited.  SPI is connected.
- */
-bool
-cozi_visit_in_memory(Oid activity, const char *query, Oid type, DateADT first, DateADT last,
-					 CoziVisitUser visit, void *arg)
+/* Add the users of slots that another table of this shape has had. */
+void
+cozi_users_merge(CoziUsers *users, const char *slots, uint32 nslots)
 {
-	Users		users = {.full = false};
-	uint64		from = 0;
-
-	if (!start(&users, type, first, last))
-		return false;
-	while (from <= PG_UINT32_MAX && !users.full)
+	for (uint32 i = 0; i < nslots && !users->full; i++)
 	{
-		users.from = (uint32) from;
-		users.to = PG_UINT32_MAX;
-		users.nslots = 0;
-		resize(&users, FIRST_SLOTS);
-		if (!read_directly(&users, activity, type, last))
-			read_by_sql(&users, query, last);
-		add_queued(&users);
-		if (!users.full)
-			visit_pass(&users, visit, arg);
-		pfree(users.slots);
-		users.slots = NULL;
-		from = (uint64) users.to + 1;
+		const char *other = slots + (Size) i * users->slot_size;
+		char	   *slot;
+
+		if (i % FIRST_SLOTS == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (!slot_taken(users, other))
+			continue;
+		slot = take_slot(users, other, hash_key(users, other));
+		for (Size at = users->key_size; slot != NULL && at < users->slot_size; at++)
+			slot[at] |= other[at];
 	}
-	return !users.full;
 }

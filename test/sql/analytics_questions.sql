@@ -189,6 +189,24 @@ SELECT count(*) AS cells, count(r.cohort) AS in_cohorts,
                                    ELSE c.users > 0 END) AS differ
 FROM cells c LEFT JOIN cozi.retention('days', 'day', '2026-01-01', '2026-06-30', 40) r
 USING (cohort, period);
+-- in one aggregate, of users of three types, the same
+SELECT cozi.retention_of_events(user_id, day, '2026-01-01', 40, 181) = m AS as_ints,
+       cozi.retention_of_events(user_id::bigint << 40, day, '2026-01-01', 40, 181) = m AS as_big,
+       cozi.retention_of_events(md5(user_id::text)::uuid, day, '2026-01-01', 40, 181) = m AS as_uid
+FROM truth, (
+    SELECT cozi.retention_matrix(mask, 40, 181) AS m FROM (
+        SELECT cozi.activity_days(day, '2026-01-01') AS mask FROM truth GROUP BY user_id) u) t
+GROUP BY m;
+SELECT cozi.retention_of_events(u, d::date, '2026-03-28', 2, 2)
+FROM (VALUES (1, '2026-03-27'), (1, '2026-03-29'), (2, '2026-03-28'), (2, NULL),
+             (NULL, '2026-03-28'), (2, '2026-03-30'), (3, 'infinity'), (4, '-infinity'),
+             (2, '2026-03-28')) v(u, d);
+SELECT cozi.retention_of_events(1, '2026-03-28', '2026-03-28', 2, 2) IS NULL AS none WHERE false;
+SELECT cozi.retention_of_events('a'::text, '2026-03-28', '2026-03-28', 2, 2);
+SELECT cozi.retention_of_events(1, '2026-03-28', NULL, 2, 2);
+SELECT cozi.retention_of_events(1, '2026-03-28', 'infinity', 2, 2);
+SELECT cozi.retention_of_events(1, '2026-03-28', '2026-03-28', 0, 2);
+SELECT cozi.retention_of_events(1, '2026-03-28', '2026-03-28', n, 2) FROM generate_series(1, 2) n;
 SELECT cozi.retention_matrix(B'1', 0, 1);
 SELECT cozi.retention_matrix(B'1', 3000, 3000);
 SELECT cozi.retention_matrix(B'1', NULL, 1);
@@ -280,6 +298,8 @@ CREATE FUNCTION answers() RETURNS TABLE (a text) LANGUAGE sql AS $$
     UNION ALL
     SELECT cozi.retention_matrix(cast(lpad('1', 1 + user_id % 50, '0') AS bit varying), 3, 5)::text
     FROM many WHERE user_id % 50 < 5
+    UNION ALL
+    SELECT cozi.retention_of_events(user_id, day, '2026-01-01', 20, 30)::text FROM many
 $$;
 CREATE TABLE serial AS SELECT * FROM answers();
 SET parallel_setup_cost = 0;
@@ -292,28 +312,36 @@ EXPLAIN (COSTS off)
 SELECT cozi.funnel(at, step, '5 hours'), cozi.activity_days(day, '2026-01-01'),
        cozi.engagement(step = 1, step > 2) FROM many;
 EXPLAIN (COSTS off)
-SELECT cozi.retention_matrix(B'1', 3, 3) FROM many;
+SELECT cozi.retention_matrix(B'1', 3, 3), cozi.retention_of_events(user_id, day, day, 3, 3)
+FROM many;
 RESET parallel_setup_cost;
 RESET parallel_tuple_cost;
 RESET min_parallel_table_scan_size;
 
--- More users than fit into memory are grouped by the executor, with the same answers
+-- More users than fit into memory are read in passes, and where those would be many
+-- grouped by the executor, with the same answers
 CREATE TABLE crowd (user_id bigint, created_at date);
-INSERT INTO crowd SELECT g % 5000 - 2000, '2026-01-20'::date + (g * g % 47)::int
-FROM generate_series(1, 20000) g;
+INSERT INTO crowd SELECT g - 2000, '2026-01-20'::date + (g::bigint * g * n % 47)::int
+FROM generate_series(1, 12000) g, generate_series(1, 2) n;
 SELECT cozi.create_activity('crowd_days', 'crowd', 'user_id');
 CREATE VIEW crowd_answers AS
 SELECT (SELECT md5(string_agg(a::text, ',' ORDER BY day))
         FROM cozi.active_users('crowd_days', '2026-02-01', '2026-02-28') a) AS active,
        (SELECT md5(string_agg(r::text, ',' ORDER BY cohort, period))
-        FROM cozi.retention('crowd_days', 'day', '2026-01-21', '2026-03-10', 40) r) AS retention;
+        FROM cozi.retention('crowd_days', 'day', '2026-01-21', '2026-03-10', 40) r) AS retention,
+       (SELECT md5(string_agg(r::text, ',' ORDER BY cohort, period))
+        FROM cozi.retention('crowd_days', 'week', '2017-01-01', '2026-03-10', 9) r) AS long;
 CREATE TABLE in_memory AS SELECT * FROM crowd_answers;
 SET work_mem = '64kB';
-SELECT count(*) AS same FROM crowd_answers JOIN in_memory USING (active, retention);
+SELECT count(*) AS same FROM crowd_answers JOIN in_memory USING (active, retention, long);
+SELECT cozi.retention_of_events(user_id, created_at, '2026-01-20', 50, 50) FROM crowd;
 RESET work_mem;
 SELECT dau, new = (SELECT count(*) FROM (SELECT FROM crowd GROUP BY user_id
                                          HAVING min(created_at) = '2026-02-01') u) AS new
 FROM cozi.active_users('crowd_days', '2026-02-01', '2026-02-01');
+SELECT mau_28d, mau_28d = (SELECT count(DISTINCT user_id) FROM crowd
+                           WHERE created_at BETWEEN '2026-01-20' AND '2026-02-16') AS right
+FROM cozi.active_users('crowd_days', '2026-02-16', '2026-02-16');
 DROP VIEW crowd_answers;
 
 -- Empty, one user, and what is refused
@@ -347,11 +375,14 @@ SET ROLE regress_analytics_reader;
 SELECT * FROM cozi.active_users('empty', '2026-02-28', '2026-02-28');
 SELECT * FROM cozi.retention('empty', 'day', '2026-02-28', '2026-02-28', 1);
 RESET ROLE;
-GRANT SELECT ON empty, days TO regress_analytics_reader;
+GRANT SELECT ON empty, days, crowd_days TO regress_analytics_reader;
 ALTER TABLE empty ENABLE ROW LEVEL SECURITY;
+ALTER TABLE crowd_days ENABLE ROW LEVEL SECURITY;
+CREATE POLICY part ON crowd_days USING (user_id > 9000);
 SET ROLE regress_analytics_reader;
 SELECT dau FROM cozi.active_users('empty', '2026-02-28', '2026-02-28');
 SELECT dau FROM cozi.active_users('days', '2026-05-05', '2026-05-05');
+SELECT mau_28d FROM cozi.active_users('crowd_days', '2026-02-16', '2026-02-16');
 SELECT * FROM cozi.retention('days', 'day', '2026-01-01', '2026-01-01', 1, 'profiles.joined');
 RESET ROLE;
 
