@@ -31,8 +31,8 @@ cozi_matrix_check(int32 periods, int32 complete)
 CoziMatrix *
 cozi_matrix_new(MemoryContext context, int32 periods, int32 complete)
 {
-	CoziMatrix	   *matrix = MemoryContextAllocZero(context, offsetof(CoziMatrix, cells) +
-													cozi_matrix_check(periods, complete) * sizeof(int64));
+	CoziMatrix *matrix = MemoryContextAllocZero(context, offsetof(CoziMatrix, cells) +
+												cozi_matrix_check(periods, complete) * sizeof(int64));
 
 	matrix->periods = periods;
 	matrix->complete = complete;
@@ -60,7 +60,7 @@ Datum
 cozi_retention_matrix_add(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = cozi_aggregate_context(fcinfo);
-	CoziMatrix	   *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
+	CoziMatrix *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
 	VarBit	   *mask;
 	CoziUser	user;
 	CoziWalk	walk;
@@ -89,8 +89,8 @@ Datum
 cozi_retention_matrix_combine(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = cozi_aggregate_context(fcinfo);
-	CoziMatrix	   *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
-	CoziMatrix	   *other = PG_ARGISNULL(1) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(1);
+	CoziMatrix *matrix = PG_ARGISNULL(0) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(0);
+	CoziMatrix *other = PG_ARGISNULL(1) ? NULL : (CoziMatrix *) PG_GETARG_POINTER(1);
 	int64		n;
 
 	if (other == NULL)
@@ -114,7 +114,7 @@ PG_FUNCTION_INFO_V1(cozi_retention_matrix_serialize);
 Datum
 cozi_retention_matrix_serialize(PG_FUNCTION_ARGS)
 {
-	CoziMatrix	   *matrix = (CoziMatrix *) PG_GETARG_POINTER(0);
+	CoziMatrix *matrix = (CoziMatrix *) PG_GETARG_POINTER(0);
 	int64		n = cozi_matrix_check(matrix->periods, matrix->complete);
 	StringInfoData buf;
 
@@ -135,7 +135,7 @@ cozi_retention_matrix_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 	StringInfoData buf;
-	CoziMatrix	   *matrix;
+	CoziMatrix *matrix;
 	int32		periods;
 	int32		complete;
 	int64		n;

@@ -82,7 +82,7 @@ check_fits(const OnePass *pass)
 }
 
 static bool
-is_same(const OnePass *pass, const OnePassArgs *args)
+same_question(const OnePass *pass, const OnePassArgs *args)
 {
 	return pass->users.first == args->anchor && pass->periods == args->periods &&
 		pass->users.ndays == args->complete;
@@ -111,7 +111,7 @@ cozi_retention_of_events_add(PG_FUNCTION_ARGS)
 	args.complete = PG_GETARG_INT32(5);
 	if (pass == NULL)
 		pass = start_pass(fcinfo, cozi_aggregate_context(fcinfo), &args);
-	if (!is_same(pass, &args))
+	if (!same_question(pass, &args))
 		cozi_bad_value("anchor, periods and complete must be the same in all rows",
 					   "Group by what differs.");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -146,7 +146,7 @@ cozi_retention_of_events_combine(PG_FUNCTION_ARGS)
 	args.complete = other->users.ndays;
 	if (pass == NULL)
 		pass = new_pass(context, other->type, &args, other->users.nusers);
-	if (!is_same(pass, &args))
+	if (!same_question(pass, &args))
 		cozi_bad_value("anchor, periods and complete must be the same in all rows",
 					   "Group by what differs.");
 	cozi_users_flush(&pass->users);

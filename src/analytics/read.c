@@ -46,7 +46,7 @@ typedef struct Receiver
 
 /* A row, unless a column is NULL; false stops the query: the users do not fit. */
 static bool
-add_row(CoziUsers *users, const Datum *values, const bool *nulls)
+add_values(CoziUsers *users, const Datum *values, const bool *nulls)
 {
 	if (!nulls[READ_USER] && !nulls[READ_MONTH] && !nulls[READ_DAYS])
 		cozi_users_add(users, values[READ_USER], DatumGetDateADT(values[READ_MONTH]),
@@ -58,7 +58,7 @@ static bool
 receive_row(TupleTableSlot *row, DestReceiver *self)
 {
 	slot_getallattrs(row);
-	return add_row(((Receiver *) self)->users, row->tts_values, row->tts_isnull);
+	return add_values(((Receiver *) self)->users, row->tts_values, row->tts_isnull);
 }
 
 static void
@@ -81,7 +81,7 @@ read_by_sql(CoziUsers *users, const char *query, DateADT last)
  * they are of other types.
  */
 static bool
-find_columns(Relation rel, Oid type, AttrNumber *attnums)
+find_attributes(Relation rel, Oid type, AttrNumber *attnums)
 {
 	static const char *const names[] = {"user_id", "month", "days"};
 	const Oid	types[] = {type, DATEOID, INT4OID};
@@ -106,7 +106,7 @@ open_directly(Oid activity, Oid type, AttrNumber *attnums)
 		return NULL;
 	rel = table_open(activity, AccessShareLock);
 	if (check_enable_rls(activity, InvalidOid, true) != RLS_ENABLED &&
-		!rel->rd_rel->relhassubclass && find_columns(rel, type, attnums))
+		!rel->rd_rel->relhassubclass && find_attributes(rel, type, attnums))
 		return rel;
 	table_close(rel, AccessShareLock);
 	return NULL;
@@ -128,7 +128,7 @@ read_directly(CoziUsers *users, Relation rel, const AttrNumber *attnums, DateADT
 		for (int i = 0; i < READ_COLUMNS; i++)
 			values[i] = slot_getattr(slot, attnums[i], &nulls[i]);
 		if (DatumGetDateADT(values[READ_MONTH]) <= last)
-			fits = add_row(users, values, nulls);
+			fits = add_values(users, values, nulls);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);

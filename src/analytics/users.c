@@ -32,7 +32,7 @@ slot_bits(const CoziUsers *users, char *slot)
 }
 
 static inline void
-set_bit(uint8 *bits, int bit)
+set_bit(uint8 * bits, int bit)
 {
 	bits[bit / BITS_PER_BYTE] |= HIGHBIT >> (bit % BITS_PER_BYTE);
 }
@@ -53,7 +53,7 @@ cozi_users_slot_is_taken(const CoziUsers *users, const char *slot)
 }
 
 static inline uint64
-mix(uint64 h)
+mix_word(uint64 h)
 {
 	h ^= h >> 33;
 	h *= UINT64CONST(0xff51afd7ed558ccd);
@@ -64,7 +64,7 @@ mix(uint64 h)
 
 /* The lower half says which pass a user is in, the upper one where to look. */
 static inline uint64
-hash_key(const CoziUsers *users, const char *key)
+hash_user(const CoziUsers *users, const char *key)
 {
 	uint64		word;
 	uint64		hash = users->seed;
@@ -72,7 +72,7 @@ hash_key(const CoziUsers *users, const char *key)
 	for (Size i = 0; i < users->key_size; i += sizeof(word))
 	{
 		memcpy(&word, key + i, sizeof(word));
-		hash = mix(hash ^ word);
+		hash = mix_word(hash ^ word);
 	}
 	return hash;
 }
@@ -143,7 +143,7 @@ resize(CoziUsers *users, uint32 nslots)
 
 		if (!slot_taken(users, slot))
 			continue;
-		hash = hash_key(users, slot);
+		hash = hash_user(users, slot);
 		if ((uint32) hash > users->to)
 			continue;
 		memcpy(slot_of(users, slot, hash), slot, users->slot_size);
@@ -177,7 +177,7 @@ make_room(CoziUsers *users)
 
 /* The slot of a user, who takes one; NULL: the user is not of this pass. */
 static inline char *
-take_slot(CoziUsers *users, const char *key, uint64 hash)
+slot_for(CoziUsers *users, const char *key, uint64 hash)
 {
 	for (;;)
 	{
@@ -200,7 +200,7 @@ take_slot(CoziUsers *users, const char *key, uint64 hash)
 
 /* The days of a month, of which bit 0 is the first. */
 static inline void
-add_month(const CoziUsers *users, uint8 *bits, DateADT month, uint32 days)
+add_month(const CoziUsers *users, uint8 * bits, DateADT month, uint32 days)
 {
 	while (days != 0)
 	{
@@ -223,7 +223,7 @@ cozi_users_flush(CoziUsers *users)
 
 		if ((uint32) row->hash > users->to)
 			continue;
-		slot = take_slot(users, row->key, row->hash);
+		slot = slot_for(users, row->key, row->hash);
 		if (slot != NULL)
 			add_month(users, slot_bits(users, slot), row->month, row->days);
 	}
@@ -240,7 +240,7 @@ cozi_users_add(CoziUsers *users, Datum user, DateADT month, uint32 days)
 		memcpy(row->key, DatumGetUUIDP(user)->data, UUID_LEN);
 	else
 		memcpy(row->key, &user, sizeof(Datum));
-	row->hash = hash_key(users, row->key);
+	row->hash = hash_user(users, row->key);
 	if ((uint32) row->hash < users->from || (uint32) row->hash > users->to)
 		return;
 	row->month = month;
@@ -314,7 +314,7 @@ cozi_users_merge(CoziUsers *users, const char *slots, uint32 nslots)
 			CHECK_FOR_INTERRUPTS();
 		if (!slot_taken(users, other))
 			continue;
-		slot = take_slot(users, other, hash_key(users, other));
+		slot = slot_for(users, other, hash_user(users, other));
 		for (Size at = users->key_size; slot != NULL && at < users->slot_size; at++)
 			slot[at] |= other[at];
 	}
