@@ -4,11 +4,11 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('campaign');
+my $node = Warm->new('campaign');
 $node->init;
 $node->append_conf('postgresql.conf',
 	"fsync = off\nshared_preload_libraries = 'cozi'\ncozi.rate_limit_memory = '1MB'\n");
