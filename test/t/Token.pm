@@ -1,14 +1,15 @@
 package Token;
 
-# Tokens for tests: HMAC by Digest::SHA, the other signatures by the openssl
-# command, of which cozi shares no line.
+# Tokens for tests: HMAC by Digest::SHA, the other signatures by libcrypto, in a
+# program of the tests (identity_signer.c) of which cozi shares no line.
 use strict;
 use warnings;
 use Digest::SHA qw(hmac_sha256 hmac_sha384 hmac_sha512);
 use Exporter 'import';
 use File::Temp;
+use FindBin;
 use IPC::Run     ();
-use MIME::Base64 qw(encode_base64url);
+use MIME::Base64 qw(encode_base64 encode_base64url);
 
 our @EXPORT = qw($secret token sign new_key sign_with);
 our $secret = 'a secret of the tests, with 32 bytes or more';
@@ -30,30 +31,38 @@ sub token
 		$header, $key);
 }
 
-# The output of the openssl command; input, where there is one, by a file.
-sub openssl
+my ($signer, $in, $out, $dir) = (undef, '', '');
+
+# The answer of identity_signer.c, as bytes.  It is compiled when it is first asked.
+sub ask_signer
 {
-	my ($dir, $input, @arguments) = @_;
-	if (defined $input)
+	my ($command) = @_;
+	if (!$signer)
 	{
-		open(my $file, '>:raw', "$dir/input") or die $!;
-		print $file $input;
-		close($file);
-		push @arguments, $arguments[0] eq 'pkeyutl' ? ('-in', "$dir/input") : "$dir/input";
+		$dir = File::Temp->newdir;
+		system('cc', '-o', "$dir/signer", "$FindBin::Bin/identity_signer.c", '-lcrypto') == 0
+		  or die 'identity_signer.c does not compile';
+		$signer = IPC::Run::start(["$dir/signer"], '<', \$in, '>', \$out);
 	}
-	my ($output, $errors) = ('', '');
-	IPC::Run::run([ 'openssl', @arguments ], '<', \undef, '>', \$output, '2>', \$errors)
-	  or die "openssl @arguments: $errors";
-	return $output;
+	$out = '';
+	$in .= "$command\n";
+	$signer->pump until $out =~ /\n/;
+	return pack('H*', $out =~ s/\n//r);
 }
+
+END
+{
+	$signer->finish if $signer;
+}
+
+my $nkeys = 0;
 
 # A key pair or a secret for an algorithm of RFC 7518: its jwk is JSON text.
 sub new_key
 {
 	my ($alg, $kid) = @_;
 	my ($family, $bits) = $alg =~ /^(..)(\d+|DSA)$/;
-	my $dir = File::Temp->newdir;
-	my %key = (alg => $alg, dir => $dir, family => $family, bits => $bits);
+	my %key = (alg => $alg, family => $family, bits => $bits);
 	my $jwk = sprintf('"kid":"%s","alg":"%s"', $kid // $alg, $alg);
 
 	if ($family eq 'HS')
@@ -63,13 +72,11 @@ sub new_key
 		return \%key;
 	}
 	my %curve = (256 => 'P-256', 384 => 'P-384', 512 => 'P-521');
-	my @kind =
-		$family eq 'Ed' ? ('ed25519')
-	  : $family eq 'ES' ? ('EC', '-pkeyopt', "ec_paramgen_curve:$curve{$bits}")
-	  :                   ('RSA', '-pkeyopt', 'rsa_keygen_bits:2048');
-	openssl($dir, undef, 'genpkey', '-out', "$dir/key", '-algorithm', @kind);
-	$key{der} = openssl($dir, undef, 'pkey', '-in', "$dir/key", '-pubout', '-outform', 'DER');
-	$key{pem} = openssl($dir, undef, 'pkey', '-in', "$dir/key", '-pubout');
+	my $kind = $family eq 'Ed' ? 'ED25519' : $family eq 'ES' ? $curve{$bits} : 'RSA';
+	$key{der} = ask_signer("key $kind");
+	$key{number} = $nkeys++;
+	$key{pem} = join "\n", '-----BEGIN PUBLIC KEY-----',
+	  unpack('(A64)*', encode_base64($key{der}, '')), "-----END PUBLIC KEY-----\n";
 	if ($family eq 'Ed')
 	{
 		$key{jwk} = sprintf('{"kty":"OKP","crv":"Ed25519",%s,"x":"%s"}',
@@ -86,10 +93,9 @@ sub new_key
 	}
 	else
 	{
-		my ($n) = openssl($dir, undef, 'rsa', '-in', "$dir/key", '-noout', '-modulus') =~
-		  /Modulus=([0-9A-F]+)/;
-		$key{jwk} =
-		  sprintf('{"kty":"RSA",%s,"n":"%s","e":"AQAB"}', $jwk, encode_base64url(pack('H*', $n)));
+		# DER ends in the modulus of 256 bytes, and the exponent with its tag and length
+		my $n = encode_base64url(substr($key{der}, -261, 256));
+		$key{jwk} = sprintf('{"kty":"RSA",%s,"n":"%s","e":"AQAB"}', $jwk, $n);
 	}
 	return \%key;
 }
@@ -115,21 +121,15 @@ sub side_by_side
 sub signature
 {
 	my ($key, $text, $in_der) = @_;
-	my $dir = $key->{dir};
-
 	if ($key->{family} eq 'HS')
 	{
 		my $hmac =
 		  { 256 => \&hmac_sha256, 384 => \&hmac_sha384, 512 => \&hmac_sha512 }->{ $key->{bits} };
 		return $hmac->($text, $key->{secret});
 	}
-	return openssl($dir, $text, 'pkeyutl', '-sign', '-rawin', '-inkey', "$dir/key")
-	  if $key->{family} eq 'Ed';
-	my @pss =
-	  $key->{family} eq 'PS'
-	  ? ('-sigopt', 'rsa_padding_mode:pss', '-sigopt', 'rsa_pss_saltlen:digest')
-	  : ();
-	my $bytes = openssl($dir, $text, 'dgst', "-sha$key->{bits}", '-sign', "$dir/key", @pss);
+	my $digest = $key->{family} eq 'Ed' ? 'none' : "SHA$key->{bits}";
+	my $padding = $key->{family} eq 'PS' ? 'pss' : 'none';
+	my $bytes = ask_signer("sign $key->{number} $digest $padding " . unpack('H*', $text));
 	return $key->{family} eq 'ES' && !$in_der ? side_by_side($bytes, $key->{half}) : $bytes;
 }
 

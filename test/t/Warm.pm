@@ -7,6 +7,7 @@ package Warm;
 #     my $node = Warm->new('campaign');    # instead of PostgreSQL::Test::Cluster->new
 #     $node->safe_psql('postgres', 'SELECT 1');
 #     $node->cool;                         # ends the sessions
+#     $node->anew;                         # keeps the psql, and connects for each call
 #
 # There is one session a database and user.  What would leave something in it (SET,
 # BEGIN, temporary tables), speaks to psql itself, or is about databases, roles and
@@ -21,7 +22,7 @@ use warnings;
 use parent -norequire, 'PostgreSQL::Test::Cluster';
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
+use PostgreSQL::Test::Utils ();    # whose functions would be methods
 use Time::HiRes qw(usleep);
 
 my %sessions;    # by the server's name, then by database and user
@@ -37,8 +38,9 @@ sub bare
 my $leaves = qr/(?:^|;)\s*(?:SET|RESET|BEGIN|START|PREPARE|DEALLOCATE|DECLARE|LISTEN|LOAD|DISCARD)\b
 	|\b(?:TEMP|TEMPORARY|pg_temp|COPY|\w*login|logout|setseed|set_config|currval|lastval)\b
 	|\bpg_(?:try_)?advisory_(?:un)?lock|\bpg_(?:terminate|cancel)_backend|\\/xi;
-my $disturbs = qr/\b(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|USER|EXTENSION|TABLESPACE|SYSTEM)\b
-	|\b(?:pg_reload_conf|pg_terminate_backend)\b|\b(?:REASSIGN|DROP)\s+OWNED\b/xi;
+my $databases = qr/\b(?:CREATE|DROP)\s+DATABASE\b/i;
+my $disturbs = qr/$databases|\bCREATE\s+EXTENSION\b|\bpg_(?:reload_conf|terminate_backend)\b
+	|\b(?:ALTER|DROP)\s+(?:DATABASE|ROLE|USER|EXTENSION|SYSTEM|OWNED)\b/xi;
 
 sub psql
 {
@@ -46,15 +48,17 @@ sub psql
 	my ($option, $user, @more) = @{ $params{extra_params} // [ '-U', '' ] };
 	my $stop = $params{on_error_stop} // 1;
 	my $bare = bare($sql);
+	my ($alone, $ending) = $self->{anew} ? (qr/\\/, $databases) : ($leaves, $disturbs);
 
-	$self->cool if $bare =~ $disturbs;
+	$self->cool if $bare =~ $ending;
 	return $self->SUPER::psql($dbname, $sql, %params)
 	  if (grep { !/^(?:stdout|stderr|on_error_stop|on_error_die|extra_params)$/ } keys %params)
 	  || @more
 	  || $option ne '-U'
 	  || !$self->{_pid}
-	  || $bare =~ $leaves
-	  || $bare =~ $disturbs
+	  || $ENV{PGOPTIONS}
+	  || $bare =~ $alone
+	  || $bare =~ $ending
 	  || $stop && !$params{on_error_die} && $bare =~ /;\s*\S/;    # an error would end it
 
 	my ($out, $err, $lost) = $self->ask($dbname, $user, $sql);
@@ -94,6 +98,7 @@ sub ask
 		$session->{run}->kill_kill if $session;
 		$session = $self->open_session($dbname, $user);
 	}
+	$session->{in} .= "\\connect\n" if $self->{anew} && $session->{asked};
 	my $end = 'warm: end of statement ' . ++$session->{asked};
 	my $semicolon = $sql =~ /;\s*$/ ? '' : "\n;";
 	@$session{qw(out err)} = ('', '');
@@ -118,6 +123,15 @@ sub open_session
 	$session->{run} = IPC::Run::start([ @psql, '-f', '-' ],
 		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err});
 	return $session;
+}
+
+# From here on each call has a session of its own, though not a psql.
+sub anew
+{
+	my ($self) = @_;
+	$self->cool;
+	$self->{anew} = 1;
+	return $self;
 }
 
 # Ends the sessions.

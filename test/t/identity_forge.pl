@@ -3,12 +3,12 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Token;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('forge');
+my $node = Warm->new('forge')->anew;
 $node->init;
 $node->append_conf('postgresql.conf',
 	"max_parallel_workers_per_gather = 2\nlog_statement = none\n");

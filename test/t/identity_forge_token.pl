@@ -3,13 +3,13 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use MIME::Base64 qw(decode_base64url encode_base64url);
 use Token;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('forge_token');
+my $node = Warm->new('forge_token')->anew;
 $node->init;
 $node->append_conf('postgresql.conf',
 	"max_parallel_workers_per_gather = 2\nshared_preload_libraries = 'cozi'\n");

@@ -4,12 +4,12 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Token;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('judge');
+my $node = Warm->new('judge');
 $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION cozi');

@@ -4,11 +4,11 @@
 use strict;
 use warnings;
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('life');
+my $node = Warm->new('life');
 $node->init;
 $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'pg_stat_statements,cozi'
