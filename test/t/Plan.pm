@@ -12,6 +12,7 @@ package Plan;
 
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -52,7 +53,7 @@ sub step
 	my $script = "SELECT $column FROM plan WHERE step = $step \\gexec\n";
 	$script = $self->ask("SELECT $column FROM plan WHERE step = $step") if $name ne 'here';
 	return 0 if $script eq '';
-	my ($status, undef, $error) = $self->{nodes}{$name}->psql($self->{db}, $script);
+	my ($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
 	$self->{notices} .= $error;
 	return ($status, $error);
 }
@@ -95,7 +96,7 @@ sub run
 		my $script = "$query \\gexec\n";
 		$script = $self->ask("SELECT string_agg(statement, E';\n') FROM ($query) x")
 		  if $name ne 'here';
-		my ($status, undef, $error) = $self->{nodes}{$name}->psql($self->{db}, $script);
+		my ($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
 		$self->{notices} .= $error;
 		next if $status == 0;
 		diag("steps $first to $last on $name: $error");

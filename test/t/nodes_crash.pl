@@ -15,7 +15,7 @@ use Plan;
 my %node;
 foreach my $name (qw(here south))
 {
-	$node{$name} = PostgreSQL::Test::Cluster->new($name);
+	$node{$name} = House::server($name);
 	$node{$name}->init(allows_streaming => 'logical');
 	$node{$name}->append_conf('postgresql.conf',
 		"fsync = off\nwal_retrieve_retry_interval = 100ms\nautovacuum = off");

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use IPC::Run;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,7 +14,7 @@ use Plan;
 my %node;
 foreach my $name (qw(here south))
 {
-	$node{$name} = PostgreSQL::Test::Cluster->new($name);
+	$node{$name} = House::server($name);
 	$node{$name}->init(allows_streaming => 'logical');
 	$node{$name}
 	  ->append_conf('postgresql.conf', "fsync = off\nwal_retrieve_retry_interval = 100ms");
