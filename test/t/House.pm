@@ -6,6 +6,8 @@ package House;
 #     House::signature($node, 'db');                     # see signature.sql
 #     House::poll_through_crash($node, 'SELECT ...');    # until it gives t
 #     my $psql = House::session($node, 'db', on_error_stop => 0);
+#     House::let_write($node, 2e6);    # until so many bytes of WAL are written
+#     House::let_end($node);           # until no other client is at work
 #     my $node = House::server('name');    # a Cluster whose safe_psql keeps its session
 #     my ($status, $out, $err) = House::attempt($node, 'db', 'SELECT 1/0');    # its psql
 
@@ -36,7 +38,7 @@ sub session
 	return $session;
 }
 
-# Scripts run in a session that stays, one by server and database: a psql and a backend
+# Scripts run in a session that stays, one by server, database and options: a psql and a backend
 # for each question are most of the time of a test that asks much.  A server that was
 # started anew gets a new session; a script leaves behind no setting, role or table of
 # the session, and an error ends it, as it ends a psql.
@@ -44,32 +46,57 @@ my %kept;
 
 sub attempt
 {
-	my ($node, $db, $sql) = @_;
+	my ($node, $db, $sql, @params) = @_;
 	my $mine = $kept{ $node->name } //= {};
-	leave($node, grep { $_ ne $db } keys %$mine)
+	my $name = join ' ', $db, map { ref ? @$_ : $_ } @params;
+	leave($node, grep { $_ ne $name } keys %$mine)
 	  if $sql =~ /\b(?:DROP|ALTER)\s+DATABASE\b|\bDATABASE\b.*\bTEMPLATE\b/s;
-	leave($node, $db) if $mine->{$db} && $mine->{$db}{postmaster} != $node->{_pid};
-	my $session = eval { $mine->{$db} //= session($node, $db) } or return (2, '', "$@");
+	leave($node, $name) if $mine->{$name} && $mine->{$name}{postmaster} != $node->{_pid};
+	my $session = eval { $mine->{$name} //= session($node, $db, @params) }
+	  or return (2, '', "$@");
 	$session->{postmaster} = $node->{_pid};
 	$session->{stderr} = '';
 	my $out = eval { $session->query("$sql\n;\nDISCARD ALL") };
 	return (0, $out, $session->{stderr}) if defined $out;
 	my @failed = (3, $session->{stdout}, $session->{stderr} || "$@");
-	leave($node, $db);
+	leave($node, $name);
 	return @failed;
 }
 
 sub leave
 {
-	my ($node, @dbs) = @_;
-	eval { $_->quit } foreach grep { $_ } delete @{ $kept{ $node->name } }{@dbs};
+	my ($node, @names) = @_;
+	eval { $_->quit } foreach grep { $_ } delete @{ $kept{ $node->name } }{@names};
 	return;
 }
 
 sub server
 {
-	my $node = PostgreSQL::Test::Cluster->new(@_);
+	return keep_sessions(PostgreSQL::Test::Cluster->new(@_));
+}
+
+sub keep_sessions
+{
+	my ($node) = @_;
 	return bless $node, 'House::Server';
+}
+
+# How long others may write, whatever the machine's speed: for so many bytes of WAL.
+sub let_write
+{
+	my ($node, $bytes) = @_;
+	my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	return $node->poll_query_until('postgres',
+		"SELECT pg_current_wal_insert_lsn() - '$lsn' > $bytes");
+}
+
+# Clients that were ended may be in a statement still.
+sub let_end
+{
+	my ($node) = @_;
+	return $node->poll_query_until(
+		'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND state <> 'idle'});
 }
 
 # The lines in one text only, "-" for the first and "+" for the second.
@@ -114,10 +141,9 @@ sub init
 
 sub safe_psql
 {
-	my ($self, $db, $sql, @params) = @_;
-	return $self->SUPER::safe_psql($db, $sql, @params) if @params;
-	my ($status, $out, $err) = House::attempt($self, $db, $sql);
-	die "$err\nwhile running $sql" if $status;
+	my ($self, @query) = @_;
+	my ($status, $out, $err) = House::attempt($self, @query);
+	die "$err\nwhile running $query[1]" if $status;
 	print STDERR "$err\n" if $err;
 	return $out;
 }

@@ -4,11 +4,12 @@
 use strict;
 use warnings;
 use FindBin;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('community');
+my $node = House::server('community');
 $node->init;
 $node->start;
 sub sql { return $node->safe_psql('postgres', $_[0]) }

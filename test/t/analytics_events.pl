@@ -7,7 +7,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('events');
+my $node = House::server('events');
 $node->init;
 $node->append_conf('postgresql.conf',
 	"shared_preload_libraries = 'cozi'\ncozi.trusted_gateways = 'authenticator'\n");

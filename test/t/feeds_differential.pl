@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use IPC::Run ();
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -16,7 +17,7 @@ my $seed = defined $ENV{COZI_SEED} ? $ENV{COZI_SEED} : int(rand(2**31));
 my $rounds = $ENV{COZI_LONG} ? 200 : 6;
 note("COZI_SEED=$seed");
 
-my $node = PostgreSQL::Test::Cluster->new('feeds');
+my $node = House::server('feeds');
 $node->init;
 $node->append_conf('postgresql.conf', "fsync = off\njit = off");
 $node->start;

@@ -2,14 +2,15 @@
 # and a subscriber that has the extension receives the board as rows.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $publisher = PostgreSQL::Test::Cluster->new('publisher');
+my $publisher = House::server('publisher');
 $publisher->init(allows_streaming => 'logical');
 $publisher->start;
-my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+my $subscriber = House::server('subscriber');
 $subscriber->init(allows_streaming => 'logical');
 $subscriber->start;
 

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('worker');
+my $node = House::server('worker');
 $node->init;
 $node->append_conf('postgresql.conf', "max_prepared_transactions = 5\n");
 $node->start;

@@ -2,11 +2,12 @@
 # anew, is told so, and then misses nothing.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('live_dump');
+my $node = House::server('live_dump');
 $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE restored');

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = PostgreSQL::Test::Cluster->new('notify');
+my $node = House::server('notify');
 $node->init;
 $node->append_conf('postgresql.conf',
 	"max_prepared_transactions = 5\nfsync = off\nlog_statement = none\n");

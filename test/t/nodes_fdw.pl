@@ -11,14 +11,14 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $hub = PostgreSQL::Test::Cluster->new('hub');
+my $hub = House::server('hub');
 $hub->init;
 $hub->append_conf('postgresql.conf', "fsync = off\nstatement_timeout = '60s'");
 $hub->start;
 plan skip_all => 'no postgres_fdw in this server'
   unless $hub->safe_psql('postgres',
 	"SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'");
-my $far = PostgreSQL::Test::Cluster->new('far');
+my $far = House::server('far');
 $far->init;
 $far->append_conf('postgresql.conf', "fsync = off\nstatement_timeout = '60s'");
 $far->start;

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $primary = PostgreSQL::Test::Cluster->new('primary');
+my $primary = House::server('primary');
 $primary->init(allows_streaming => 'logical');
 $primary->append_conf('postgresql.conf',
 	"fsync = off\nshared_preload_libraries = 'pg_stat_statements,cozi'");
@@ -30,7 +30,7 @@ $primary->safe_psql(
 	SELECT cozi.create_rate_limit('posting', 5, '1 minute');
 	INSERT INTO votes SELECT g % 10, g FROM generate_series(1, 100) g});
 $primary->backup('b');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = House::server('standby');
 $standby->init_from_backup($primary, 'b', has_streaming => 1);
 $standby->start;
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
@@ -76,7 +76,7 @@ foreach my $row ($page =~ /^\| (`\w+`.*\| (?:yes|no)\b.*)\|$/mg)
 is_deeply([ sort keys %said ], [ sort keys %case ], 'the page names each function that is tried');
 foreach my $name (sort keys %case)
 {
-	my ($status, undef, $err) = $standby->psql('postgres', "SELECT $case{$name}");
+	my ($status, undef, $err) = House::attempt($standby, 'postgres', "SELECT $case{$name}");
 	my $refused = $err =~ /read-only transaction|recovery|a standby cannot/;
 	my $answer = $status == 0 ? 'yes' : $refused ? 'no' : $err;
 	is($answer, $said{$name} // '', "on a standby $name runs as the page says");
