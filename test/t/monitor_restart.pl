@@ -8,11 +8,11 @@ use FindBin;
 use lib $FindBin::Bin;
 use House;
 use IPC::Run;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('restart');
+my $node = Warm->new('restart');
 $node->init;
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'pg_stat_statements,cozi'
@@ -143,6 +143,7 @@ fill();
 my $victim = House::session($node, 'postgres', on_error_stop => 0);
 kill 'KILL', $victim->query_safe('SELECT pg_backend_pid()');
 eval { $victim->quit };
+$node->cool;    # all sessions ended with it
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
 is_reset('crash', 'a crash of a session resets');
 

@@ -5,10 +5,10 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
+use Warm;
 
 my $long = $ENV{COZI_LONG};
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;    # of what hangs: no bound of speed
@@ -71,7 +71,7 @@ sub mode { return $_[0]->safe_psql('postgres', 'SELECT mode FROM cozi.rate_limit
 sub new_node
 {
 	my ($name, $preload) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = Warm->new($name)->anew;
 	$node->init(allows_streaming => 1);
 	$node->append_conf('postgresql.conf',
 		"shared_preload_libraries = $preload\nfsync = off\nrestart_after_crash = on\n" .
@@ -135,7 +135,7 @@ for my $mode (sort keys %preload)
 	is(calls($node, 4, 'sessions', 3), 'tttf', "$mode: a restart gives fresh budgets");
 
 	# kill -9 of a backend in the middle of its calls, again and again.
-	my $loops = $long ? 100 : 4;
+	my $loops = $long ? 100 : 2;
 	my ($alive, $fresh) = (0, 0);
 	for my $i (1 .. $loops)
 	{
@@ -173,7 +173,7 @@ for my $mode (sort keys %preload)
 	$primary->safe_psql('postgres', "SELECT cozi.create_rate_limit('login', 3, '1 hour',
 		memory => '64kB')");
 	$primary->backup('base');
-	my $standby = PostgreSQL::Test::Cluster->new("standby_$mode");
+	my $standby = Warm->new("standby_$mode")->anew;
 	$standby->init_from_backup($primary, 'base', has_streaming => 1);
 	$standby->start;
 	$primary->wait_for_catchup($standby);
