@@ -73,14 +73,14 @@ sub psql
 sub poll_query_until
 {
 	my ($self, $dbname, $query, $expected) = @_;
-	my $until = time + 10 * $PostgreSQL::Test::Utils::timeout_default;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 
 	return $self->SUPER::poll_query_until($dbname, $query, $expected) if !defined $query;
 	while (time < $until)
 	{
 		my ($status, $out, $err) = $self->psql($dbname, $query);
 		return 1 if $status == 0 && $out eq ($expected // 't') && $err eq '';
-		usleep(50_000);
+		usleep($self->{anew} ? 100_000 : 20_000);
 	}
 	return $self->SUPER::poll_query_until($dbname, $query, $expected);    # which says what failed
 }
@@ -157,6 +157,10 @@ foreach my $ends (qw(stop restart kill9 teardown_node))
 	};
 }
 
-END { $_->cool foreach map { bless { _name => $_ } } keys %sessions }
+END
+{
+	local $?;    # is how the test ended
+	$_->cool foreach map { bless { _name => $_ } } keys %sessions;
+}
 
 1;
