@@ -38,10 +38,10 @@ sub session
 	return $session;
 }
 
-# Scripts run in a session that stays, one by server, database and options: a psql and a backend
-# for each question are most of the time of a test that asks much.  A server that was
-# started anew gets a new session; a script leaves behind no setting, role or table of
-# the session, and an error ends it, as it ends a psql.
+# Scripts run in a session that stays, one by server, database and options: a psql and a
+# backend for each question are most of the time of a test that asks much.  A server
+# that was started anew gets a new session; a script leaves behind no setting, role or
+# table of the session, and an error ends it, as it ends a psql.
 my %kept;
 
 sub attempt
@@ -51,14 +51,14 @@ sub attempt
 	my $name = join ' ', $db, map { ref ? @$_ : $_ } @params;
 	leave($node, grep { $_ ne $name } keys %$mine)
 	  if $sql =~ /\b(?:DROP|ALTER)\s+DATABASE\b|\bDATABASE\b.*\bTEMPLATE\b/s;
-	leave($node, $name) if $mine->{$name} && $mine->{$name}{postmaster} != $node->{_pid};
+	leave($node, $name) if $mine->{$name} && $mine->{$name}{postmaster} != ($node->{_pid} // 0);
 	my $session = eval { $mine->{$name} //= session($node, $db, @params) }
 	  or return (2, '', "$@");
-	$session->{postmaster} = $node->{_pid};
+	$session->{postmaster} = $node->{_pid} // 0;
 	$session->{stderr} = '';
 	my $out = eval { $session->query("$sql\n;\nDISCARD ALL") };
-	return (0, $out, $session->{stderr}) if defined $out;
-	my @failed = (3, $session->{stdout}, $session->{stderr} || "$@");
+	return (0, $out, $session->{stderr}) if defined $out && $session->{run}->pumpable;
+	my @failed = (3, $out // $session->{stdout}, $session->{stderr} || "$@");
 	leave($node, $name);
 	return @failed;
 }

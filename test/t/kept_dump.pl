@@ -4,11 +4,12 @@
 # or with one message that says what to call.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('kept_dump');
+my $node = House::server('kept_dump');
 $node->init;
 $node->start;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
@@ -30,10 +31,10 @@ my $boards = q{
 	SELECT cozi.create_board('hot_parts', 'app.parts', 'item');
 	SELECT cozi.create_board('hot_urls', 'app.urls', 'url', scope => 'tags');};
 
-$node->safe_psql('postgres', q{CREATE ROLE owner LOGIN; CREATE DATABASE r1 OWNER owner});
-$node->safe_psql(
-	'r1', q{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner;
-	SELECT cozi.grant_owner('owner')});
+# A database that has the extension is the template of those that begin with it.
+$node->safe_psql('postgres', q{CREATE ROLE owner LOGIN; CREATE DATABASE empty});
+$node->safe_psql('empty', q{CREATE EXTENSION cozi; SELECT cozi.grant_owner('owner')});
+fresh('r1', 'CREATE SCHEMA app AUTHORIZATION owner', 'empty');
 $node->safe_psql(
 	'r1', qq{SET ROLE owner; $tables; $boards;
 	INSERT INTO app.votes SELECT g % 50, g, CASE WHEN g % 7 = 0 THEN -1 ELSE 1 END, '2026-06-01'
@@ -99,8 +100,9 @@ sub goes_on
 
 sub fresh
 {
-	my ($db, $sql) = @_;
-	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE template0 OWNER owner");
+	my ($db, $sql, $template) = @_;
+	$template //= 'template0';
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE $template OWNER owner");
 	$node->safe_psql($db, $sql) if $sql;
 	return;
 }
@@ -112,9 +114,12 @@ $node->command_ok([ 'pg_dump', '-Fc', '-f', "$tmp/r1.dump", '-d', $node->connstr
 
 my %restores = (
 	plain => [ 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-f', "$tmp/r1.sql" ],
-	archive => [ 'pg_restore', '-e', "$tmp/r1.dump" ],
-	single => [ 'pg_restore', '-1', "$tmp/r1.dump" ],
 	jobs => [ 'pg_restore', '-e', '-j', '4', "$tmp/r1.dump" ]);
+# one transaction, as plain is; an archive, statement by statement, as its sections are
+%restores = (
+	%restores,
+	archive => [ 'pg_restore', '-e', "$tmp/r1.dump" ],
+	single => [ 'pg_restore', '-1', "$tmp/r1.dump" ]) if $ENV{COZI_LONG};
 foreach my $name (sort keys %restores)
 {
 	my ($command, @rest) = @{ $restores{$name} };
@@ -134,10 +139,10 @@ goes_on('r_sections', 'sections');
 # Over itself; the server cannot do that with the keys of partitions
 fresh(
 	'r_clean',
-	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner;
-	SELECT cozi.grant_owner('owner');
+	qq{CREATE SCHEMA app AUTHORIZATION owner;
 	SET ROLE owner; $tables; $boards; DROP TABLE app.parts;
-	INSERT INTO app.votes VALUES (4, 1, 1)});
+	INSERT INTO app.votes VALUES (4, 1, 1)},
+	'empty');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$tmp/clean.dump", '-d', $node->connstr('r_clean') ],
 	'clean: dumped');
 $node->safe_psql('r_clean', q{INSERT INTO app.votes VALUES (4, 5000, 1)});
@@ -170,9 +175,8 @@ goes_on('r_schema', 'schema alone');
 # Data alone, into a migrated database
 fresh(
 	'r_data',
-	qq{CREATE EXTENSION cozi; CREATE SCHEMA app AUTHORIZATION owner;
-	SELECT cozi.grant_owner('owner');
-	SET ROLE owner; $tables; $boards});
+	qq{CREATE SCHEMA app AUTHORIZATION owner; SET ROLE owner; $tables; $boards},
+	'empty');
 ($rc, $out, $err) = (
 	run_log(
 		[
@@ -197,7 +201,7 @@ command_ok(
 		$node->connstr('r1')
 	],
 	'the owner dumps the schema of the app');
-fresh('r_owner', q{CREATE EXTENSION cozi; SELECT cozi.grant_owner('owner')});
+fresh('r_owner', '', 'empty');
 command_ok([ 'pg_restore', '-U', 'owner', '-e', '-d', $node->connstr('r_owner'), "$tmp/app.dump" ],
 	'the owner restores the schema of the app without an error');
 $node->safe_psql('r_owner', qq{SET ROLE owner; DROP FUNCTION app.posts(app.hot); $boards});

@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $rounds = $ENV{COZI_LONG} ? 10 : 2;
-my $node = PostgreSQL::Test::Cluster->new('live');
+my $node = House::server('live');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf',
 	"max_connections = 50\nlog_min_messages = warning\nsynchronous_commit = off\n"
@@ -68,10 +68,8 @@ sub poll
 		my $after = defined $cursor{$name} ? "'$cursor{$name}'" : 'NULL';
 		my $sql = "SELECT item, gone, $count{$name}, cursor FROM "
 		  . $call{$name} =~ s/CURSOR/$after/r;
-		my ($out, $err) = ('', '');
-		IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $sql ],
-			'<', \undef, '>', \$out, '2>', \$err)
-		  or next;
+		my ($status, $out) = House::attempt($node, 'postgres', $sql);
+		next if $status;
 		foreach my $line (split /\n/, $out)
 		{
 			my ($item, $gone, $n, $after_it) = split /\|/, $line;
@@ -88,11 +86,10 @@ sub poll
 my $polls = 0;
 foreach my $round (1 .. $rounds)
 {
-	local $ENV{PGAPPNAME} = 'pgbench';
 	my $bench = IPC::Run::start(
 		[
 			'pgbench', '-n', '-c', '4', '-T', '600', '-f', $script, '-d',
-			$node->connstr('postgres')
+			$node->connstr('postgres') . ' application_name=pgbench'
 		],
 		'>', '/dev/null', '2>', '/dev/null');
 	# held open across the crash, and committed after it
@@ -103,17 +100,19 @@ foreach my $round (1 .. $rounds)
 	for (1 .. 1000)
 	{
 		$seen += poll() > 0;
-		last if $seen >= 4;
+		last if $seen >= 8;
+		usleep(20_000);
 	}
 	$polls += $seen;
 	kill 'KILL', $node->safe_psql('postgres',
 		q{SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' LIMIT 1});
 	$bench->finish;
+	House::leave($node, 'postgres');
 	House::poll_through_crash($node, 'SELECT true');
 	poll();
 	$node->safe_psql('postgres', "COMMIT PREPARED 'held $round'");
 }
-is($polls, 4 * $rounds, 'the reader is told of changes while clients write');
+is($polls, 8 * $rounds, 'the reader is told of changes while clients write');
 
 # What is pending is folded at the commits of the reader's own calls.
 my $state = q{SELECT string_agg(item || ' ' || n, ',' ORDER BY item::int) FROM };

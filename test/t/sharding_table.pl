@@ -4,11 +4,12 @@
 # the third are equal to the letter.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
+my $node = House::server('main');
 $node->init;
 $node->append_conf('postgresql.conf',
 	"wal_level = logical\nmax_prepared_transactions = 0\nfsync = off\n");
@@ -75,8 +76,8 @@ ALTER TABLE posts ALTER body SET STORAGE EXTERNAL, ALTER body SET COMPRESSION pg
     ALTER author_id SET (n_distinct = -0.3, n_distinct_inherited = -0.2);
 INSERT INTO users SELECT generate_series(0, 999);
 INSERT INTO posts (author_id, body, score, meta, shared_no)
-SELECT i % 1000, repeat('word ', i % 900), i % 40, jsonb_build_object('i', i), i
-FROM generate_series(1, 20000) i;
+SELECT i % 1000, repeat('word ', i % 450), i % 40, jsonb_build_object('i', i), i
+FROM generate_series(1, ROWS) i;
 ALTER TABLE posts ADD CONSTRAINT posts_later CHECK (score < 39) NOT VALID;
 UPDATE posts SET parent_id = id WHERE score = 5;
 CREATE INDEX posts_title ON posts (lower("Title %s") text_pattern_ops, score DESC NULLS LAST)
@@ -161,7 +162,8 @@ $make .=
 $make .=
   "ALTER TABLE app.posts ADD COLUMN doubled int GENERATED ALWAYS AS (shared_no * 2) VIRTUAL;\n"
   if $major >= 18;
-$node->safe_psql('postgres', $make);
+my $posts = $ENV{COZI_LONG} ? 20_000 : 8_000;
+$node->safe_psql('postgres', $make =~ s/ROWS/$posts/r);
 
 # A dump, as a hash from "type name" to its text.
 sub dump_of
@@ -222,8 +224,8 @@ like(
 	$err,
 	qr/locks app\.posts in ACCESS EXCLUSIVE mode .* of disk .* takes about \d+ s/,
 	'lock, disk and time are stated');
-like($err, qr/copied 20000 of 20000 rows/, 'progress is shown while rows are copied');
-cmp_ok(scalar(() = $err =~ /copied \d+ of 20000 rows/g), '>', 1,
+like($err, qr/copied $posts of $posts rows/, 'progress is shown while rows are copied');
+cmp_ok(scalar(() = $err =~ /copied \d+ of $posts rows/g), '>', 1,
 	'progress is shown in several steps');
 like($err, qr/posts_shard_3: \d+ rows/, 'progress is shown for each shard');
 
@@ -364,7 +366,7 @@ is( $node->safe_psql(
 	'the statements of dry_run run by themselves');
 
 # An interrupt in the middle of the rows leaves everything as it was.
-my $big = $ENV{COZI_LONG} ? 5_000_000 : 300_000;
+my $big = $ENV{COZI_LONG} ? 5_000_000 : 30_000;
 $node->safe_psql('postgres', <<"SQL");
 CREATE FUNCTION app.interrupt(id bigint) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS
     \$\$SELECT CASE WHEN id = $big / 2 AND current_query() LIKE '%shard_table%'
