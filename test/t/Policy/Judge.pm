@@ -116,6 +116,17 @@ sub watch
 	  . "FROM app.watch(@{[ int rand 12 ]}, '@{[ $iso eq 'committed' ? 1 : 0.2 ]} s');\nCOMMIT;\n";
 }
 
+# A transaction; one that may meet others in no order is said again if it does.
+sub transaction
+{
+	my ($begin, $body, $end, $may_meet) = @_;
+	my $whole =
+		"$begin${body}SELECT false AS again \\gset\n$end;\n\\if :ERROR\n\\set again true\n"
+	  . "\\endif\n";
+	return "\\set again true\n$whole"
+	  . "\\if :again\n\\echo !again\n$whole\\endif\n" x ($may_meet ? 4 : 0);
+}
+
 # A transaction or two.  deck: where its cards are from; forced: what is not
 # left to chance, and takes none.
 sub block
@@ -125,12 +136,12 @@ sub block
 	my %m = (
 		where => $on_standby ? 'standby' : 'primary',
 		%{ %forced ? pick(@modes_here) : deal("$deck modes", @modes_here) }, %forced);
-	return
-		"BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\n"
-	  . "SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) "
-	  . "FROM app.walk(30, @{[ rand ]}, $judge);\n"
-	  . pick('COMMIT', 'ROLLBACK') . ";\n"
-	  if $m{how} eq 'loop';
+	return transaction(
+		"BEGIN ISOLATION LEVEL $isolation{ $m{iso} };\nSET LOCAL ROLE $role{owner};\n",
+		"SELECT '=', @{[ new_tag(%m) ]}, bad = '', asked, left(bad, 2000) "
+		  . "FROM app.walk(30, @{[ rand ]}, $judge);\n",
+		pick('COMMIT', 'ROLLBACK'),
+		$m{iso} eq 'serializable') if $m{how} eq 'loop';
 	%m = (%m, %{ %forced ? pick(@subjects) : deal("$deck subjects", @subjects) }, %forced);
 	$m{scan} ||= deal("$deck $m{layout}", @{ $dimension{scan} });
 	$m{mem}  ||= deal("$deck $m{policy}", @{ $dimension{mem} });
@@ -139,9 +150,10 @@ sub block
 	my $shape = $plainly ? 'all' : pick(qw(all all all feed groups join semi));
 	my $filter = $plainly ? { p => 'true', q => 'true' } : random_filter();
 	my $two = $m{iso} ne 'committed' && chance(0.7);
-	# what makes cozi's side read all posts would make the other read all edges for each:
-	# that is planned apart
-	my $apart = $m{scan} eq 'seq' || chance(0.2);
+	# what makes cozi's side read all posts would make the other read all edges for each,
+	# and what makes it parallel would start workers for each of the other's EXISTS: that is
+	# planned apart
+	my $apart = $m{scan} eq 'seq' || chance($m{parallel} eq 'on' ? 0.9 : 0.2);
 	my $prepared = $m{plan} ne 'simple';
 	my $seen = question($shape, "app.$t", $filter, sub { 'true' });
 	my %literal = (
@@ -297,12 +309,7 @@ sub block
 	for my $body (@bodies)
 	{
 		my $end = $m{how} eq 'statement' || chance(0.5) ? 'COMMIT' : 'ROLLBACK';
-		my $whole =
-			"$begin${body}SELECT false AS again \\gset\n$end;\n\\if :ERROR\n\\set again true\n"
-		  . "\\endif\n";
-		$script .= "\\set again true\n$whole";
-		$script .= "\\if :again\n\\echo !again\n$whole\\endif\n" x 2
-		  if $on_standby || $m{iso} eq 'serializable';
+		$script .= transaction($begin, $body, $end, $on_standby || $m{iso} eq 'serializable');
 	}
 	$script .= "DEALLOCATE ALL;\n" if $prepared;
 	return $script;

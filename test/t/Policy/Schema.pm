@@ -216,7 +216,8 @@ END
 CREATE FUNCTION plain.answer(question text) RETURNS text[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
     SET enable_indexscan = on SET enable_indexonlyscan = on
-    SET enable_bitmapscan = on SET enable_seqscan = on AS $$
+    SET enable_bitmapscan = on SET enable_seqscan = on
+    SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
     answer text[];
 BEGIN
