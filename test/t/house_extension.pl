@@ -7,11 +7,11 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
+my $node = Warm->new('main');
 $node->init;
 $node->start;
 
