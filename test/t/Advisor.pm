@@ -11,7 +11,7 @@ use strict;
 use warnings;
 use FindBin;
 use House;
-use PostgreSQL::Test::Cluster;
+use Warm;
 use PostgreSQL::Test::Utils;
 
 our $golden_sql = join '', map { slurp_file("$FindBin::Bin/advisor_$_.sql") } qw(good bad);
@@ -19,7 +19,7 @@ our $golden_sql = join '', map { slurp_file("$FindBin::Bin/advisor_$_.sql") } qw
 sub golden
 {
 	my ($name, @conf) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = Warm->new($name);
 	$node->init(allows_streaming => 1);
 	$node->append_conf('postgresql.conf', "max_locks_per_transaction = 128\n$_") foreach '', @conf;
 	$node->start;

@@ -8,9 +8,9 @@ use FindBin;
 use lib $FindBin::Bin;
 use Advisor;
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
 my $node = Advisor::golden('advisor_advice');
 
@@ -133,7 +133,7 @@ is(query(q{SELECT waived_by FROM cozi.advice WHERE object = 'bad.rls_off_column'
 
 # A standby reads all of it; the waivers are there, too.
 $node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('advisor_standby');
+my $standby = Warm->new('advisor_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));

@@ -9,9 +9,9 @@ use FindBin;
 use lib $FindBin::Bin;
 use Advisor;
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
 my $root = "$FindBin::Bin/../..";
 my $node = Advisor::golden('advisor_check');

@@ -5,12 +5,12 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Token;
 use Test::More;
+use Warm;
 
-my $node = PostgreSQL::Test::Cluster->new('lately');
+my $node = Warm->new('lately')->anew;
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "log_statement = none\n");
 $node->start;
@@ -145,7 +145,7 @@ $node->adjust_conf('postgresql.conf', 'cozi.login_cache', undef);
 
 # A standby believes and refuses what its primary has said.
 $node->backup('lately');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = Warm->new('standby');
 $standby->init_from_backup($node, 'lately', has_streaming => 1);
 $standby->start;
 $node->restart;
@@ -193,7 +193,7 @@ $node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->restart;
 $node->safe_psql('postgres', 'TRUNCATE cozi.jwks, cozi.revocations');
 $node->safe_psql('postgres', 'CREATE PUBLICATION p FOR TABLE cozi.jwks, cozi.revocations');
-my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+my $subscriber = Warm->new('subscriber');
 $subscriber->init;
 $subscriber->start;
 $subscriber->safe_psql('postgres', 'CREATE EXTENSION cozi');
