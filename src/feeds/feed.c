@@ -93,6 +93,10 @@ cozi_feed_read(Feed *feed)
 		else
 			done = cozi_feed_walk(feed);
 	}
+	ereport(DEBUG1,
+			(errmsg_internal("a feed walked " INT64_FORMAT " rows in %.3f ms, and merged %d of "
+							 "%d keys in %.3f ms", feed->walked, feed->walk_spent * 1e3,
+							 feed->nopened, feed->nkeys, cozi_feed_merge_spent(feed) * 1e3)));
 	if (!done)
 		read_plainly(feed);
 	cozi_feed_close(feed);

@@ -73,6 +73,7 @@ typedef struct FeedClock
 	instr_time	at;
 	double		cpu;			/* seconds */
 	long		preemptions;
+	long		sleeps;
 } FeedClock;
 
 /* Keys whose ranges are yet to be opened: those from one place up to another. */
@@ -129,12 +130,13 @@ typedef struct Feed
 	FeedSpan	spans[FEED_MOST_SPANS];
 	int			nspans;
 	int			nopened;		/* keys whose range was opened */
-	int			chunk;
+	int			chunk;			/* of the last statement */
 	FeedRange  *ranges;
 	int			nranges;
 	int			limit;			/* rows to read of each at once */
 	bool		many_rows;		/* keys had more rows than a list is worth */
-	double		merge_spent;	/* seconds */
+	double		load_spent;		/* seconds, for more keys */
+	double		open_spent;		/* and for their ranges */
 
 	/* walk.c */
 	bool		can_walk;
@@ -200,7 +202,10 @@ extern void cozi_feed_close(Feed *feed);
 extern void cozi_feed_clock(FeedClock *clock);
 extern double cozi_feed_time_since(const FeedClock *clock);
 extern void cozi_feed_note_rank(Feed *feed, Datum rank);
+extern double cozi_feed_merge_spent(const Feed *feed);
 extern bool cozi_feed_merge_is_next(const Feed *feed);
+extern double cozi_feed_merge_turn(const Feed *feed);
+extern double cozi_feed_walk_turn(const Feed *feed);
 
 /* feed.c */
 extern const char *cozi_feed_name(FunctionCallInfo fcinfo, int n, const char *name);

@@ -19,8 +19,8 @@
 
 #define FIRST_CHUNK		16		/* keys of the first statement */
 #define MOST_CHUNK		2048	/* and of any */
+#define CHUNK_GROWTH	4		/* from one to the next */
 #define LOAD_GROWTH		4
-#define AHEAD			16		/* targets to know for each that was opened */
 #define MOST_ROW_COST	1000	/* of the planner: more, and no index serves
 								 * it */
 
@@ -46,7 +46,6 @@ cozi_feed_start_merge(Feed *feed)
 
 	cozi_plan_walks(cozi_feed_plan(feed, cozi_feed_range_sql(feed, false), 0), &costs);
 	feed->can_merge = costs.inner_row < MOST_ROW_COST && !feed->only_walk;
-	feed->chunk = FIRST_CHUNK;
 }
 
 static Datum
@@ -129,7 +128,7 @@ read_list(Feed *feed, Datum *values, char *nulls, int n)
 	SPIPlanPtr	plan;
 	CoziPlanCosts costs;
 
-	if (feed->many_rows && !cozi_feed_is_full(feed))
+	if (feed->many_rows && (feed->nopened == 0 || !cozi_feed_is_full(feed)))
 		return false;
 	plan = cozi_feed_plan(feed, cozi_feed_list_sql(feed), 0);
 	cozi_plan_walks(plan, &costs);
@@ -137,6 +136,18 @@ read_list(Feed *feed, Datum *values, char *nulls, int n)
 	nulls[PARAM_LIMIT] = nulls[PARAM_KEYS] = ' ';
 	feed->many_rows = cozi_feed_execute(feed, plan, values, nulls, take_row, &reads) == limit;
 	return !feed->many_rows;
+}
+
+/* How many keys the next statement opens: as many as the turn of the merge takes. */
+static int
+next_chunk(const Feed *feed)
+{
+	double		n;
+
+	if (feed->nopened == 0)
+		return FIRST_CHUNK;
+	n = cozi_feed_merge_turn(feed) * feed->nopened / feed->open_spent;
+	return (int) Max(FIRST_CHUNK, Min(n, Min(feed->chunk * CHUNK_GROWTH, MOST_CHUNK)));
 }
 
 /*
@@ -149,7 +160,7 @@ next_keys(const Feed *feed, int *n)
 {
 	const FeedSpan *span = &feed->spans[feed->nspans - 1];
 
-	*n = Min(feed->chunk, span->to - span->from);
+	*n = Min(next_chunk(feed), span->to - span->from);
 	return span->to - *n;
 }
 
@@ -162,7 +173,7 @@ mark_opened(Feed *feed, int first, int n)
 	if (span->to == span->from)
 		feed->nspans--;
 	feed->nopened += n;
-	feed->chunk = Min(feed->chunk * 4, MOST_CHUNK);
+	feed->chunk = n;
 }
 
 /* The first rows of each of some keys; what they have above the floor is not few. */
@@ -259,15 +270,19 @@ cozi_feed_merge(Feed *feed)
 
 	CHECK_FOR_INTERRUPTS();
 	cozi_feed_clock(&began);
-	if (!feed->all_keys &&
-		(feed->nopened == feed->nkeys ||
-		 (feed->nkeys > FEED_FIRST_LOAD && AHEAD * (int64) feed->nopened >= feed->nkeys)))
+	if (!feed->all_keys && (feed->nopened == feed->nkeys || feed->nkeys > FEED_FIRST_LOAD))
+	{
 		cozi_feed_load(feed, Max(FEED_FIRST_LOAD, (int64) feed->nkeys * LOAD_GROWTH));
-	else if (feed->nopened < feed->nkeys)
-		open_ranges(feed);
-	else if (feed->nranges > 0)
-		continue_ranges(feed);
-	feed->merge_spent += cozi_feed_time_since(&began);
+		feed->load_spent += cozi_feed_time_since(&began);
+	}
+	else
+	{
+		if (feed->nopened < feed->nkeys)
+			open_ranges(feed);
+		else if (feed->nranges > 0)
+			continue_ranges(feed);
+		feed->open_spent += cozi_feed_time_since(&began);
+	}
 	if (feed->too_many_keys)
 		feed->can_merge = false;
 	return feed->all_keys && feed->nopened == feed->nkeys && feed->nranges == 0;

@@ -112,18 +112,18 @@ take_walked(Feed *feed, TupleTableSlot *slot, void *arg)
 }
 
 /*
- * Rows to fetch at once: as many as take half the time of the walk so far.  A policy
- * that refuses most rows makes each of them dear.
+ * Rows to fetch at once: as many as its turn takes.  A policy that refuses most rows
+ * makes each of them dear.
  */
 static int64
 next_fetch(const Feed *feed)
 {
-	double		rows;
+	double		growth;
 
 	if (feed->walked == 0)
 		return FIRST_FETCH;
-	rows = feed->walked * Min(MOST_GROWTH, Max(0.5, SHORT_STEP / feed->walk_spent));
-	return (int64) Min(MOST_FETCH, Max(1, rows));
+	growth = Min(MOST_GROWTH, cozi_feed_walk_turn(feed) / feed->walk_spent);
+	return (int64) Min(MOST_FETCH, Max(1, feed->walked * growth));
 }
 
 /* A step of the walk; true when the rows are the page. */

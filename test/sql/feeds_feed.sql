@@ -312,7 +312,7 @@ ROLLBACK;
 -- a function of the owner's that closes all portals cannot close the walk: rows of
 -- the last authors take long, so that ranges of the first are read while it is open
 BEGIN;
-SELECT cozi.act_as('3');
+SELECT cozi.act_as('1');
 CREATE FUNCTION closes_all(author int) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     IF author > 20 THEN
@@ -325,7 +325,7 @@ END $$;
 CREATE VIEW closing AS SELECT * FROM posts WHERE closes_all(author_id);
 CREATE FUNCTION asked_closing() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM count(*) FROM cozi.feed('closing', 'following', 700);
+    PERFORM count(*) FROM cozi.feed('closing', 'following', 100);
     RETURN 'answered';
 EXCEPTION WHEN invalid_cursor_state THEN
     RETURN 'refused';
