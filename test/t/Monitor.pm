@@ -5,14 +5,14 @@ package Monitor;
 use strict;
 use warnings;
 use Exporter 'import';
-use PostgreSQL::Test::Cluster;
+use Warm;
 
 our @EXPORT = qw(server);
 
 sub server
 {
 	my ($name, $preload, @conf) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = Warm->new($name);
 	$node->init;
 	$node->append_conf(
 		'postgresql.conf', join "\n",

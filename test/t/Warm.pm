@@ -27,11 +27,11 @@ use Time::HiRes qw(usleep);
 
 my %sessions;    # by the server's name, then by database and user
 
-# What is in no string and no comment.
+# What is in no string, no quoted name and no comment.
 sub bare
 {
 	my ($sql) = @_;
-	return $sql =~ s/('(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$|--[^\n]*)/ '' /gsr;
+	return $sql =~ s/('(?:[^']|'')*'|"[^"]*"|\$(\w*)\$.*?\$\2\$|--[^\n]*)/ '' /gsr;
 }
 
 # What a session remembers, and what may end it or is about it.

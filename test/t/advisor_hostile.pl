@@ -8,12 +8,12 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use Advisor;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
 my $role = qq{web "user's", Jr.};
-my $node = PostgreSQL::Test::Cluster->new('advisor_hostile');
+my $node = Warm->new('advisor_hostile');
 $node->init;
 $node->append_conf('postgresql.conf', qq{
 	cozi.api_roles = '"web ""user''s"", Jr.", Plain'

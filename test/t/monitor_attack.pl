@@ -3,9 +3,9 @@
 
 use strict;
 use warnings;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 use IPC::Run;
 use FindBin;
 use lib $FindBin::Bin;
@@ -136,8 +136,8 @@ is(sql("SELECT count(*) FROM cozi.error_rate WHERE sqlstate = 'JG' AND count = 1
 
 # Until the table is full: twenty roles, each of its own
 
-sql("CREATE ROLE tenant_$_ LOGIN") foreach 1 .. 20;
-run_file("tenant_$_", made_up(66, 65 * $_)) foreach 1 .. 20;
+sql(join '; ', map { "CREATE ROLE tenant_$_ LOGIN" } 1 .. 20);
+run_file('tenant_1', join '', map { "\\c - tenant_$_\n" . made_up(66, 65 * $_) } 1 .. 20);
 sql('SELECT 1;' x 20);
 sql('CREATE DATABASE gone');
 $node->psql('gone', $_) foreach 'SELECT 1 / 0', 'SELECT 1::xml', 'SELECT none';
@@ -163,7 +163,7 @@ $node->safe_psql('gone', 'SELECT 1 AS of_gone');
 run_file('second', 'SELECT i AS of_second FROM t; SELECT 1 AS of_second;');
 my $rows = sql("SELECT count(*) FROM cozi.slow_queries WHERE query LIKE '%of\\_%'");
 sql('DROP DATABASE gone; DROP ROLE second');
-sql("DROP ROLE tenant_$_") foreach 1 .. 20;
+sql(join '; ', map { "DROP ROLE tenant_$_" } 1 .. 20);
 is(failures(), '', 'dropped roles and databases stop no view');
 is( sql("SELECT count(*) >= 2 FROM cozi.slow_queries WHERE query LIKE '%of\\_%'
 		AND (datname IS NULL OR rolname IS NULL)"),
@@ -200,6 +200,7 @@ is($out, "t\n0", 'a temporary table of the same name catches no snapshot');
 sub texts { return glob($node->data_dir . '/pg_stat_tmp/pgss_query_texts.stat') }
 is(scalar(() = texts()), 1, 'pg_stat_statements has its texts in a file');
 unlink texts();
+$node->cool;    # a session may have read them
 run_file('client', 'SELECT i * i AS after_the_file FROM t;');
 is(failures(), '', 'a file of texts that was deleted stops no view');
 ($rc, $out, $err) = as('watcher', 'SELECT count(*) > 5, count(query) FROM cozi.slow_queries');
@@ -224,6 +225,7 @@ my ($pid) = split /\n/, sql(
 kill 'KILL', $pid;
 $hostile->finish;
 House::poll_through_crash($node, "SELECT reset_reason = 'crash' FROM cozi.latency_stats()") or die;
+$node->cool;    # all sessions ended with it
 my $sleeper = House::session($node, 'postgres');
 $sleeper->query_until(qr/begun/, "\\echo begun\nSELECT pg_sleep(1000) AS sampled;\n");
 $node->poll_query_until(
