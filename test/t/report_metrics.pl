@@ -14,9 +14,9 @@ use HTTP::Tiny;
 use IPC::Run ();
 use JSON::PP ();
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 use Time::HiRes qw(time usleep);
 
 my $files = getcwd() . '/doc/prometheus';
@@ -94,7 +94,7 @@ sub wait_for_page
 	return $page;
 }
 
-my $node = PostgreSQL::Test::Cluster->new('metrics');
+my $node = Warm->new('metrics');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'pg_stat_statements,cozi'
@@ -180,7 +180,7 @@ INSERT INTO votes SELECT g % 9, 1, now() - g * interval '1 hour' FROM generate_s
 SELECT cozi.create_activity(E'who "votes"\\n' || n, 'votes', 'post_id')
 FROM generate_series(1, 60) n;
 END
-$node->safe_psql('postgres', "CREATE DATABASE tenant_$_") foreach 1 .. 22;
+$node->safe_psql('postgres', join '', map { "CREATE DATABASE tenant_$_;" } 1 .. 22);
 my $many = metrics();
 my ($labels) = parse($many, 'hostile names');
 check_by_promtool($many, 'hostile names');
@@ -243,7 +243,7 @@ $holder->quit;
 
 # A standby.
 $node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('metrics_standby');
+my $standby = Warm->new('metrics_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
