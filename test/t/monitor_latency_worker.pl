@@ -3,9 +3,9 @@
 
 use strict;
 use warnings;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
 # a disk that is full while a file exists
 my $dir = PostgreSQL::Test::Utils::tempdir();
@@ -15,7 +15,7 @@ system(
 	'-ldl') == 0
   or BAIL_OUT('monitor_full_disk.c does not compile');
 
-my $node = PostgreSQL::Test::Cluster->new('worker');
+my $node = Warm->new('worker');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'pg_stat_statements,cozi'
@@ -208,7 +208,7 @@ unlike(
 
 # a standby takes none, until it is promoted
 $node->backup('b');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = Warm->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
