@@ -7,7 +7,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('text');
+my $node = House::server('text');
 $node->init;
 $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'pg_stat_statements,cozi'
@@ -29,8 +29,12 @@ GRANT SELECT ON rl TO client;
 CREATE POLICY p ON rl USING (secret <> 'hidden-const' AND n <> 4711);
 SQL
 
-sub sql   { return $node->safe_psql('postgres', $_[0]) }
-sub watch { return $node->psql('postgres', $_[0], extra_params => [ '-U', 'watcher' ]) }
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub watch
+{
+	return House::attempt($node, 'postgres', $_[0], extra_params => [ '-U', 'watcher' ]);
+}
 
 # Runs a file in a database, in its own encoding.
 sub in_database
