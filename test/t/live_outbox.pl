@@ -15,7 +15,7 @@ use Time::HiRes qw(usleep);
 my $keys = 5;
 my $kills = $ENV{COZI_LONG} ? 10 : 1;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
-my $node = PostgreSQL::Test::Cluster->new('outbox');
+my $node = House::server('outbox');
 $node->init(allows_streaming => 'logical');
 $node->append_conf('postgresql.conf',
 	"max_prepared_transactions = 4\nfsync = off\nmax_connections = 40\n");
@@ -181,7 +181,7 @@ $node->safe_psql('postgres', "SELECT cozi.outbox_done('box', 'mail', $lease)");
 # A dump, restored where transaction ids begin anew.
 $node->safe_psql('postgres', sprintf $insert, '"one"');
 $node->safe_psql('postgres', sprintf $insert, '"two"');
-my $other = PostgreSQL::Test::Cluster->new('other');
+my $other = House::server('other');
 $other->init(allows_streaming => 'logical');
 $other->append_conf('postgresql.conf', "fsync = off\n");
 $other->start;
@@ -257,7 +257,7 @@ SKIP:
 {
 	skip 'a standby is made with --long only', 3 unless $ENV{COZI_LONG};
 	$node->backup('base');
-	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	my $standby = House::server('standby');
 	$standby->init_from_backup($node, 'base', has_streaming => 1);
 	$standby->start;
 	$node->safe_psql('postgres', sprintf $insert, '"last"');

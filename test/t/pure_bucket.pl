@@ -8,7 +8,7 @@ use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my @sanitize = qw(-fsanitize=address,undefined -fno-sanitize-recover=undefined);
-my $count = $ENV{COZI_LONG} ? 20_000_000 : 1_000_000;
+my $count = $ENV{COZI_LONG} ? 20_000_000 : 400_000;
 $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
 
 my %tests = (pure_bucket => 6, pure_flood => 23);

@@ -1,11 +1,12 @@
 # Boards through a dump, on a standby, past their triggers, and out of the door.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('primary');
+my $node = House::server('primary');
 $node->init(allows_streaming => 'logical');
 $node->start;
 $node->safe_psql(
@@ -79,7 +80,7 @@ for my $format ([ 'plain', 'p' ], [ 'custom, four jobs', 'c' ])
 
 # On a standby: live and top, to the vote
 $node->backup('b');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = House::server('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
 $node->safe_psql(
