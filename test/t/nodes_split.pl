@@ -88,10 +88,7 @@ foreach my $shard (0 .. 3)
 $pgbench->signal('TERM');
 $pgbench->finish;
 unlike($complaint, qr/error|aborted/i, 'no client had an error');
-$_->poll_query_until('postgres',
-	"SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name IN ('pgbench', 'postgres_fdw')
-	 AND (state <> 'idle')")
-  foreach values %node;
+House::let_end($_) foreach values %node;
 
 # The account: the last word of the ledger on each row, against both servers.
 my $expected = q{SELECT DISTINCT ON (id, author_id) id, author_id, v, op FROM ledger
