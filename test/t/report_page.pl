@@ -12,9 +12,9 @@ use FindBin;
 use lib $FindBin::Bin;
 use IPC::Run ();
 use House;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Warm;
 
 # What a page may consist of, and the values of its attributes.
 my %tag = map { $_ => 1 } qw(html head meta title style body h1 h2 h3 p nav a section div span b
@@ -109,7 +109,7 @@ foreach my $bad (
 	cmp_ok(scalar(@wrong), '>', 1, "what is planted is found: $bad");
 }
 
-my $node = PostgreSQL::Test::Cluster->new('page');
+my $node = Warm->new('page');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'pg_stat_statements,cozi'
@@ -273,7 +273,7 @@ unlike($partly, qr/alert\(1\)/, 'what the caller may not see is not on the page'
 
 # A standby, and a server that has preloaded nothing.
 $node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('page_standby');
+my $standby = Warm->new('page_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
@@ -287,6 +287,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE planted');
 $node->safe_psql('planted', 'CREATE EXTENSION pg_stat_statements; CREATE EXTENSION cozi');
 $node->safe_psql('planted', 'SELECT pg_stat_statements_reset(), cozi.latency_reset()');
 $node->safe_psql('planted', slurp_file("$FindBin::Bin/report_planted.sql"));
+$node->cool;    # the database has settings for new sessions
 $node->safe_psql('planted', q{
 	INSERT INTO cozi.table_size_blocks
 	VALUES (now() - interval '2 days', '{public.posts}', '{1000000}', '{10000}');
