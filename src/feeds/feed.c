@@ -15,9 +15,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -76,6 +78,22 @@ read_plainly(Feed *feed)
 	cozi_feed_sort(feed);
 }
 
+/*
+ * Say at DEBUG1 what each way has done, to those who may see statistics: a function of
+ * another's may have read rows that its callers may not count.
+ */
+static void
+say_work(const Feed *feed)
+{
+	if (!message_level_is_interesting(DEBUG1) ||
+		!has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_STATS))
+		return;
+	ereport(DEBUG1,
+			(errmsg_internal("a feed walked " INT64_FORMAT " rows in %.3f ms, and merged %d of "
+							 "%d keys in %.3f ms", feed->walked, feed->walk_spent * 1e3,
+							 feed->nopened, feed->nkeys, cozi_feed_merge_spent(feed) * 1e3)));
+}
+
 /* Read the page; SPI is connected. */
 void
 cozi_feed_read(Feed *feed)
@@ -93,10 +111,7 @@ cozi_feed_read(Feed *feed)
 		else
 			done = cozi_feed_walk(feed);
 	}
-	ereport(DEBUG1,
-			(errmsg_internal("a feed walked " INT64_FORMAT " rows in %.3f ms, and merged %d of "
-							 "%d keys in %.3f ms", feed->walked, feed->walk_spent * 1e3,
-							 feed->nopened, feed->nkeys, cozi_feed_merge_spent(feed) * 1e3)));
+	say_work(feed);
 	if (!done)
 		read_plainly(feed);
 	cozi_feed_close(feed);

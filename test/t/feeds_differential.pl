@@ -273,5 +273,13 @@ foreach my $race (@races)
 		'<', $most, "both ways in turn take little more than the better: $name");
 }
 
+my $told = '';
+$node->psql('postgres', <<'END', stderr => \$told);
+SET client_min_messages = debug1;
+SET SESSION AUTHORIZATION reader;
+SELECT count(*) FROM cozi.feed('posts', 'following', 1, author => 'author', rank => 'rank');
+END
+unlike($told, qr/walked|ERROR/, 'what a feed has read is no business of a session without rights');
+
 $node->stop;
 done_testing();
