@@ -13,7 +13,7 @@ use IPC::Run;
 
 my $seconds = $ENV{COZI_LONG} ? 600 : 10;
 my $preload = $ENV{COZI_PRELOAD} // 'cozi';
-my $node = PostgreSQL::Test::Cluster->new('hostile');
+my $node = House::server('hostile');
 $node->init;
 $node->append_conf('postgresql.conf',
 	"shared_preload_libraries = '$preload'\nautovacuum_naptime = 1\nlog_min_messages = warning
@@ -220,8 +220,8 @@ SELECT * FROM cozi.top('app.hot', 5);
 my ($in, $out, $err) = ('', '', '');
 my $bench = IPC::Run::start(
 	[
-		'pgbench', '-n', '-U', 'voter', '-c', '2', '-T', $seconds, '-f', $script{voter}[0],
-		'-h', $node->host, '-p', $node->port, 'postgres'
+		'pgbench', '-n', '-U', 'voter', '-c', '2', '-R', '100', '-T', $seconds,
+		'-f', $script{voter}[0], '-h', $node->host, '-p', $node->port, 'postgres'
 	],
 	'<',
 	\$in,
