@@ -3,13 +3,14 @@
 # closed. So they do after a crash, and after each way to dump and restore.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $rounds = $ENV{COZI_LONG} ? 20 : 2;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
-my $node = PostgreSQL::Test::Cluster->new('closed');
+my $node = House::server('closed');
 $node->init;
 $node->append_conf('postgresql.conf', "autovacuum_naptime = 1\nmax_connections = 50\n");
 $node->start;
@@ -141,7 +142,7 @@ for my $round (1 .. $rounds)
 	$node->poll_query_until('app', "SELECT count(*) <> $before FROM app.votes");
 	for my $n (1 .. 4)
 	{
-		sleep 0.5;
+		House::let_write($node, 5e5);
 		$days += 40 / (4 * $rounds);
 		my $until = sql(
 			"SET timezone = 'UTC'; SELECT timestamptz '2024-01-01' + $days * interval '1 day'");
