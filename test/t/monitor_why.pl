@@ -15,6 +15,7 @@ use Monitor;
 my $interval = 10;
 my $node = server('why', 'pg_stat_statements,cozi', "cozi.wait_interval = $interval",
 	'wal_level = replica', 'max_wal_senders = 2');
+House::keep_sessions($node);
 my $q = sub { return $node->safe_psql('postgres', $_[0]); };
 my $fails = sub { return ($node->psql('postgres', $_[0]))[2]; };
 
@@ -109,7 +110,7 @@ $q->('SELECT cozi.latency_reset()');
 $fails->("SELECT 10 / v FROM t WHERE id = 1") for 1 .. 2;
 $q->("SELECT 10 / v FROM t WHERE id = 2");
 $fails->(
-	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '20ms'; SELECT pg_sleep(60)");
+	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '500ms'; SELECT pg_sleep(60)");
 is($q->("SELECT calls, errors FROM cozi.slow_queries WHERE query LIKE 'SELECT \$1 / v FROM t%'"),
 	'1|22012 2', 'slow_queries shows which errors a statement failed with, and how often');
 is( $q->("SELECT errors FROM cozi.slow_queries
