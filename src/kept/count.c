@@ -36,7 +36,7 @@
 
 #include "kept/kept.h"
 
-/* A statement of more keys than this appends in several batches. */
+/* A statement of more keys than this appends in several batches, and so does a row. */
 #define BATCH_KEYS		100000
 
 /* A column of the source: where it is, and how to read it. */
@@ -249,7 +249,7 @@ element_texts(Batch *batch, TupleTableSlot *slot, KeptRole role, int *n)
 	if (column->key.is_array)
 		deconstruct_array(DatumGetArrayTypeP(value), column->key.type, column->typlen,
 						  column->typbyval, column->typalign, &elements, &nulls, &nelements);
-	texts = palloc((nelements + 1) * sizeof(char *));
+	texts = palloc(Max(nelements, 1) * sizeof(char *));
 	if (nelements > 1)
 		cozi_kept_reset(batch->elements);
 	for (int i = 0; i < nelements; i++)
@@ -331,9 +331,12 @@ count_row(Batch *batch, TupleTableSlot *slot, int times)
 		{
 			KeptKey		key = {0};
 
+			CHECK_FOR_INTERRUPTS();
 			key.scope = scopes ? scopes[i] : NULL;
 			key.item = items[j];
 			add_row(batch, &key, &row, times);
+			if (cozi_kept_groups(batch->sums) >= BATCH_KEYS)
+				flush(batch);
 		}
 }
 
@@ -346,8 +349,6 @@ count_slot(Batch *batch, TupleTableSlot *slot, int times)
 	count_row(batch, slot, times);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(batch->row_context);
-	if (cozi_kept_groups(batch->sums) >= BATCH_KEYS)
-		flush(batch);
 }
 
 /* The rows of a transition table. */

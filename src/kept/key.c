@@ -14,6 +14,7 @@
 #include "access/nbtree.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "common/pg_prng.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -33,8 +34,17 @@ struct KeptSums
 	KeptKeyType scope;
 	KeptKeyType item;
 	MemoryContext context;		/* holds the groups */
+	uint64		salts[2];		/* odd: nobody knows which keys collide in the
+								 * table */
 	struct groups_hash *groups;
 };
+
+static inline uint32
+hash_group(KeptSums *sums, KeptKey key)
+{
+	return (uint32) (((uint64) key.hash * sums->salts[0] +
+					  (uint64) key.due * sums->salts[1]) >> 32);
+}
 
 static inline bool
 same_group(KeptSums *sums, KeptKey a, KeptKey b)
@@ -46,7 +56,7 @@ same_group(KeptSums *sums, KeptKey a, KeptKey b)
 #define SH_ELEMENT_TYPE		KeptGroup
 #define SH_KEY_TYPE			KeptKey
 #define SH_KEY				key
-#define SH_HASH_KEY(tb, k)	((uint32) ((k).hash ^ ((k).hash >> 32) ^ (k).due ^ ((k).due >> 32)))
+#define SH_HASH_KEY(tb, k)	hash_group((tb)->private_data, k)
 #define SH_EQUAL(tb, a, b)	same_group((tb)->private_data, a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a)	(a)->hash
@@ -170,6 +180,8 @@ cozi_kept_sums(const Kept *kept, MemoryContext parent)
 	int32		typmod;
 
 	sums->kept = kept;
+	for (int i = 0; i < lengthof(sums->salts); i++)
+		sums->salts[i] = pg_prng_uint64(&pg_global_prng_state) | 1;
 	get_atttypetypmodcoll(kept->relation, attnum, &type, &typmod, &collation);
 	cozi_kept_key_type(&sums->item, type, collation);
 	if (kept_has(kept, KEPT_SCOPE))

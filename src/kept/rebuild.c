@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -257,7 +258,10 @@ key_types(TupleDesc desc, bool scoped, KeptKeyType *scope, KeptKeyType *item)
 					   TupleDescAttr(desc, column)->attcollation);
 }
 
-/* Read the source in the order of its keys: neighbours become neighbours. */
+/*
+ * Read the source in the order of its keys: neighbours become neighbours.  Between two
+ * fetches functions of the owner's run, in indexes: none of them closes the cursor.
+ */
 static void
 read_source(Filling *fill)
 {
@@ -274,6 +278,7 @@ read_source(Filling *fill)
 	PushActiveSnapshot(fill->snapshot);
 	portal = SPI_cursor_open_with_args(NULL, sql, 0, NULL, NULL, NULL, true,
 									   CURSOR_OPT_NO_SCROLL);
+	PinPortal(portal);
 	PopActiveSnapshot();
 	key_types(portal->tupDesc, kept_has(kept, KEPT_SCOPE), &scope, &item);
 	for (;;)
@@ -296,6 +301,7 @@ read_source(Filling *fill)
 		MemoryContextSwitchTo(caller);
 		SPI_freetuptable(rows);
 	}
+	UnpinPortal(portal);
 	SPI_cursor_close(portal);
 	if (cozi_kept_groups(fill->sums) > 0)
 		write_sums(fill);

@@ -5,6 +5,8 @@
  * Everything is read through SPI cursors as the caller, in the caller's snapshot,
  * so that privileges and row-level security are the executor's business.  The
  * text of the queries is made of quoted names alone.
+ *
+ * The law: a cursor is pinned, for a policy may call a function that closes any other.
  */
 #include "postgres.h"
 
@@ -15,6 +17,7 @@
 #include "utils/date.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 #include "utils/timestamp.h"
 
 #include "base/base.h"
@@ -133,6 +136,7 @@ cozi_topk_start_walk(const TopRanked *top, Walk *walk, int by, bool nulls_first)
 {
 	walk->by = by;
 	walk->portal = open_cursor(top, by, nulls_first);
+	PinPortal(walk->portal);
 	walk->fetch = FETCH_FIRST;
 }
 
@@ -140,8 +144,10 @@ cozi_topk_start_walk(const TopRanked *top, Walk *walk, int by, bool nulls_first)
 void
 cozi_topk_end_walk(Walk *walk)
 {
-	if (walk->portal != NULL)
-		SPI_cursor_close(walk->portal);
+	if (walk->portal == NULL)
+		return;
+	UnpinPortal(walk->portal);
+	SPI_cursor_close(walk->portal);
 }
 
 HeapTuple
