@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
@@ -48,11 +47,9 @@
 #define WORKER_IDLE		1000	/* milliseconds without a row to fold */
 #define WORKER_ROWS		100000	/* rows of the delta at a time */
 #define WORKER_LIMIT	5000	/* milliseconds for one kept table */
-#define WORKER_START	5000000 /* microseconds from the request to the first
-								 * sign */
+#define WORKER_START	5000000 /* microseconds to the first sign */
 #define WORKER_SIGN		1000000 /* microseconds: its last sign is recent */
-#define WORKER_RETRY	10000000	/* microseconds to the next after a
-									 * failure */
+#define WORKER_RETRY	10000000	/* microseconds after a failure */
 #define RETRY_FIRST		1000000 /* microseconds: a kept table that fails */
 #define RETRY_LAST		60000000
 #define CULPRIT_PAUSE	600000000
@@ -94,6 +91,7 @@ static int	njobs = 0;
 static HTAB *pauses = NULL;
 static bool leaving = false;
 static int32 folding = 0;		/* the kept table whose fold is under way */
+static volatile sig_atomic_t cancelable = false;	/* a fold or a job is under way */
 
 static Size
 workers_size(void)
@@ -296,6 +294,21 @@ note_culprit(int32 id)
 	PopActiveSnapshot();
 }
 
+/* A cancel ends a fold or a job, and never the worker. */
+static void
+cancel_handler(SIGNAL_ARGS)
+{
+	if (cancelable)
+		StatementCancelHandler(postgres_signal_arg);
+}
+
+static void
+set_cancelable(bool on)
+{
+	cancelable = on;
+	QueryCancelPending = false;
+}
+
 /* Fold one kept table, unless it has failed a moment ago. */
 static int64
 fold_one(int32 id)
@@ -316,8 +329,10 @@ fold_one(int32 id)
 		return 0;
 	}
 	folding = id;
+	set_cancelable(true);
 	folded = cozi_kept_fold_safely(id, WORKER_ROWS, WORKER_PAUSE * 1000, FOLD_BY_WORKER,
 								   WORKER_LIMIT, &failure);
+	set_cancelable(false);
 	if (failure != NULL)
 	{
 		bool		found;
@@ -420,8 +435,10 @@ work(Oid database)
 	for (int i = 0; i < njobs; i++)
 	{
 		give_sign(database);
+		set_cancelable(true);
 		if (jobs[i] ())
 			more = true;
+		set_cancelable(false);
 	}
 	return more;
 }
@@ -447,6 +464,7 @@ cozi_kept_worker(Datum database)
 
 	before_shmem_exit(worker_exits, database);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, cancel_handler);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);

@@ -1,6 +1,7 @@
 # Folding without anybody's help: a worker that cannot start leaves folding to the
 # voters, one that runs reports its statistics, and a voter's commit runs no code of
-# an owner's.
+# an owner's.  What a client chooses the length of, an array of scopes, is counted and
+# folded in linear time, and a cancel or a timeout ends that.
 use strict;
 use warnings;
 use House;
@@ -62,6 +63,95 @@ $node->safe_psql('postgres', q{COMMIT PREPARED 'after'});
 	PREPARE TRANSACTION 'after'});
 like($err, qr/cannot PREPARE/, 'a transaction whose fold was released is not prepared');
 
+# An array of scopes as long as a client likes.
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE tagged (post int, tags int[], created_at timestamptz DEFAULT '2026-06-01');
+	CREATE TABLE products (post int[], tags int[], created_at timestamptz DEFAULT '2026-06-01');
+	SELECT cozi.create_board('by_tag', 'tagged', 'post', scope => 'tags'),
+		cozi.create_board('by_product', 'products', 'post', scope => 'tags');
+	CREATE TABLE tags AS SELECT n, (SELECT array_agg(g) FROM generate_series(1, n) g) AS tags
+		FROM unnest('{20000,40000}'::int[]) n});
+my $client = House::session($node, 'postgres', on_error_stop => 0);
+my $pid = $client->query('SELECT pg_backend_pid()');
+
+sub cpu { return (split ' ', slurp_file("/proc/$pid/schedstat"))[0]; }
+
+# Nanoseconds of CPU that a statement of the client takes, and what is said of it.
+sub cpu_of
+{
+	my ($statement) = @_;
+	$client->query('BEGIN');
+	my $before = cpu();
+	$client->query($statement);
+	my ($spent, $said) = (cpu() - $before, $client->{stderr});
+	$client->{stderr} = '';
+	$client->query('ROLLBACK');
+	return ($spent, $said);
+}
+
+sub vote
+{
+	my ($post, $n) = @_;
+	return "INSERT INTO tagged SELECT $post, tags FROM tags WHERE n = $n";
+}
+
+SKIP:
+{
+	skip 'no /proc/PID/schedstat here', 5 unless -r "/proc/$pid/schedstat";
+	cpu_of(vote(1, 20000));
+	my ($short) = cpu_of(vote(1, 20000));
+	my ($long) = cpu_of(vote(1, 40000));
+	cmp_ok($long, '<', 3 * $short,
+		'an array of scopes that is twice as long takes less than three times the CPU');
+	$client->query('SET statement_timeout = ' . (1 + int($long / 8_000_000)));
+	my ($spent, $said) = cpu_of(vote(1, 40000));
+	like($said, qr/canceling statement due to statement timeout/,
+		'a timeout ends a statement that counts a long array');
+	cmp_ok($spent, '<', $long / 2, 'a timeout ends the counting of an array early');
+	($spent, $said) = cpu_of('INSERT INTO products SELECT ARRAY(SELECT unnest(tags)), tags'
+		  . ' FROM tags WHERE n = 40000');
+	like($said, qr/canceling statement due to statement timeout/,
+		'a timeout ends a statement that counts as many keys as two arrays have together');
+	cmp_ok($spent, '<', $long, 'a timeout ends the counting of two arrays early');
+}
+$client->query('RESET statement_timeout');
+
+# Cancel whatever is active there, and was called for by that query, until it ends.
+sub cancel_while
+{
+	my ($session, $who, $query, $rounds) = @_;
+	$session->query_safe(qq{
+		DO \$\$ BEGIN
+			FOR i IN 1 .. $rounds LOOP
+				PERFORM pg_stat_clear_snapshot();
+				EXIT WHEN EXISTS (SELECT FROM pg_stat_activity
+					WHERE $who AND state = 'idle' AND query = 'COMMIT;');
+				PERFORM pg_cancel_backend(pid) FROM pg_stat_activity
+				WHERE $who AND state = 'active' AND query = '$query';
+				PERFORM pg_sleep(0.005);
+			END LOOP;
+		END \$\$});
+	return;
+}
+my $other = House::session($node, 'postgres');
+my $pending = q{SELECT pending FROM cozi.boards WHERE board = 'by_tag'::regclass};
+my ($votes, $left) = (0, 0);
+while ($votes < 5 && $left == 0)
+{
+	$client->query('BEGIN; ' . vote(++$votes, 20000));
+	$client->query_until(qr/begun/, "\\echo begun\nCOMMIT;\n");
+	cancel_while($other, "pid = $pid", 'COMMIT;', 10_000);
+	$left = $other->query_safe($pending);
+}
+cmp_ok($left, '>', 0, 'a cancel ends the fold at the commit of a vote');
+is($client->query('SELECT count(*) FROM tagged'),
+	$votes, 'a vote whose fold was canceled is committed');
+$other->query_safe('SELECT cozi.fold()');
+is($other->query_safe('SELECT count(*), sum(ups) FROM by_tag'),
+	join('|', (20000 * $votes) x 2), 'votes whose fold was canceled are folded by the next one');
+$_->quit foreach $client, $other;
+
 # Preloaded: a worker.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'cozi'\n");
 $node->restart;
@@ -106,6 +196,21 @@ foreach (1 .. 600)
 	$voter->query_safe('SELECT pg_sleep(0.1)');
 }
 ok($reported, 'a worker that runs reports its writes, so that autovacuum sees them');
+# A cancel ends the fold of a worker, too, which tries again later.
+my $canceller = House::session($node, 'postgres');
+my $worker = q{backend_type = 'cozi fold worker'};
+$voter->query_safe(vote(10, 20000));
+cancel_while($canceller, $worker, 'cozi: folding', 150);
+cmp_ok($canceller->query_safe($pending), '>', 0, 'a cancel ends the fold of the worker');
+my $done = 0;
+foreach (1 .. 600)
+{
+	$voter->query_safe('INSERT INTO votes VALUES (5, 1)');
+	last if $done = $voter->query_safe('SELECT count(*) = 20000 FROM by_tag WHERE item = 10') eq 't';
+	$voter->query_safe('SELECT pg_sleep(0.1)');
+}
+ok($done, 'votes are folded after a worker whose fold was canceled');
+$canceller->quit;
 $voter->quit;
 
 # A prepared transaction is committed by a session that has nothing to fold.
