@@ -6,12 +6,17 @@
  * them, and so that rows that logical replication applies are ordered among those of
  * this server.  Only the owner of the table may give both: a restore does.
  *
+ * A sequence that was set back, as by TRUNCATE ... RESTART IDENTITY, is set beyond what
+ * consumers have done.
+ *
  * The law: first the transaction id, then the number, then the mark.  In another
  * order an event could get a number below one that is delivered: it would be lost.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -26,7 +31,9 @@
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/acl.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -34,12 +41,19 @@
 
 #include "live/outbox.h"
 
+/* Numbers left free by who sets a sequence forward: more than others can draw meanwhile. */
+#define FREE_NUMBERS	100000
+
+/* The class of our advisory locks: SQL's have 1 or 2 in the fourth field. */
+#define OUTBOX_LOCK_CLASS 4
+
 /* What one statement needs to know of the table that it writes to. */
 typedef struct Target
 {
 	Oid			relid;
 	Oid			sequence;
 	int			columns[2];
+	int64		used;			/* numbers up to here are done, or handed out */
 } Target;
 
 /* The sequence that numbers the events of an outbox, of which relid may be a partition. */
@@ -123,9 +137,37 @@ cozi_outbox_check_sequence(Relation rel, int64 done)
 						 done)));
 }
 
-static Target *
-find_target(FmgrInfo *flinfo, Relation rel)
+/* The number up to which some consumer of an outbox has got events, as committed now. */
+static int64
+used_numbers(int64 outbox)
 {
+	static const char *const columns[] = {"done", "leased_upto", "careful_upto"};
+	Relation	rel = table_open(cozi_table("outbox_consumer"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		used = 0;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(outbox));
+	scan = systable_beginscan(rel, cozi_table("outbox_consumer_pkey"), true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		for (int i = 0; i < lengthof(columns); i++)
+		{
+			AttrNumber	attnum = get_attnum(RelationGetRelid(rel), columns[i]);
+
+			if (attnum > 0 && get_atttype(RelationGetRelid(rel), attnum) == INT8OID)
+				used = Max(used, DatumGetInt64(cozi_tuple_value(tuple, RelationGetDescr(rel),
+																attnum)));
+		}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return used;
+}
+
+static Target *
+find_target(FmgrInfo *flinfo, const TriggerData *data)
+{
+	Relation	rel = data->tg_relation;
 	Target	   *target = flinfo->fn_extra;
 
 	if (target != NULL && target->relid == RelationGetRelid(rel))
@@ -135,6 +177,8 @@ find_target(FmgrInfo *flinfo, Relation rel)
 	target->sequence = cozi_outbox_sequence(target->relid);
 	target->columns[0] = cozi_outbox_attnum(rel, EVENT_SEQ);
 	target->columns[1] = cozi_outbox_attnum(rel, EVENT_HORIZON);
+	target->used = used_numbers(DatumGetInt64(DirectFunctionCall1(int8in,
+																  CStringGetDatum(data->tg_trigger->tgargs[0]))));
 	flinfo->fn_extra = target;
 	return target;
 }
@@ -153,6 +197,39 @@ is_placed(const TriggerData *data, const Target *target)
 		object_ownercheck(RelationRelationId, target->relid, GetUserId());
 }
 
+/* Set a sequence that was set back beyond the numbers that were used. */
+static void
+set_forward(const Target *target)
+{
+	LOCKTAG		tag;
+	CoziSavedUser saved;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, target->sequence, OUTBOX_LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	if (last_number(target->sequence) <= target->used)
+	{
+		cozi_switch_to_owner(target->sequence, &saved);
+		(void) DirectFunctionCall2(setval_oid, ObjectIdGetDatum(target->sequence),
+								   Int64GetDatum(target->used + FREE_NUMBERS));
+		cozi_restore_user(&saved);
+	}
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+static int64
+next_number(const Target *target)
+{
+	int64		number = nextval_internal(target->sequence, false);
+
+	while (number <= target->used)
+	{
+		CHECK_FOR_INTERRUPTS();
+		set_forward(target);
+		number = nextval_internal(target->sequence, false);
+	}
+	return number;
+}
+
 static HeapTuple
 place(const TriggerData *data, Target *target)
 {
@@ -160,7 +237,7 @@ place(const TriggerData *data, Target *target)
 	bool		nulls[2] = {false, false};
 
 	(void) GetTopTransactionId();
-	values[0] = Int64GetDatum(nextval_internal(target->sequence, false));
+	values[0] = Int64GetDatum(next_number(target));
 	values[1] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 	return heap_modify_tuple_by_cols(data->tg_trigtuple, RelationGetDescr(data->tg_relation),
 									 2, target->columns, values, nulls);
@@ -196,7 +273,7 @@ cozi_outbox_event(PG_FUNCTION_ARGS)
 				 errmsg("events of outbox \"%s\" cannot be updated",
 						RelationGetRelationName(data->tg_relation)),
 				 errhint("Insert another event.")));
-	target = find_target(fcinfo->flinfo, data->tg_relation);
+	target = find_target(fcinfo->flinfo, data);
 	if (!IsLogicalWorker() && is_placed(data, target))
 		return PointerGetDatum(data->tg_trigtuple);
 	return PointerGetDatum(place(data, target));

@@ -18,7 +18,9 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -104,6 +106,25 @@ open_index(Relation rel, AttrNumber seq, bool wait)
 	return NULL;
 }
 
+/*
+ * Does our trigger number the events of a table, in whatever session they are written?
+ * Not where it is disabled, nor on a table that inherits from an outbox.
+ */
+static bool
+is_numbered(Relation rel)
+{
+	Oid			function = cozi_trigger_function(OUTBOX_FUNCTION);
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == function && trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			return true;
+	}
+	return false;
+}
+
 static void
 next_event(Leaf *leaf)
 {
@@ -122,6 +143,14 @@ open_leaf(Oid relid, int64 after, Snapshot snapshot)
 	ScanKeyData key;
 
 	leaf->rel = table_open(relid, NoLock);
+	if (!is_numbered(leaf->rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("events of outbox \"%s\" are not numbered",
+						RelationGetRelationName(leaf->rel)),
+				 errdetail("It lacks the trigger of an outbox, or that does not fire always."),
+				 errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER " OUTBOX_TRIGGER ", or NO INHERIT.",
+						 cozi_qualified_name(relid))));
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 		leaf->attnums[i] = cozi_outbox_attnum(leaf->rel, i);
 	leaf->index = open_index(leaf->rel, leaf->attnums[EVENT_SEQ], true);
@@ -169,6 +198,8 @@ is_leaf_readable(Relation leaf)
 {
 	Relation	index;
 
+	if (!is_numbered(leaf))
+		return false;
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(leaf), columns[i].name);
