@@ -136,12 +136,19 @@ typedef struct CoziRegistry
 	struct CoziRegistry *next;
 } CoziRegistry;
 
-/* A table of the extension, as this library reads and writes it below SQL. */
+/*
+ * A table of the extension, as this library reads and writes it below SQL.  A release
+ * adds columns at the end alone, and NULL in them means what the release before did:
+ * so a library counts by the tables of an older release, and by those of a newer one.
+ */
 typedef struct CoziShape
 {
 	const char *name;
 	Oid			types[20];		/* of its columns, and then InvalidOid */
 } CoziShape;
+
+/* Among the types of a shape: an older release has a table without what follows. */
+#define COZI_ADDED_LATER ((Oid) 1)
 
 typedef void (*CoziRowReader) (HeapTuple tuple, TupleDesc desc, void *arg);
 
@@ -150,6 +157,10 @@ extern const char *cozi_schema_name(void);
 extern Oid	cozi_table(const char *name);
 extern Oid	cozi_trigger_function(const char *name);
 extern bool cozi_is_known(Relation rel, const CoziShape *table, bool to_write);
+extern bool cozi_knows(const CoziShape *table);
+pg_noreturn extern void cozi_refuse_unknown(const char *table, bool library_is_older);
+extern HeapTuple cozi_form_tuple(Relation rel, const Datum *values, const bool *nulls, int n);
+extern Datum cozi_getattr(HeapTuple tuple, int attnum, TupleDesc desc, bool *isnull);
 extern Relation cozi_open_table(const CoziShape *table, LOCKMODE mode);
 extern Datum cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum);
 extern char *cozi_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum);

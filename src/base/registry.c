@@ -95,8 +95,8 @@ cozi_trigger_function(const char *name)
 						   ObjectIdGetDatum(cozi_schema()));
 }
 
-pg_noreturn static void
-refuse_unknown(const char *table, bool library_is_older)
+void
+cozi_refuse_unknown(const char *table, bool library_is_older)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -107,26 +107,74 @@ refuse_unknown(const char *table, bool library_is_older)
 			 errhint("Run: ALTER EXTENSION cozi UPDATE;")));
 }
 
+/* The types of a shape; returns how many of them every release has. */
+static int
+list_types(const CoziShape *table, Oid *types, int *n)
+{
+	int			always = -1;
+
+	*n = 0;
+	for (const Oid *type = table->types; OidIsValid(*type); type++)
+	{
+		if (*type == COZI_ADDED_LATER)
+			always = *n;
+		else
+			types[(*n)++] = *type;
+	}
+	return always < 0 ? *n : always;
+}
+
+/* Can it be read, and with to_write also be written?  What is not known stays NULL. */
+static bool
+is_known(TupleDesc desc, const CoziShape *table, bool to_write)
+{
+	Oid			types[lengthof(table->types)];
+	int			n;
+	int			always = list_types(table, types, &n);
+
+	if (desc->natts < always)
+		return false;
+	for (int i = 0; i < Min(n, desc->natts); i++)
+		if (TupleDescAttr(desc, i)->atttypid != types[i])
+			return false;
+	for (int i = n; to_write && i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attnotnull)
+			return false;
+	return true;
+}
+
 /*
- * Has a table of the extension the columns that this library reads, or all that it
- * writes?  Not where the library is newer than the extension's objects, or older: to
- * read a row, or to form one, would crash.  False while an update runs: the event
- * triggers that it fires have nothing to follow yet.
+ * Has a table of the extension the columns that this library reads and writes?  Not
+ * where a column is another one than the library knows: to read a row, or to form one,
+ * would crash.  False while an update runs: the event triggers that it fires have
+ * nothing to follow yet.
  */
 bool
 cozi_is_known(Relation rel, const CoziShape *table, bool to_write)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	int			n = 0;
 
-	while (n < desc->natts && OidIsValid(table->types[n]) &&
-		   TupleDescAttr(desc, n)->atttypid == table->types[n])
-		n++;
-	if (!OidIsValid(table->types[n]) && (n == desc->natts || !to_write))
+	if (is_known(desc, table, to_write))
 		return true;
 	if (creating_extension)
 		return false;
-	refuse_unknown(table->name, !OidIsValid(table->types[n]));
+	cozi_refuse_unknown(table->name, is_known(desc, table, false));
+}
+
+/* The same to read, and without an error; true where there is no extension. */
+bool
+cozi_knows(const CoziShape *table)
+{
+	Oid			relid = cozi_table(table->name);
+	Relation	rel;
+	bool		known;
+
+	if (!OidIsValid(relid) || creating_extension)
+		return true;
+	rel = table_open(relid, AccessShareLock);
+	known = is_known(RelationGetDescr(rel), table, false);
+	table_close(rel, AccessShareLock);
+	return known;
 }
 
 /* Open a table of the extension that this library knows, and no other. */
@@ -137,8 +185,32 @@ cozi_open_table(const CoziShape *table, LOCKMODE mode)
 	Relation	rel = OidIsValid(relid) ? table_open(relid, mode) : NULL;
 
 	if (rel == NULL || !cozi_is_known(rel, table, mode != AccessShareLock))
-		refuse_unknown(table->name, false);
+		cozi_refuse_unknown(table->name, false);
 	return rel;
+}
+
+/* A row of n values: NULL in columns of a newer release, none for those it lacks. */
+HeapTuple
+cozi_form_tuple(Relation rel, const Datum *values, const bool *nulls, int n)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum		all_values[MaxHeapAttributeNumber];
+	bool		all_nulls[MaxHeapAttributeNumber];
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		all_nulls[i] = i >= n || nulls[i];
+		all_values[i] = all_nulls[i] ? (Datum) 0 : values[i];
+	}
+	return heap_form_tuple(desc, all_values, all_nulls);
+}
+
+/* A column of a tuple; NULL where the table is of a release that has no such column. */
+Datum
+cozi_getattr(HeapTuple tuple, int attnum, TupleDesc desc, bool *isnull)
+{
+	*isnull = true;
+	return attnum > desc->natts ? (Datum) 0 : heap_getattr(tuple, attnum, desc, isnull);
 }
 
 /* A text of a tuple; NULL for none. */
@@ -146,7 +218,7 @@ char	   *
 cozi_tuple_text(HeapTuple tuple, TupleDesc desc, int attnum)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+	Datum		value = cozi_getattr(tuple, attnum, desc, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -157,7 +229,7 @@ cozi_tuple_value(HeapTuple tuple, TupleDesc desc, int attnum)
 {
 	bool		isnull;
 
-	return heap_getattr(tuple, attnum, desc, &isnull);
+	return cozi_getattr(tuple, attnum, desc, &isnull);
 }
 
 /*

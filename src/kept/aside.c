@@ -51,7 +51,7 @@ cozi_kept_set_aside(const Kept *kept, const KeptKey *key, const char *error)
 	cozi_kept_put_text(values, nulls, ASIDE_ITEM, key->item);
 	cozi_kept_put_text(values, nulls, ASIDE_ERROR, error);
 	values[ASIDE_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	CatalogTupleInsert(rel, cozi_form_tuple(rel, values, nulls, ASIDE_COLUMNS));
 	table_close(rel, NoLock);
 }
 

@@ -150,7 +150,7 @@ cozi_kept_number(KeptChanges *changes, const KeptKey *key)
 	values[CHANGE_HASH - 1] = Int64GetDatum(key->hash);
 	cozi_kept_put_text(values, nulls, CHANGE_SCOPE, key->scope);
 	cozi_kept_put_text(values, nulls, CHANGE_ITEM, key->item);
-	tuple = heap_form_tuple(RelationGetDescr(changes->rel), values, nulls);
+	tuple = cozi_form_tuple(changes->rel, values, nulls, CHANGE_COLUMNS);
 	if (find_change(changes, key, &tid))
 		CatalogTupleUpdateWithInfo(changes->rel, &tid, tuple, changes->indexes);
 	else
@@ -192,7 +192,7 @@ cozi_kept_era(int32 id, Snapshot snapshot)
 
 	if (HeapTupleIsValid(tuple))
 	{
-		Datum		value = heap_getattr(tuple, LOCAL_ERA, RelationGetDescr(rel), &isnull);
+		Datum		value = cozi_getattr(tuple, LOCAL_ERA, RelationGetDescr(rel), &isnull);
 
 		era = isnull ? 0 : DatumGetInt64(value);
 	}

@@ -39,7 +39,7 @@
 
 static const CoziShape kept_table = {"kept", {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		NAMEOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, NAMEOID, INTERVALOID, FLOAT8OID, TEXTOID,
-TEXTOID, TIMESTAMPTZOID, BOOLOID}};
+TEXTOID, TIMESTAMPTZOID, COZI_ADDED_LATER, BOOLOID}};
 
 const CoziShape cozi_kept_local_table = {"kept_local", {INT4OID, OIDOID, OIDOID, OIDOID, OIDOID,
 TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT8OID}};
@@ -66,8 +66,8 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	bool		isnull;
 	Datum		value;
 
-	kept->id = DatumGetInt32(heap_getattr(tuple, KEPT_ID, desc, &isnull));
-	value = heap_getattr(tuple, KEPT_KIND, desc, &isnull);
+	kept->id = DatumGetInt32(cozi_getattr(tuple, KEPT_ID, desc, &isnull));
+	value = cozi_getattr(tuple, KEPT_KIND, desc, &isnull);
 	kept->kind = cozi_kept_find_kind(TextDatumGetCString(value));
 	if (kept->kind == NULL)
 		return;
@@ -76,27 +76,28 @@ read_kept(HeapTuple tuple, TupleDesc desc, void *arg)
 	kept->source = cozi_kept_named_relation(tuple, desc, KEPT_SOURCE);
 	for (int role = 0; role < KEPT_ROLES; role++)
 	{
-		value = heap_getattr(tuple, KEPT_FIRST_ROLE + role, desc, &isnull);
+		value = cozi_getattr(tuple, KEPT_FIRST_ROLE + role, desc, &isnull);
 		if (!isnull)
 			kept->columns[role] = *DatumGetName(value);
 	}
-	value = heap_getattr(tuple, KEPT_HALF_LIFE, desc, &isnull);
+	value = cozi_getattr(tuple, KEPT_HALF_LIFE, desc, &isnull);
 	if (!isnull)
 	{
 		kept->half_life = *DatumGetIntervalP(value);
 		kept->half_life_us = kept->half_life.day * USECS_PER_DAY + kept->half_life.time;
 	}
-	value = heap_getattr(tuple, KEPT_DOWN_WEIGHT, desc, &isnull);
+	value = cozi_getattr(tuple, KEPT_DOWN_WEIGHT, desc, &isnull);
 	kept->down_weight = isnull ? 0 : DatumGetFloat8(value);
-	value = heap_getattr(tuple, KEPT_BROKEN, desc, &isnull);
+	value = cozi_getattr(tuple, KEPT_BROKEN, desc, &isnull);
 	kept->broken = isnull ? NULL : TextDatumGetCString(value);
-	value = heap_getattr(tuple, KEPT_CLOSED, desc, &isnull);
+	value = cozi_getattr(tuple, KEPT_CLOSED, desc, &isnull);
 	kept->has_closed = !isnull;
 	kept->closed = isnull ? 0 : DatumGetTimestampTz(value);
-	kept->tracked = DatumGetBool(heap_getattr(tuple, KEPT_TRACKED, desc, &isnull));
+	value = cozi_getattr(tuple, KEPT_TRACKED, desc, &isnull);
+	kept->tracked = !isnull && DatumGetBool(value);
 	kept->factor = 1;
 	kept->unit = 1;
-	value = heap_getattr(tuple, KEPT_TIME_ZONE, desc, &isnull);
+	value = cozi_getattr(tuple, KEPT_TIME_ZONE, desc, &isnull);
 	kept->time_zone = isnull ? NULL : TextDatumGetCString(value);
 	*list = lappend(*list, kept);
 }
@@ -106,7 +107,7 @@ read_local(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	ListCell   *lc;
 	bool		isnull;
-	int32		id = DatumGetInt32(heap_getattr(tuple, LOCAL_ID, desc, &isnull));
+	int32		id = DatumGetInt32(cozi_getattr(tuple, LOCAL_ID, desc, &isnull));
 
 	foreach(lc, *(List **) arg)
 	{
@@ -115,10 +116,10 @@ read_local(HeapTuple tuple, TupleDesc desc, void *arg)
 		if (kept->id != id)
 			continue;
 		kept->adopted = true;
-		kept->relation = DatumGetObjectId(heap_getattr(tuple, LOCAL_RELATION, desc, &isnull));
-		kept->live = DatumGetObjectId(heap_getattr(tuple, LOCAL_LIVE, desc, &isnull));
-		kept->source = DatumGetObjectId(heap_getattr(tuple, LOCAL_SOURCE, desc, &isnull));
-		kept->owner = DatumGetObjectId(heap_getattr(tuple, LOCAL_OWNER, desc, &isnull));
+		kept->relation = DatumGetObjectId(cozi_getattr(tuple, LOCAL_RELATION, desc, &isnull));
+		kept->live = DatumGetObjectId(cozi_getattr(tuple, LOCAL_LIVE, desc, &isnull));
+		kept->source = DatumGetObjectId(cozi_getattr(tuple, LOCAL_SOURCE, desc, &isnull));
+		kept->owner = DatumGetObjectId(cozi_getattr(tuple, LOCAL_OWNER, desc, &isnull));
 	}
 }
 
@@ -176,6 +177,14 @@ List	   *
 cozi_kept_all(void)
 {
 	return without_doubles(cozi_kept_all_and_doubles());
+}
+
+/* Can this library read the list?  An error is for those whom it concerns. */
+bool
+cozi_kept_list_is_known(void)
+{
+	return cozi_knows(&kept_table) && cozi_knows(&cozi_kept_local_table) &&
+		cozi_kept_sources_are_known();
 }
 
 bool
@@ -279,16 +288,16 @@ read_status(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	LocalSearch *search = arg;
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, LOCAL_ID, desc, &isnull);
+	Datum		value = cozi_getattr(tuple, LOCAL_ID, desc, &isnull);
 
 	if (DatumGetInt32(value) != search->id)
 		return;
 	search->found = true;
-	value = heap_getattr(tuple, LOCAL_LAST_FOLD, desc, &isnull);
+	value = cozi_getattr(tuple, LOCAL_LAST_FOLD, desc, &isnull);
 	search->local->last_fold = isnull ? 0 : DatumGetTimestampTz(value);
-	value = heap_getattr(tuple, LOCAL_LAST_ERROR, desc, &isnull);
+	value = cozi_getattr(tuple, LOCAL_LAST_ERROR, desc, &isnull);
 	search->local->last_error = isnull ? NULL : TextDatumGetCString(value);
-	value = heap_getattr(tuple, LOCAL_STALLED_SINCE, desc, &isnull);
+	value = cozi_getattr(tuple, LOCAL_STALLED_SINCE, desc, &isnull);
 	search->local->stalled_since = isnull ? 0 : DatumGetTimestampTz(value);
 }
 

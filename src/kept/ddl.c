@@ -36,6 +36,7 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
+#include "tcop/cmdtag.h"
 #include "tcop/deparse_utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -47,8 +48,8 @@
 #include "kept/kept.h"
 
 /* The relation that a trigger or a rule is on. */
-static Oid
-relation_of(Oid classid, Oid objid)
+Oid
+cozi_kept_relation_of(Oid classid, Oid objid)
 {
 	bool		trigger = classid == TriggerRelationId;
 	Relation	catalog = table_open(classid, AccessShareLock);
@@ -232,11 +233,11 @@ command_ended(Oid classid, Oid objid, const CollectedCommand * command)
 			relation_changed(objid, command);
 			break;
 		case TriggerRelationId:
-			trigger_created(relation_of(classid, objid), command);
-			relation_changed(relation_of(classid, objid), command);
+			trigger_created(cozi_kept_relation_of(classid, objid), command);
+			relation_changed(cozi_kept_relation_of(classid, objid), command);
 			break;
 		case RewriteRelationId:
-			relation_changed(relation_of(classid, objid), command);
+			relation_changed(cozi_kept_relation_of(classid, objid), command);
 			break;
 		case TypeRelationId:
 			enum_changed(objid, command);
@@ -266,6 +267,47 @@ cozi_kept_require_event_trigger(FunctionCallInfo fcinfo, const char *name)
 				 errmsg("%s() must be called as an event trigger", name)));
 }
 
+/* Commands that change no table, nor a name of one: nothing is read for them. */
+static bool
+is_of_no_table(CommandTag tag)
+{
+	switch (tag)
+	{
+		case CMDTAG_ALTER_DEFAULT_PRIVILEGES:
+		case CMDTAG_ALTER_FUNCTION:
+		case CMDTAG_ALTER_POLICY:
+		case CMDTAG_ALTER_PROCEDURE:
+		case CMDTAG_ALTER_PUBLICATION:
+		case CMDTAG_ALTER_STATISTICS:
+		case CMDTAG_COMMENT:
+		case CMDTAG_CREATE_FUNCTION:
+		case CMDTAG_CREATE_POLICY:
+		case CMDTAG_CREATE_PROCEDURE:
+		case CMDTAG_CREATE_PUBLICATION:
+		case CMDTAG_CREATE_STATISTICS:
+		case CMDTAG_GRANT:
+		case CMDTAG_REVOKE:
+		case CMDTAG_SECURITY_LABEL:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* A command where the list cannot be read: an error if it is about a kept table. */
+static void
+refuse_if_concerned(Oid classid, Oid objid)
+{
+	Oid			relid = InvalidOid;
+
+	if (classid == RelationRelationId)
+		relid = get_rel_relkind(objid) == RELKIND_INDEX ? IndexGetRelation(objid, true) : objid;
+	else if (classid == TriggerRelationId || classid == RewriteRelationId)
+		relid = cozi_kept_relation_of(classid, objid);
+	if (OidIsValid(relid) && cozi_kept_concerns(relid))
+		(void) cozi_kept_all();
+}
+
 typedef struct Command
 {
 	Oid			classid;
@@ -286,9 +328,13 @@ cozi_kept_ddl(PG_FUNCTION_ARGS)
 	.arg = "kept_ddl"};
 	Command    *commands;
 	uint64		n;
+	bool		known;
 
 	cozi_kept_require_event_trigger(fcinfo, "_kept_ddl");
-	if (cozi_kept_own_ddl || cozi_kept_all() == NIL)
+	if (cozi_kept_own_ddl || is_of_no_table(((EventTriggerData *) fcinfo->context)->tag))
+		PG_RETURN_NULL();
+	known = cozi_kept_list_is_known();
+	if (known && cozi_kept_all() == NIL)
 		PG_RETURN_NULL();
 	error_context_stack = &context;
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -311,8 +357,12 @@ cozi_kept_ddl(PG_FUNCTION_ARGS)
 																				 &isnull));
 	}
 	for (uint64 i = 0; i < n; i++)
-		if (OidIsValid(commands[i].objid))
+	{
+		if (OidIsValid(commands[i].objid) && known)
 			command_ended(commands[i].classid, commands[i].objid, commands[i].command);
+		else if (OidIsValid(commands[i].objid))
+			refuse_if_concerned(commands[i].classid, commands[i].objid);
+	}
 	SPI_finish();
 	error_context_stack = context.previous;
 	PG_RETURN_NULL();

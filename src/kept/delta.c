@@ -57,7 +57,7 @@ cozi_kept_append(KeptStore *store, const KeptGroup *group, const bytea *sum,
 	cozi_kept_put_text(values, nulls, DELTA_SCOPE, group->key.scope);
 	cozi_kept_put_text(values, nulls, DELTA_ITEM, group->key.item);
 	values[DELTA_SUM - 1] = PointerGetDatum(sum);
-	tuple = heap_form_tuple(RelationGetDescr(store->delta), values, nulls);
+	tuple = cozi_form_tuple(store->delta, values, nulls, DELTA_COLUMNS);
 	CatalogTupleInsertWithInfo(store->delta, tuple, store->delta_indexes);
 	heap_freetuple(tuple);
 }
@@ -77,7 +77,7 @@ static void
 read_delta_key(HeapTuple tuple, TupleDesc desc, TimestampTz now, KeptKey *key)
 {
 	bool		isnull;
-	Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
+	Datum		due = cozi_getattr(tuple, DELTA_DUE, desc, &isnull);
 
 	key->hash = DatumGetInt64(cozi_tuple_value(tuple, desc, DELTA_HASH));
 	key->scope = cozi_tuple_text(tuple, desc, DELTA_SCOPE);
@@ -216,7 +216,7 @@ cozi_kept_count(const Kept *kept, KeptCounts *counts)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		due = heap_getattr(tuple, DELTA_DUE, desc, &isnull);
+		Datum		due = cozi_getattr(tuple, DELTA_DUE, desc, &isnull);
 		TimestampTz queued = DatumGetTimestampTz(cozi_tuple_value(tuple, desc, DELTA_QUEUED));
 
 		CHECK_FOR_INTERRUPTS();

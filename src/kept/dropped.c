@@ -213,7 +213,8 @@ cozi_kept_dropped(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	cozi_kept_require_event_trigger(fcinfo, "_kept_dropped");
-	if (cozi_kept_own_ddl || (list = cozi_kept_all()) == NIL)
+	/* where it is not known, what a drop concerns was refused before it */
+	if (cozi_kept_own_ddl || !cozi_kept_list_is_known() || (list = cozi_kept_all()) == NIL)
 		PG_RETURN_NULL();
 	error_context_stack = &context;
 	if (SPI_connect() != SPI_OK_CONNECT)

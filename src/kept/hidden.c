@@ -137,7 +137,7 @@ cozi_kept_hidden_items(const Kept *kept, Snapshot snapshot)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		items = accumArrayResult(items, heap_getattr(tuple, HIDDEN_ITEM, RelationGetDescr(rel),
+		items = accumArrayResult(items, cozi_getattr(tuple, HIDDEN_ITEM, RelationGetDescr(rel),
 													 &isnull), false, TEXTOID,
 								 CurrentMemoryContext);
 	}
@@ -158,8 +158,8 @@ insert_hidden(KeptHidden *hidden, const char *item)
 	values[HIDDEN_HASH - 1] = Int64GetDatum(key.hash);
 	values[HIDDEN_ITEM - 1] = CStringGetTextDatum(item);
 	values[HIDDEN_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	CatalogTupleInsert(hidden->rel, heap_form_tuple(RelationGetDescr(hidden->rel), values,
-													nulls));
+	CatalogTupleInsert(hidden->rel, cozi_form_tuple(hidden->rel, values, nulls,
+													HIDDEN_COLUMNS));
 }
 
 /* The rows of an item, by walking from scope to scope, as the owner. */

@@ -206,6 +206,7 @@ extern const CoziShape cozi_kept_local_table;
 extern List *cozi_kept_all(void);
 extern List *cozi_kept_on(Oid source);
 extern List *cozi_kept_tree(Oid relid, bool upward);
+extern bool cozi_kept_list_is_known(void);
 extern bool cozi_kept_by_id(int32 id, Kept *kept);
 extern bool cozi_kept_find(Oid relation, Kept *kept);
 extern void cozi_kept_get(Oid relation, const char *wanted, Kept *kept);
@@ -240,6 +241,7 @@ extern bool cozi_kept_local(int32 id, KeptLocal *local);
 /* kept/several.c: kept tables of several sources */
 extern List *cozi_kept_sources(const Kept *kept);
 extern void cozi_kept_read_sources(List *list);
+extern bool cozi_kept_sources_are_known(void);
 extern int64 cozi_kept_weigh(const Kept *kept, int64 value);
 extern char *cozi_kept_weigh_in_sql(const Kept *kept, const char *value);
 extern void cozi_kept_lock_sources(const Kept *kept, int lockmode);
@@ -413,6 +415,7 @@ extern void cozi_kept_create_relationship(const Kept *kept, Oid relid);
 extern void cozi_kept_depend(const Kept *kept);
 extern void cozi_kept_watch(Oid source, bool watch);
 extern bool cozi_kept_is_watched(Oid relid);
+extern bool cozi_kept_concerns(Oid relid);
 extern Oid	cozi_kept_unwatched(Oid source);
 extern void cozi_kept_lock_source(Oid source, int lockmode);
 extern void cozi_kept_drop(Oid relation, const char *wanted);
@@ -457,6 +460,7 @@ extern void cozi_kept_prepared_init(void);
 
 /* kept/ddl.c, kept/follow.c, kept/leaf.c, kept/dropped.c */
 struct CollectedCommand;
+extern Oid	cozi_kept_relation_of(Oid classid, Oid objid);
 extern void cozi_kept_check_leaves(const Kept *kept);
 extern void cozi_kept_entered(const Kept *kept, Oid relid);
 extern void cozi_kept_left(const Kept *kept, Oid relid);

@@ -22,6 +22,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -149,14 +150,25 @@ cozi_kept_left(const Kept *kept, Oid relid)
 		cozi_kept_watch(relid, false);
 }
 
+/* A drop where the list cannot be read: an error if it is of a part of a kept table. */
+static void
+refuse_if_concerned(Oid classid, Oid objid)
+{
+	Oid			relid = classid == RelationRelationId ? objid : InvalidOid;
+
+	if (classid == TriggerRelationId)
+		relid = cozi_kept_relation_of(classid, objid);
+	if (OidIsValid(relid) && cozi_kept_concerns(relid))
+		(void) cozi_kept_all();
+}
+
 /* A table is about to be dropped, with its source or without. */
 static void
 about_to_drop(Oid relid)
 {
 	ListCell   *lc;
 
-	if (cozi_kept_rows_stay || get_rel_relkind(relid) != RELKIND_RELATION ||
-		!OidIsValid(cozi_table("kept")))
+	if (cozi_kept_rows_stay || get_rel_relkind(relid) != RELKIND_RELATION)
 		return;
 	foreach(lc, cozi_kept_on(relid))
 	{
@@ -172,14 +184,17 @@ on_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
 	if (next_hook)
 		next_hook(access, classid, objid, subid, arg);
-	if (access == OAT_DROP && classid == RelationRelationId && subid == 0)
+	if (access == OAT_DROP && (classid == RelationRelationId || classid == TriggerRelationId))
 	{
 		ErrorContextCallback context = {.previous = error_context_stack,
 			.callback = cozi_kept_name_internal_error,
 		.arg = "kept_begins"};
 
 		error_context_stack = &context;
-		about_to_drop(objid);
+		if (!cozi_kept_list_is_known())
+			refuse_if_concerned(classid, objid);
+		else if (classid == RelationRelationId && subid == 0 && OidIsValid(cozi_table("kept")))
+			about_to_drop(objid);
 		error_context_stack = context.previous;
 	}
 }

@@ -74,7 +74,7 @@ read_further(HeapTuple tuple, TupleDesc desc, void *arg)
 	static const KeptRole roles[] = {KEPT_SCOPE, KEPT_ITEM, KEPT_VALUE, KEPT_AT};
 	bool		isnull;
 	Kept	   *first = find_by_id(*(List **) arg,
-								   DatumGetInt32(heap_getattr(tuple, SOURCE_KEPT, desc, &isnull)));
+								   DatumGetInt32(cozi_getattr(tuple, SOURCE_KEPT, desc, &isnull)));
 	Kept	   *source;
 
 	if (first == NULL)
@@ -83,17 +83,17 @@ read_further(HeapTuple tuple, TupleDesc desc, void *arg)
 		first->sources = list_make1(first);
 	source = palloc(sizeof(Kept));
 	*source = *first;
-	source->nth = DatumGetInt32(heap_getattr(tuple, SOURCE_NTH, desc, &isnull));
+	source->nth = DatumGetInt32(cozi_getattr(tuple, SOURCE_NTH, desc, &isnull));
 	source->source = cozi_kept_named_relation(tuple, desc, SOURCE_RELATION);
 	memset(source->columns, 0, sizeof(source->columns));
 	for (int i = 0; i < lengthof(roles); i++)
 	{
-		Datum		name = heap_getattr(tuple, SOURCE_FIRST_COLUMN + i, desc, &isnull);
+		Datum		name = cozi_getattr(tuple, SOURCE_FIRST_COLUMN + i, desc, &isnull);
 
 		if (!isnull)
 			source->columns[roles[i]] = *DatumGetName(name);
 	}
-	source->factor = DatumGetFloat8(heap_getattr(tuple, SOURCE_FACTOR, desc, &isnull));
+	source->factor = DatumGetFloat8(cozi_getattr(tuple, SOURCE_FACTOR, desc, &isnull));
 	first->sources = lappend(first->sources, source);
 }
 
@@ -102,9 +102,9 @@ read_further_local(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	bool		isnull;
 	Kept	   *first = find_by_id(*(List **) arg,
-								   DatumGetInt32(heap_getattr(tuple, SOURCE_LOCAL_KEPT, desc,
+								   DatumGetInt32(cozi_getattr(tuple, SOURCE_LOCAL_KEPT, desc,
 															  &isnull)));
-	int32		nth = DatumGetInt32(heap_getattr(tuple, SOURCE_LOCAL_NTH, desc, &isnull));
+	int32		nth = DatumGetInt32(cozi_getattr(tuple, SOURCE_LOCAL_NTH, desc, &isnull));
 	ListCell   *lc;
 
 	if (first == NULL)
@@ -114,7 +114,7 @@ read_further_local(HeapTuple tuple, TupleDesc desc, void *arg)
 		Kept	   *source = lfirst(lc);
 
 		if (source->nth == nth && nth > 0)
-			source->source = DatumGetObjectId(heap_getattr(tuple, SOURCE_LOCAL_SOURCE, desc,
+			source->source = DatumGetObjectId(cozi_getattr(tuple, SOURCE_LOCAL_SOURCE, desc,
 														   &isnull));
 	}
 }
@@ -166,6 +166,12 @@ cozi_kept_read_sources(List *list)
 			set_mantissa(source);
 		}
 	}
+}
+
+bool
+cozi_kept_sources_are_known(void)
+{
+	return cozi_knows(&source_table) && cozi_knows(&source_local_table);
 }
 
 /* What a value counts, in the units of the sums. */

@@ -196,7 +196,7 @@ form_state(KeptStore *store, const KeptKey *key, int16 n, const bytea *sum)
 	cozi_kept_put_text(values, nulls, STATE_SCOPE, key->scope);
 	cozi_kept_put_text(values, nulls, STATE_ITEM, key->item);
 	values[STATE_SUM - 1] = PointerGetDatum(sum);
-	return heap_form_tuple(RelationGetDescr(store->state), values, nulls);
+	return cozi_form_tuple(store->state, values, nulls, STATE_COLUMNS);
 }
 
 /* Store the sum of the key that cozi_kept_state() has just looked for. */
@@ -282,7 +282,7 @@ move_rows(Relation from, Oid from_index, Relation to, CatalogIndexState indexes,
 
 		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(tuple, desc, values, nulls);
-		moved = heap_form_tuple(RelationGetDescr(to), values, nulls);
+		moved = cozi_form_tuple(to, values, nulls, desc->natts);
 		CatalogTupleInsertWithInfo(to, moved, indexes);
 		heap_freetuple(moved);
 		CatalogTupleDelete(from, &tuple->t_self);

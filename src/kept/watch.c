@@ -12,8 +12,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
@@ -74,6 +77,44 @@ bool
 cozi_kept_is_watched(Oid relid)
 {
 	return find_triggers(relid, false) == (1 << lengthof(triggers)) - 1;
+}
+
+/* A public table does: kept/create.c. */
+static bool
+depends_on_extension(Oid relid)
+{
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = ((Form_pg_depend) GETSTRUCT(tuple))->refclassid == ExtensionRelationId &&
+			((Form_pg_depend) GETSTRUCT(tuple))->refobjid == get_extension_oid("cozi", true);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Is a relation watched, or part of a source that is, or a public table?  By the catalogs
+ * alone, for those who cannot read the list.
+ */
+bool
+cozi_kept_concerns(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, cozi_kept_tree(relid, true))
+		if (find_triggers(lfirst_oid(lc), true) != 0)
+		return true;
+	return depends_on_extension(relid);
 }
 
 /* A relation of the tree of a source that is not watched; invalid: all are. */

@@ -91,7 +91,8 @@ static int	njobs = 0;
 static HTAB *pauses = NULL;
 static bool leaving = false;
 static int32 folding = 0;		/* the kept table whose fold is under way */
-static volatile sig_atomic_t cancelable = false;	/* a fold or a job is under way */
+static volatile sig_atomic_t cancelable = false;	/* a fold or a job is
+													 * under way */
 
 static Size
 workers_size(void)

@@ -105,7 +105,10 @@ cozi_kept_write(const Kept *kept, bool insert)
 	TIMESTAMPTZOID, BOOLOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
+	bool		has_tracked = get_attnum(cozi_table("kept"), "tracked") > 0;
 
+	if (kept->tracked && !has_tracked)
+		cozi_refuse_unknown("kept", false);
 	memset(nulls, ' ', sizeof(nulls));
 	nulls[lengthof(types)] = '\0';
 	values[KEPT_ID - 1] = Int32GetDatum(kept->id);
@@ -135,15 +138,17 @@ cozi_kept_write(const Kept *kept, bool insert)
 		nulls[KEPT_CLOSED - 1] = 'n';
 	values[KEPT_TRACKED - 1] = BoolGetDatum(kept->tracked);
 
-	execute(insert ?
-			"INSERT INTO {schema}.kept VALUES"
-			" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)" :
-			"UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation), live = $4,"
-			" source = coalesce($5, source), scope = $6, item = $7, value = $8, at = $9,"
-			" counted = $10, who = $11, half_life = $12, down_weight = $13, broken = $14,"
-			" time_zone = $15, closed = $16, tracked = $17"
-			" WHERE id = $1",
-			lengthof(types), types, values, nulls);
+	execute(cozi_statement(insert ?
+						   "INSERT INTO {schema}.kept VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"
+						   " $10, $11, $12, $13, $14, $15, $16{tracked})" :
+						   "UPDATE {schema}.kept SET kind = $2, relation = coalesce($3, relation),"
+						   " live = $4, source = coalesce($5, source), scope = $6, item = $7,"
+						   " value = $8, at = $9, counted = $10, who = $11, half_life = $12,"
+						   " down_weight = $13, broken = $14, time_zone = $15,"
+						   " closed = $16{tracked} WHERE id = $1",
+						   "schema", cozi_schema_name(),
+						   "tracked", !has_tracked ? "" : insert ? ", $17" : ", tracked = $17",
+						   NULL), lengthof(types), types, values, nulls);
 	cozi_kept_changed(kept);
 }
 

@@ -2,8 +2,9 @@
 -- and ALTER EXTENSION, or older, as in a session that began before.  Each table that
 -- the library reads below SQL is made another one: each of its columns in turn is
 -- retyped, and dropped; the last one is missing; one is there that the library does
--- not know.  The law: an error that says what to run, and no read past the end of a
--- row, nor of a value as what it is not.
+-- not know, or that must have a value.  The law: an error that says what to run, and no
+-- read past the end of a row, nor of a value as what it is not.  A last column that the
+-- release before had not (tracked) may be missing, and one of a later release be there.
 SET client_min_messages = error;
 \getenv srcdir PG_ABS_SRCDIR
 \set helpers :srcdir '/test/token.sql'
@@ -39,6 +40,8 @@ BEGIN
             UPDATE pg_class SET relnatts = relnatts - 1 WHERE oid = relid;
         WHEN 'unknown' THEN
             EXECUTE format('ALTER TABLE %s ADD COLUMN unknown int', relid);
+        WHEN 'needed' THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN needed int NOT NULL DEFAULT 0', relid);
     END CASE;
 END $$;
 CREATE FUNCTION older.ask(relid regclass, change text, col int, question text) RETURNS text
@@ -84,7 +87,7 @@ INSERT INTO older.questions VALUES
 SELECT change, answer, string_agg(DISTINCT name, ' ' ORDER BY name) AS tables
 FROM (SELECT q.name, c.change, older.ask(r.oid, c.change, a.attnum, q.question) AS answer
       FROM older.questions q, pg_class r, pg_attribute a,
-          (VALUES ('retyped'), ('dropped'), ('missing'), ('unknown')) c (change)
+          (VALUES ('retyped'), ('dropped'), ('missing'), ('unknown'), ('needed')) c (change)
       WHERE r.oid = ('cozi.' || q.name)::regclass AND a.attrelid = r.oid AND a.attnum > 0
           AND (c.change IN ('retyped', 'dropped') OR a.attnum = r.relnatts)) x
 GROUP BY 1, 2 ORDER BY change, answer COLLATE "C";
