@@ -327,7 +327,8 @@ fold_once(const Attempt *attempt, Kept *kept)
 		 get_rel_name(kept->relation) == NULL))
 		return 0;
 	if (attempt->mode == MERGE_AT_COMMIT ||
-		(attempt->mode == FOLD_AT_COMMIT && cozi_kept_foreign_code(kept->relation) != NULL))
+		(attempt->mode == FOLD_AT_COMMIT && (cozi_kept_has_domain(kept->relation) ||
+											 cozi_kept_foreign_code(kept->relation) != NULL)))
 	{
 		cozi_kept_merge(kept, attempt->max_rows);
 		return 0;

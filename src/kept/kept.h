@@ -391,6 +391,7 @@ extern Oid	cozi_kept_computed_type(const Kept *kept, int column);
 extern const char *cozi_kept_role_column(const Kept *kept, KeptRole role);
 extern char *cozi_kept_misfit(const Kept *kept);
 extern char *cozi_kept_foreign_code(Oid relid);
+extern bool cozi_kept_has_domain(Oid relid);
 extern char *cozi_kept_handed_over(const Kept *kept);
 extern char *cozi_kept_column_type(Oid relid, const char *column);
 extern void cozi_kept_publish(const Kept *kept, KeptPublicRow *rows, int n, bool was_empty);

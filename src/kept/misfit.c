@@ -356,23 +356,55 @@ check_of_domain(Oid type)
 	return name;
 }
 
-/* The statement that drops a constraint of a domain, or of one that it is over. */
+/*
+ * The statement that drops a constraint of a domain, or of one that it is over; NULL if
+ * the last one was dropped while we look.
+ */
 static char *
 drop_of_constraint(Oid type)
 {
 	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
-	Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
-	bool		not_null = form->typnotnull;
-	Oid			base = form->typbasetype;
+	Form_pg_type form;
+	bool		not_null;
+	Oid			base;
 	char	   *check;
 
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	not_null = form->typnotnull;
+	base = form->typbasetype;
 	ReleaseSysCache(tuple);
+	if (!OidIsValid(base))
+		return NULL;
 	if (not_null)
 		return psprintf("ALTER DOMAIN %s DROP NOT NULL", format_type_be_qualified(type));
 	check = check_of_domain(type);
 	return check == NULL ? drop_of_constraint(base) :
 		psprintf("ALTER DOMAIN %s DROP CONSTRAINT %s", format_type_be_qualified(type),
 				 quote_identifier(check));
+}
+
+/*
+ * Is a column of a domain?  ALTER DOMAIN ... ADD CHECK ... NOT VALID locks no table, so that one
+ * without constraints may have some in the next moment.
+ */
+bool
+cozi_kept_has_domain(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	bool		found = false;
+
+	if (rel == NULL)
+		return false;
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		found |= !att->attisdropped && get_typtype(att->atttypid) == TYPTYPE_DOMAIN;
+	}
+	relation_close(rel, AccessShareLock);
+	return found;
 }
 
 /*

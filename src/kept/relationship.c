@@ -123,6 +123,9 @@ cozi_kept_relationships(Oid relation)
 		if (form->classid != ProcedureRelationId)
 			continue;
 		proc = SearchSysCache1(PROCOID, ObjectIdGetDatum(form->objid));
+		/* dropped while we look */
+		if (!HeapTupleIsValid(proc))
+			continue;
 		body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosrc, &isnull);
 		if (strncmp(TextDatumGetCString(body), RELATIONSHIP, strlen(RELATIONSHIP)) == 0)
 			found = list_append_unique_oid(found, form->objid);

@@ -46,6 +46,17 @@ is($node->safe_psql('postgres', q{SELECT is_called FROM calls}),
 	't', 'fold() calls the function of an index');
 $node->safe_psql('postgres', 'DROP INDEX counted');
 
+# Nor where a domain may get a CHECK in the next moment: that locks no table.
+is( $node->safe_psql(
+		'postgres', q{CREATE DOMAIN id AS int;
+		CREATE TABLE typed (post id, created_at timestamptz DEFAULT '2026-06-01');
+		SELECT cozi.create_board('hot_typed', 'typed', 'post');
+		INSERT INTO typed VALUES (1);
+		SELECT count(*) FROM hot_typed; SELECT cozi.fold('hot_typed');
+		SELECT count(*) FROM hot_typed; DROP TABLE typed}),
+	"hot_typed\n0\n1\n1",
+	'the commit of a vote folds no board whose items are of a domain');
+
 # Above READ COMMITTED votes are merged, too.
 my $cast = votes_until_merged(2, 'ISOLATION LEVEL SERIALIZABLE');
 cmp_ok($cast, '>', 0, 'the pending votes of serializable voters are merged');
