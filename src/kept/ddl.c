@@ -48,8 +48,8 @@
 #include "kept/kept.h"
 
 /* The relation that a trigger or a rule is on. */
-Oid
-cozi_kept_relation_of(Oid classid, Oid objid)
+static Oid
+relation_of(Oid classid, Oid objid)
 {
 	bool		trigger = classid == TriggerRelationId;
 	Relation	catalog = table_open(classid, AccessShareLock);
@@ -233,11 +233,11 @@ command_ended(Oid classid, Oid objid, const CollectedCommand * command)
 			relation_changed(objid, command);
 			break;
 		case TriggerRelationId:
-			trigger_created(cozi_kept_relation_of(classid, objid), command);
-			relation_changed(cozi_kept_relation_of(classid, objid), command);
+			trigger_created(relation_of(classid, objid), command);
+			relation_changed(relation_of(classid, objid), command);
 			break;
 		case RewriteRelationId:
-			relation_changed(cozi_kept_relation_of(classid, objid), command);
+			relation_changed(relation_of(classid, objid), command);
 			break;
 		case TypeRelationId:
 			enum_changed(objid, command);
@@ -294,16 +294,16 @@ is_of_no_table(CommandTag tag)
 	}
 }
 
-/* A command where the list cannot be read: an error if it is about a kept table. */
-static void
-refuse_if_concerned(Oid classid, Oid objid)
+/* A command or a drop where the list cannot be read: an error if it is about a kept table. */
+void
+cozi_kept_refuse_if_concerned(Oid classid, Oid objid)
 {
 	Oid			relid = InvalidOid;
 
 	if (classid == RelationRelationId)
 		relid = get_rel_relkind(objid) == RELKIND_INDEX ? IndexGetRelation(objid, true) : objid;
 	else if (classid == TriggerRelationId || classid == RewriteRelationId)
-		relid = cozi_kept_relation_of(classid, objid);
+		relid = relation_of(classid, objid);
 	if (OidIsValid(relid) && cozi_kept_concerns(relid))
 		(void) cozi_kept_all();
 }
@@ -361,7 +361,7 @@ cozi_kept_ddl(PG_FUNCTION_ARGS)
 		if (OidIsValid(commands[i].objid) && known)
 			command_ended(commands[i].classid, commands[i].objid, commands[i].command);
 		else if (OidIsValid(commands[i].objid))
-			refuse_if_concerned(commands[i].classid, commands[i].objid);
+			cozi_kept_refuse_if_concerned(commands[i].classid, commands[i].objid);
 	}
 	SPI_finish();
 	error_context_stack = context.previous;

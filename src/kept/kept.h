@@ -2,11 +2,11 @@
  * kept/kept.h
  *		Kept tables: what boards, counters and activities have in common.
  *
- * A kept table holds one row per key (an item, in a scope) of a source table,
- * and is right after every statement on the source.  A kind of kept table
- * (KeptKind) says what a row of the source adds to the sum of its key, and
- * which columns are made of a sum.  Everything else is here: watching the
- * source, counting in the writer's transaction, folding, rebuilding, DDL.
+ * A kept table holds one row per key (an item, in a scope) of a source table, and is
+ * right after every statement on the source. A kind of kept table (KeptKind) says what
+ * a row of the source adds to the sum of its key, and which columns are made of a sum.
+ * Everything else is here: watching the source, counting in the writer's transaction,
+ * folding, rebuilding, DDL.
  *
  * Where it is kept:
  *
@@ -21,17 +21,16 @@
  *		cozi.kept_local		what holds in this database alone: OIDs, the last
  *							fold, the last error
  *
- * State and delta of all kept tables are in fixed tables, members of the
- * extension and registered for dump, whose columns are integers, text, bytea
- * and instants.  So no owner has an object on them or a name in them, pg_dump
- * carries them as data, a dump of the schema alone needs no privilege on them,
- * and DROP EXTENSION leaves none.  (Tables of their own for each kept table were
- * the alternative.  Those take the owner's types and collations, need a run-time
- * dependency for each, and their names collide when data is restored into a
- * migrated database.)  A key is stored as text; the id of a kept table is a
- * random number, so that the rows of a dump never meet those of another
- * kept table.  For an UNLOGGED source there is an unlogged twin of state and of
- * delta: a crash empties them together with the source.
+ * State and delta of all kept tables are in fixed tables, members of the extension and
+ * registered for dump, whose columns are integers, text, bytea and instants. So no
+ * owner has an object on them or a name in them, pg_dump carries them as data, a dump
+ * of the schema alone needs no privilege on them, and DROP EXTENSION leaves none.
+ * (Tables of their own for each kept table were the alternative. Those take the owner's
+ * types and collations, need a run-time dependency for each, and their names collide
+ * when data is restored into a migrated database.) A key is stored as text; the id of a
+ * kept table is a random number, so that the rows of a dump never meet those of another
+ * kept table. For an UNLOGGED source there is an unlogged twin of state and of delta: a
+ * crash empties them together with the source.
  *
  * The laws.
  *
@@ -96,8 +95,7 @@ typedef struct Kept
 	float8		factor;			/* of the values of this source: several.c */
 	int64		mantissa;		/* of the factor, in decimal */
 	int32		scale;			/* mantissa / 10^scale is factor * unit */
-	int64		unit;			/* 1, or of several sources 1000: see
-								 * several.c */
+	int64		unit;			/* 1; of several sources 1000: several.c */
 	List	   *sources;		/* of Kept, one for each source; NIL: only one */
 	char	   *time_zone;		/* of a derived scope; NULL: none */
 } Kept;
@@ -158,11 +156,9 @@ typedef struct KeptKind
 	bool		nullable[KEPT_MAX_COLUMNS];
 	const char *order;			/* the column that readers rank by, or NULL */
 	bool		eager;			/* written by statements: kept/direct.c */
-	bool		any_value;		/* rows of value 0 or NULL count too; numeric
-								 * may be */
+	bool		any_value;		/* value 0 or NULL counts; numeric may be */
 	bool		timeless;		/* the instant says what is closed, no more */
-	bool		steady;			/* most rows of a source leave its row as it
-								 * is; its columns are passed by value */
+	bool		steady;			/* most rows change nothing; passed by value */
 
 	Size		sum_size;
 	void		(*init) (void *sum);
@@ -235,7 +231,6 @@ typedef struct KeptLocal
 	char	   *last_error;
 	TimestampTz stalled_since;	/* 0: not stalled */
 } KeptLocal;
-
 extern bool cozi_kept_local(int32 id, KeptLocal *local);
 
 /* kept/several.c: kept tables of several sources */
@@ -461,7 +456,7 @@ extern void cozi_kept_prepared_init(void);
 
 /* kept/ddl.c, kept/follow.c, kept/leaf.c, kept/dropped.c */
 struct CollectedCommand;
-extern Oid	cozi_kept_relation_of(Oid classid, Oid objid);
+extern void cozi_kept_refuse_if_concerned(Oid classid, Oid objid);
 extern void cozi_kept_check_leaves(const Kept *kept);
 extern void cozi_kept_entered(const Kept *kept, Oid relid);
 extern void cozi_kept_left(const Kept *kept, Oid relid);

@@ -150,18 +150,6 @@ cozi_kept_left(const Kept *kept, Oid relid)
 		cozi_kept_watch(relid, false);
 }
 
-/* A drop where the list cannot be read: an error if it is of a part of a kept table. */
-static void
-refuse_if_concerned(Oid classid, Oid objid)
-{
-	Oid			relid = classid == RelationRelationId ? objid : InvalidOid;
-
-	if (classid == TriggerRelationId)
-		relid = cozi_kept_relation_of(classid, objid);
-	if (OidIsValid(relid) && cozi_kept_concerns(relid))
-		(void) cozi_kept_all();
-}
-
 /* A table is about to be dropped, with its source or without. */
 static void
 about_to_drop(Oid relid)
@@ -192,7 +180,7 @@ on_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 
 		error_context_stack = &context;
 		if (!cozi_kept_list_is_known())
-			refuse_if_concerned(classid, objid);
+			cozi_kept_refuse_if_concerned(classid, objid);
 		else if (classid == RelationRelationId && subid == 0 && OidIsValid(cozi_table("kept")))
 			about_to_drop(objid);
 		error_context_stack = context.previous;

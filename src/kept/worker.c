@@ -437,8 +437,7 @@ work(Oid database)
 	{
 		give_sign(database);
 		set_cancelable(true);
-		if (jobs[i] ())
-			more = true;
+		more |= jobs[i] ();
 		set_cancelable(false);
 	}
 	return more;
@@ -461,7 +460,7 @@ void
 cozi_kept_worker(Datum database)
 {
 	HASHCTL		ctl = {.keysize = sizeof(int32),.entrysize = sizeof(Pause)};
-	TimestampTz last_work;
+	TimestampTz last_work = GetCurrentTimestamp();
 
 	before_shmem_exit(worker_exits, database);
 	pqsignal(SIGTERM, die);
@@ -471,7 +470,6 @@ cozi_kept_worker(Datum database)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
 
 	pauses = hash_create("cozi fold pauses", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	last_work = GetCurrentTimestamp();
 	for (;;)
 	{
 		if (ConfigReloadPending)

@@ -217,7 +217,7 @@ set_forward(const Target *target)
 }
 
 static int64
-next_number(const Target *target)
+draw_number(const Target *target)
 {
 	int64		number = nextval_internal(target->sequence, false);
 
@@ -237,7 +237,7 @@ place(const TriggerData *data, Target *target)
 	bool		nulls[2] = {false, false};
 
 	(void) GetTopTransactionId();
-	values[0] = Int64GetDatum(next_number(target));
+	values[0] = Int64GetDatum(draw_number(target));
 	values[1] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 	return heap_modify_tuple_by_cols(data->tg_trigtuple, RelationGetDescr(data->tg_relation),
 									 2, target->columns, values, nulls);
