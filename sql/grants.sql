@@ -41,7 +41,7 @@ WITH list (grantee, privilege, names) AS (VALUES
     ('PUBLIC', 'EXECUTE', 'active_users retention activity_days retention_matrix funnel'),
     ('PUBLIC', 'EXECUTE', 'retention_of_events engagement _days_between _events_due'),
     ('PUBLIC', 'EXECUTE', '_event_settings _event_partitions _events_plan _events_floor'),
-    ('PUBLIC', 'EXECUTE', '_events_next _event_partition_name'),
+    ('PUBLIC', 'EXECUTE', '_events_next _event_partition_name _shut_partition'),
     ('PUBLIC', 'SELECT',  'boards board_sources counters activities activity_sources'),
     ('PUBLIC', 'SELECT',  'activity_health'),
     ('PUBLIC', 'SELECT',  'event_tables'),

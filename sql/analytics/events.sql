@@ -145,6 +145,13 @@ $$;
 COMMENT ON FUNCTION _event_partition_name(regclass, timestamptz, interval) IS
 'Returns the name of a partition to be (internal)';
 
+CREATE OR REPLACE FUNCTION _shut_partition(partition regclass, events regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'cozi_shut_partition_in_sql'
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION _shut_partition(regclass, regclass) IS
+'Has the rows of a new partition reached through its table alone: revokes what default privileges '
+'have given to others, and turns on row security where it is on for the table (internal)';
+
 -- What is to be done.  Rows in the default partition get partitions of their own, 100
 -- at a time; those of the far future wait there until their time is near.  What
 -- counts the events is closed in one call, and partitions go in the next: closing
@@ -167,6 +174,7 @@ DECLARE
     wanted timestamptz[];
     part text;
     make text;
+    shut text;
     attach text;
     moving text[] := '{}';
     moved text[] := '{}';
@@ -189,7 +197,10 @@ BEGIN
     IF fallback IS NULL THEN
         RETURN QUERY SELECT 'made', format('%I.%I', n.nspname, c.relname || '_default'),
             NULL::timestamptz, ARRAY[format('CREATE TABLE %I.%I PARTITION OF %s DEFAULT',
-                                            n.nspname, c.relname || '_default', events)]
+                                            n.nspname, c.relname || '_default', events),
+                                     format('SELECT cozi._shut_partition(%L, %L)',
+                                            format('%I.%I', n.nspname, c.relname || '_default'),
+                                            events)]
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = events;
         RETURN;
     END IF;
@@ -221,8 +232,9 @@ BEGIN
                        ' AND %3$I < %6$L))', part, events, s.at, unlogged, first, next);
         attach := format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
                          events, part, first, next);
+        shut := format('SELECT cozi._shut_partition(%L, %L)', part, events);
         IF first = ANY (waiting) THEN
-            moving := moving || make;
+            moving := moving || make || shut;
             moved := moved
                 || format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM ONLY %3$s'
                           ' WHERE %4$I >= %5$L AND %4$I < %6$L',
@@ -233,7 +245,7 @@ BEGIN
         ELSE
             action := 'made';
             partition := part;
-            statements := ARRAY[make, attach];
+            statements := ARRAY[make, shut, attach];
             RETURN NEXT;
         END IF;
     END LOOP;

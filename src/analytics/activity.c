@@ -15,9 +15,24 @@
 
 #include "analytics/analytics.h"
 
+/* Is it one of the zones that the server lists? */
+static bool
+is_listed(pg_tz * zone)
+{
+	pg_tzenum  *zones = pg_tzenumerate_start();
+	pg_tz	   *each;
+	bool		found = false;
+
+	while (!found && (each = pg_tzenumerate_next(zones)) != NULL)
+		found = strcmp(pg_get_timezone_name(each), pg_get_timezone_name(zone)) == 0;
+	pg_tzenumerate_end(zones);
+	return found;
+}
+
 /*
  * The name of a time zone as the server spells it.  A name without a slash may be
- * an abbreviation, which AT TIME ZONE reads as an offset without summer time.
+ * an abbreviation, which AT TIME ZONE reads as an offset without summer time; one
+ * with a number may be a rule, such as X/Y+5, which the server makes a zone of.
  */
 static char *
 zone_name(const char *given)
@@ -27,6 +42,8 @@ zone_name(const char *given)
 	if (strlen(given) < TZ_STRLEN_MAX &&
 		(strchr(given, '/') != NULL || pg_strcasecmp(given, "UTC") == 0))
 		zone = pg_tzset(given);
+	if (zone != NULL && strpbrk(given, "0123456789") != NULL && !is_listed(zone))
+		zone = NULL;
 	if (zone == NULL || !pg_tz_acceptable(zone))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

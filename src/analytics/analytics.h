@@ -89,6 +89,7 @@ extern void cozi_analytics_init(void);
 
 /* analytics/events.c: tables of events, whose trigger says how they are kept */
 #define EVENTS_TRIGGER	"cozi_events"
+extern void cozi_shut_partition(Oid partition, Oid events);
 
 /* analytics/maintain.c */
 struct ReturnSetInfo;

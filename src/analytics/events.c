@@ -203,6 +203,46 @@ new_names(text *given, NewEvents *new)
 											   psprintf("%s_default", range->relname));
 }
 
+static Oid
+oid_named(const char *name)
+{
+	return DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(name)));
+}
+
+/*
+ * Rows of a new partition are reached through its table alone: policies are on that,
+ * and privileges that the partition was born with would go round them.  SPI is
+ * connected.
+ */
+void
+cozi_shut_partition(Oid partition, Oid events)
+{
+	Relation	rel = table_open(events, AccessShareLock);
+	bool		secure = rel->rd_rel->relrowsecurity;
+
+	table_close(rel, NoLock);
+	cozi_revoke_from_others(list_make1_oid(partition));
+	if (secure)
+		cozi_run(cozi_statement("ALTER TABLE {partition} ENABLE ROW LEVEL SECURITY",
+								"partition", cozi_qualified_name(partition), NULL),
+				 SPI_OK_UTILITY);
+}
+
+PG_FUNCTION_INFO_V1(cozi_shut_partition_in_sql);
+
+/*
+ * _shut_partition(partition regclass, events regclass) -> void
+ */
+Datum
+cozi_shut_partition_in_sql(PG_FUNCTION_ARGS)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	cozi_shut_partition(PG_GETARG_OID(0), PG_GETARG_OID(1));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
 static void
 create_event_table(const NewEvents *new)
 {
@@ -229,6 +269,8 @@ create_event_table(const NewEvents *new)
 			 SPI_OK_UTILITY);
 	cozi_run(cozi_statement("ALTER TABLE {events} ENABLE ROW LEVEL SECURITY",
 							"events", new->events, NULL), SPI_OK_UTILITY);
+	cozi_revoke_from_others(list_make1_oid(oid_named(new->events)));
+	cozi_shut_partition(oid_named(new->fallback), oid_named(new->events));
 	cozi_run(cozi_statement("CREATE POLICY cozi_track ON {events} FOR INSERT"
 							" WITH CHECK (user_id {is} {uid} AND created_at = now(){limit})",
 							"events", new->events, "uid", new->uid, "limit", new->limit,
@@ -242,8 +284,7 @@ maintain_now(const char *events)
 {
 	bool		again;
 
-	if (!cozi_maintain(DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(events))),
-					   true, NULL, &again))
+	if (!cozi_maintain(oid_named(events), true, NULL, &again))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the partitions of %s could not be made", events),
@@ -294,7 +335,7 @@ cozi_create_events(PG_FUNCTION_ARGS)
 	SPI_finish();
 	maintain_now(new.events);
 	AtEOXact_GUC(false, level);
-	PG_RETURN_DATUM(DirectFunctionCall1(regclassin, CStringGetDatum(new.events)));
+	PG_RETURN_OID(oid_named(new.events));
 }
 
 /* An error unless it is partitioned by ranges of one timestamptz column. */

@@ -121,6 +121,7 @@ extern bool cozi_start_worker(const char *name, const char *function, Datum argu
 /* statement.c: SQL from a template with named parts */
 extern char *cozi_statement(const char *template,...);
 extern void cozi_run(const char *statement, int expected);
+extern void cozi_revoke_from_others(List *relids);
 
 /*
  * registry.c: the tables of the extension, and what sessions cache of them.

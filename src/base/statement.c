@@ -85,3 +85,33 @@ cozi_run(const char *statement, int expected)
 	if (result != expected)
 		elog(ERROR, "SPI_execute returned %s for: %s", SPI_result_code_string(result), statement);
 }
+
+/*
+ * Take away what ALTER DEFAULT PRIVILEGES has given to others on relations that the
+ * current user has just made.  SPI is connected.
+ */
+void
+cozi_revoke_from_others(List *relids)
+{
+	StringInfoData oids;
+	List	   *statements = NIL;
+	ListCell   *lc;
+
+	initStringInfo(&oids);
+	foreach(lc, relids)
+		appendStringInfo(&oids, "%s%u", oids.len > 0 ? ", " : "", lfirst_oid(lc));
+
+	SPI_execute(cozi_statement("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s',"
+							   " c.oid::pg_catalog.regclass, CASE a.grantee WHEN 0 THEN 'PUBLIC'"
+							   " ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END)"
+							   " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
+							   " WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner"
+							   " AND c.oid OPERATOR(pg_catalog.=) ANY"
+							   " (ARRAY[{oids}]::pg_catalog.oid[])", "oids", oids.data, NULL),
+				false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		statements = lappend(statements,
+							 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	foreach(lc, statements)
+		cozi_run(lfirst(lc), SPI_OK_UTILITY);
+}

@@ -325,6 +325,8 @@ create_relations(Kept *kept, const char *name, bool exists)
 	kept->relation = get_relname_relid(name, namespace);
 	cozi_kept_create_live(kept, live);
 	kept->live = get_relname_relid(live, namespace);
+	if (!exists)
+		cozi_revoke_from_others(list_make2_oid(kept->relation, kept->live));
 	cozi_run(cozi_statement("COMMENT ON TABLE {table} IS {text}", "table", table,
 							"text", quote_literal_cstr(comment), NULL), SPI_OK_UTILITY);
 	cozi_run(cozi_statement("COMMENT ON VIEW {live} IS"
@@ -416,14 +418,10 @@ cozi_kept_create(Kept *kept, const char *name, Oid item_table)
 	cozi_require_owner(kept->source);
 	check_usage(cozi_relation_owner(kept->source));
 	kept->id = cozi_kept_new_id();
-	kept->factor = 1;
-	kept->unit = 1;
+	kept->factor = kept->unit = 1;
 	(void) cozi_kept_lock(kept->id, true);
 
-	/*
-	 * Writers wait from here to the end of the transaction: what is counted
-	 * by the fill and what by the triggers must not overlap.
-	 */
+	/* writers wait to the end, so that no row is counted twice or never */
 	cozi_kept_lock_source(kept->source, ShareRowExclusiveLock);
 	cozi_kept_check_source(kept);
 	cozi_kept_check_leaves(kept);

@@ -160,34 +160,6 @@ comment_table(const char *table)
 								"text", quote_literal_cstr(comments[i]), NULL), SPI_OK_UTILITY);
 }
 
-/* Take away what ALTER DEFAULT PRIVILEGES has given to others. */
-static void
-revoke_all(Oid relid)
-{
-	ListCell   *lc;
-	List	   *statements = NIL;
-
-	SPI_execute(cozi_statement("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s',"
-							   " c.oid::pg_catalog.regclass, CASE a.grantee WHEN 0 THEN 'PUBLIC'"
-							   " ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END)"
-							   " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
-							   " WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner"
-							   " AND c.oid OPERATOR(pg_catalog.=) ANY (ARRAY({oids}))",
-							   "oids",
-							   cozi_statement("SELECT {oid}::pg_catalog.oid UNION ALL"
-											  " SELECT inhrelid FROM pg_catalog.pg_inherits"
-											  " WHERE inhparent OPERATOR(pg_catalog.=) {oid}"
-											  " UNION ALL SELECT {sequence}::pg_catalog.oid",
-											  "oid", psprintf("%u", relid),
-											  "sequence", psprintf("%u", cozi_outbox_sequence(relid)),
-											  NULL), NULL), false, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		statements = lappend(statements,
-							 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-	foreach(lc, statements)
-		cozi_run(lfirst(lc), SPI_OK_UTILITY);
-}
-
 static void
 grant_writers(const char *table, ArrayType *writers)
 {
@@ -250,6 +222,7 @@ cozi_create_outbox(PG_FUNCTION_ARGS)
 	const char *table;
 	int64		seconds;
 	Oid			relid;
+	List	   *all;
 	Oid			types[] = {INT8OID, OIDOID};
 	Datum		values[2];
 
@@ -264,7 +237,9 @@ cozi_create_outbox(PG_FUNCTION_ARGS)
 	create_outbox_table(name, table, seconds);
 	relid = get_relname_relid(name->relname, get_namespace_oid(name->schemaname, false));
 	comment_table(table);
-	revoke_all(relid);
+	all = list_concat(list_make2_oid(relid, cozi_outbox_sequence(relid)),
+					  find_inheritance_children(relid, NoLock));
+	cozi_revoke_from_others(all);
 	grant_writers(table, PG_GETARG_ARRAYTYPE_P(1));
 	forget_dropped();
 	values[0] = Int64GetDatum(random_id());

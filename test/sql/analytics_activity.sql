@@ -197,6 +197,39 @@ BEGIN
 END $$;
 SELECT count(*) > 0 AS rows FROM r_some_live;
 
+-- A day that never was, days without a midnight, and offsets that are no whole hours
+CREATE TABLE odd (who int, at timestamptz);
+INSERT INTO odd
+SELECT g, t::timestamptz + d * interval '30 minutes' - g * interval '1 microsecond'
+FROM unnest('{2011-12-30 10:00+00,2011-12-31 10:00+00,2018-11-04 03:00+00,2018-02-18 02:00+00,
+              2026-03-31 18:15+00,2025-04-05 15:30+00,1972-01-07 00:44:30+00,2025-12-31 10:00+00,
+              2026-01-01 05:00+00}'::text[]) t, generate_series(-24, 24) d, generate_series(0, 1) g;
+DO $$
+DECLARE
+    zone text;
+    differ bigint := 0;
+BEGIN
+    FOREACH zone IN ARRAY '{Pacific/Apia,America/Sao_Paulo,Asia/Kathmandu,Australia/Lord_Howe,
+                            Africa/Monrovia,Etc/GMT+5}'::text[]
+    LOOP
+        PERFORM cozi.create_activity('odd_days', 'odd', 'who', 'at', zone);
+        INSERT INTO odd SELECT who + 2, at FROM odd;
+        DELETE FROM odd WHERE who = 2 AND at > '2018-01-01';
+        differ := differ + (SELECT count(*) FROM
+            (SELECT user_id, month + d AS day FROM odd_days_live, generate_series(0, 30) d
+             WHERE days & (1 << d) <> 0) a
+            FULL JOIN (SELECT DISTINCT who, to_char(at AT TIME ZONE zone, 'YYYY-MM-DD')::date AS day
+                       FROM odd) t ON (t.who, t.day) = (a.user_id, a.day)
+            WHERE a.user_id IS NULL OR t.who IS NULL);
+        PERFORM cozi.drop_activity('odd_days');
+        DELETE FROM odd WHERE who > 1;
+    END LOOP;
+    RAISE WARNING '% differ', differ;
+END $$;
+SELECT cozi.create_activity('odd_days', 'odd', 'who', 'at', 'GMT+5');
+SELECT cozi.create_activity('odd_days', 'odd', 'who', 'at', 'Etc/GMT+5;');
+SELECT cozi.create_activity('odd_days', 'odd', 'who', 'at', 'X/Y+5');
+
 SELECT cozi.drop_activity(activity) FROM cozi.activities;
 SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE tgname LIKE 'cozi%' AND c.relnamespace = 'analytics_test'::regnamespace;

@@ -11,6 +11,9 @@ CREATE ROLE regress_events_client;
 CREATE ROLE regress_events_full;
 GRANT USAGE, CREATE ON SCHEMA analytics_events_test TO regress_events_owner;
 GRANT USAGE ON SCHEMA analytics_events_test TO regress_events_client, regress_events_full;
+-- as Supabase has it: what is new is everybody's
+ALTER DEFAULT PRIVILEGES FOR ROLE regress_events_owner IN SCHEMA analytics_events_test
+    GRANT ALL ON TABLES TO regress_events_full, PUBLIC;
 SELECT count(*) > 0 AS granted FROM cozi.grant_owner('regress_events_owner');
 SELECT count(*) > 0 AS granted FROM cozi.grant_app('regress_events_client');
 SELECT count(*) > 0 AS granted FROM cozi.grant_app('regress_events_full');
@@ -91,6 +94,9 @@ SELECT cozi.maintain_events('app_events');
 SET LOCAL ROLE regress_events_full;
 INSERT INTO app_events (event, user_id) VALUES ('view', gen_random_uuid());
 INSERT INTO app_events (event, created_at) VALUES ('view', now() - interval '1 day');
+INSERT INTO app_events_default (event, user_id, created_at)
+VALUES ('view', gen_random_uuid(), '1970-01-01');
+SELECT count(*) FROM days;
 INSERT INTO app_events (event) VALUES ('sign up');
 SELECT count(*) FROM app_events;
 COMMIT;
@@ -151,6 +157,13 @@ SELECT count(*) > 5 AS detached,
 FROM pg_class c
 WHERE c.relnamespace = 'analytics_events_test'::regnamespace
   AND c.relname ~ '^app_events_[0-9]+_[0-9]+$' AND NOT c.relispartition;
+-- whatever is default, nobody reaches a partition, attached or not, but through its table
+SELECT count(*) > 20 AS partitions, count(*) FILTER (WHERE NOT relrowsecurity) AS open
+FROM pg_class
+WHERE relnamespace = 'analytics_events_test'::regnamespace AND relname ~ '^(app_events|hits)_'
+  AND relkind = 'r';
+SELECT DISTINCT c.relname, a.grantee::regrole FROM pg_class c, aclexplode(c.relacl) a
+WHERE c.relnamespace = 'analytics_events_test'::regnamespace AND a.grantee <> c.relowner;
 SELECT count(*) AS beyond_keep FROM app_events WHERE created_at < now() - interval '13 months';
 SELECT state, last_error, closed_before <= now() - interval '1 year' AS closed
 FROM cozi.activities WHERE activity = 'days'::regclass;
