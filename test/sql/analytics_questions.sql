@@ -190,13 +190,15 @@ SELECT count(*) AS cells, count(r.cohort) AS in_cohorts,
 FROM cells c LEFT JOIN cozi.retention('days', 'day', '2026-01-01', '2026-06-30', 40) r
 USING (cohort, period);
 -- in one aggregate, of users of three types, the same
-SELECT cozi.retention_of_events(user_id, day, '2026-01-01', 40, 181) = m AS as_ints,
-       cozi.retention_of_events(user_id::bigint << 40, day, '2026-01-01', 40, 181) = m AS as_big,
-       cozi.retention_of_events(md5(user_id::text)::uuid, day, '2026-01-01', 40, 181) = m AS as_uid
-FROM truth, (
+WITH masks AS (
     SELECT cozi.retention_matrix(mask, 40, 181) AS m FROM (
-        SELECT cozi.activity_days(day, '2026-01-01') AS mask FROM truth GROUP BY user_id) u) t
-GROUP BY m;
+        SELECT cozi.activity_days(day, '2026-01-01') AS mask FROM truth GROUP BY user_id) u),
+events AS (
+    SELECT cozi.retention_of_events(user_id, day, '2026-01-01', 40, 181) AS i,
+           cozi.retention_of_events(user_id::bigint << 40, day, '2026-01-01', 40, 181) AS b,
+           cozi.retention_of_events(md5(user_id::text)::uuid, day, '2026-01-01', 40, 181) AS u
+    FROM truth)
+SELECT i = m AS as_ints, b = m AS as_big, u = m AS as_uid FROM masks, events;
 SELECT cozi.retention_of_events(u, d::date, '2026-03-28', 2, 2)
 FROM (VALUES (1, '2026-03-27'), (1, '2026-03-29'), (2, '2026-03-28'), (2, NULL),
              (NULL, '2026-03-28'), (2, '2026-03-30'), (3, 'infinity'), (4, '-infinity'),
