@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -41,6 +42,13 @@ put_instant(Datum *values, bool *nulls, int column, TimestampTz at)
 	nulls[column] = at == 0;
 }
 
+/* A standby has no rows of an unlogged source, and none that count them. */
+static bool
+is_elsewhere(const Kept *kept)
+{
+	return RecoveryInProgress() && cozi_kept_is_unlogged(kept->source);
+}
+
 /* ok, stalled or broken, and why; NULL: there is nothing to say. */
 static char *
 state_and_error(const Kept *kept, const KeptLocal *local, int64 asides, const char *example,
@@ -69,6 +77,8 @@ state_and_error(const Kept *kept, const KeptLocal *local, int64 asides, const ch
 	else if (asides > 0)
 		*error = psprintf(INT64_FORMAT " set aside: %s; mend that and call cozi.rebuild_%s().",
 						  asides, example, kept->kind->name);
+	else if (is_elsewhere(kept))
+		*error = pstrdup("its source is unlogged, and a standby has none of its rows.");
 	return state;
 }
 
@@ -100,7 +110,7 @@ cozi_kept_status(PG_FUNCTION_ARGS)
 	bool		nulls[STATUS_COLUMNS] = {false};
 	Kept		kept;
 	KeptLocal	local;
-	KeptCounts	counts;
+	KeptCounts	counts = {0};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!cozi_kept_by_id(PG_GETARG_INT32(0), &kept) || !cozi_kept_may_see(&kept))
@@ -119,7 +129,9 @@ cozi_kept_status(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		return (Datum) 0;
 	}
-	cozi_kept_count(&kept, &counts);
+	nulls[STATUS_PENDING] = nulls[STATUS_FUTURE] = is_elsewhere(&kept);
+	if (!nulls[STATUS_PENDING])
+		cozi_kept_count(&kept, &counts);
 	values[STATUS_PENDING] = Int64GetDatum(counts.pending);
 	put_instant(values, nulls, STATUS_OLDEST, counts.oldest);
 	values[STATUS_FUTURE] = Int64GetDatum(counts.future);

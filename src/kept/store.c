@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -74,6 +75,11 @@ open_delta(int32 id, bool unlogged, bool for_write)
 	KeptStore  *store = palloc0(sizeof(KeptStore));
 	LOCKMODE	mode = for_write ? RowExclusiveLock : AccessShareLock;
 
+	if (unlogged && RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a standby has no rows of an unlogged table"),
+				 errhint("Ask the primary.")));
 	store->id = id;
 	store->delta = cozi_open_table(&delta_tables[unlogged], mode);
 	if (for_write)

@@ -15,6 +15,10 @@ $primary->start;
 $primary->safe_psql(
 	'postgres',
 	'CREATE EXTENSION cozi; CREATE EXTENSION pg_stat_statements; CREATE TABLE t (a text);
+	CREATE UNLOGGED TABLE passing (who int, at timestamptz DEFAULT now());
+	INSERT INTO passing VALUES (1);
+	SELECT cozi.create_activity(\'passing_days\', \'passing\', \'who\', \'at\');
+	SELECT cozi.create_counter(\'passing_count\', \'passing\', \'who\');
 	SELECT cozi.snapshot(); SELECT pg_create_physical_replication_slot(\'kept\', true)');
 $primary->backup('b');
 my $standby = House::server('standby');
@@ -38,6 +42,18 @@ for my $node ($primary, $standby)
 	my ($rc, $out, $err) = $node->psql('postgres', $all_views, on_error_stop => 0);
 	is($err, '', @views . ' views answer on the ' . $node->name);
 }
+is( standby(
+		q{SELECT a.pending, a.state, a.last_error, h.dau, h.reason
+	FROM cozi.activities a JOIN cozi.activity_health h USING (activity)}
+	),
+	'|ok|its source is unlogged, and a standby has none of its rows.|0|',
+	'an activity that a standby has no rows of says so');
+like(
+	(   $standby->psql(
+			'postgres', q{SELECT cozi.active_users('passing_days', '2026-01-01', '2026-01-02')})
+	)[2],
+	qr/a standby has no rows of an unlogged table/,
+	'a question about an activity that a standby has no rows of is refused');
 isnt(standby('SELECT count(*) FROM cozi.slow_queries'),
 	'0', 'a standby has slow queries of its own');
 my $since = standby('SELECT stats_since FROM cozi.latency_stats()');
