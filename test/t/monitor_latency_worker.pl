@@ -56,7 +56,7 @@ sub fails_more
 sub setting
 {
 	my ($server, $name, $value) = @_;
-	$server->safe_psql('postgres', "ALTER SYSTEM SET $name = '$value'");
+	$server->append_conf('postgresql.conf', "$name = '$value'");
 	$server->reload;
 	return;
 }
