@@ -14,7 +14,8 @@ my $node = House::server('closed');
 $node->init;
 $node->append_conf('postgresql.conf', "autovacuum_naptime = 1\nmax_connections = 50\n");
 $node->start;
-$node->safe_psql('postgres', q{CREATE ROLE owner LOGIN; CREATE DATABASE app OWNER owner});
+$node->safe_psql('postgres', q{CREATE ROLE owner LOGIN; CREATE DATABASE app OWNER owner;
+	ALTER ROLE owner IN DATABASE app SET search_path = app});
 sub sql { return $node->safe_psql('app', $_[0]) }
 
 # frozen is what the test knows of closed rows; a closed row is never late for it.
@@ -67,7 +68,6 @@ sql(q{
 my $write = "$tmp/write.sql";
 append_to_file(
 	$write, q{
-SET search_path = app;
 \set what random(1, 11)
 \set n random(1, 500)
 \set day random(1, 100)
