@@ -1,11 +1,12 @@
 # PL/Proxy on the map of buckets: the section of doc/nodes_engines.md, run as it stands.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('proxy');
+my $node = House::server('proxy');
 $node->init;
 $node->append_conf('postgresql.conf', 'fsync = off');
 $node->start;

@@ -3,11 +3,12 @@
 # not be sent to it.
 use strict;
 use warnings;
+use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('foreign');
+my $node = House::server('foreign');
 $node->init;
 $node->append_conf('postgresql.conf', 'fsync = off');
 $node->start;
