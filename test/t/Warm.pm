@@ -13,6 +13,9 @@ package Warm;
 # BEGIN, temporary tables), speaks to psql itself, or is about databases, roles and
 # settings has a psql of its own, as in PostgreSQL::Test::Cluster.
 #
+# Nothing runs beside the statements, so that they can be counted.  House::server ends
+# each script with DISCARD ALL, and may be given any.
+#
 # The law: a statement is answered as in a session of its own.  Statistics are not:
 # a session reports them when it ends.  Who counts these, or sessions, or breaks
 # servers off, cools before, or uses PostgreSQL::Test::Cluster.
