@@ -37,7 +37,7 @@
 #define FEW_KEYS	FEED_FIRST_LOAD /* so few, where each has few rows, that
 									 * they are merged at once */
 #define QUIET_KEYS	512			/* and so few after a look at the walk */
-#define MOMENT		500e-6		/* both as long as they take no more seconds */
+#define MOMENT		1e-3		/* both as long as they take no more seconds */
 #define SHORT_WALK	100e-6		/* seconds in which it may find the page alone */
 #define DENSE		4			/* rows that it walks for each that it finds */
 #define QUICK_KEY	0.25e-6		/* seconds in which no key is loaded and
@@ -221,7 +221,7 @@ cozi_feed_merge_turn(const Feed *feed)
 double
 cozi_feed_walk_turn(const Feed *feed)
 {
-	double		seconds = turn(feed->walk_spent, cozi_feed_merge_spent(feed), 0.125);
+	double		seconds = turn(feed->walk_spent, cozi_feed_merge_spent(feed), 0.05);
 
 	if (!feed->can_merge)
 		return get_float8_infinity();
