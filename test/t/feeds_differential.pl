@@ -213,7 +213,7 @@ my @races = (
 	],
 	[
 		'an end that is far by rank, and close by rows',
-		12_000, 20_000, sprintf($each, 20_000) =~ s/-g/-1000000000000 - g/r
+		12_000, 60_000, sprintf($each, 60_000) =~ s/-g/-1000000000000 - g/r
 	],
 	[
 		'keys of which those opened first are dead, and the others busy',
