@@ -19,6 +19,7 @@ INSERT INTO public_writes VALUES
     ('_count_rows|_events_due', 'triggers, which nothing but a trigger calls'),
     ('changes_since', 'no row: it flushes the log up to what it answers'),
     ('_outbox_status', 'no row: it asks for locks, and does not wait'),
+    ('_shut_partition', 'REVOKE and ALTER TABLE as the caller, which only an owner may'),
     ('why_visible|policy_diff', 'for the owner of the table alone, whom they ask for');
 
 -- Tables whose rows need not survive a dump, as regular expressions, and why.
