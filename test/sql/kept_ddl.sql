@@ -161,7 +161,6 @@ SELECT command, try(command) AS outcome FROM (VALUES
     ('ALTER TYPE kind ADD VALUE ''sideways'''),
     ('ALTER TYPE kind RENAME TO sort'),
     ('ALTER DOMAIN positive DROP CONSTRAINT positive_check'),
-    ('ALTER DOMAIN positive ADD CHECK (VALUE < 100)'),
     ('ALTER DOMAIN positive RENAME TO above_zero'),
     ('DROP TYPE kind CASCADE'),
     ('DROP DOMAIN positive CASCADE'),
@@ -190,6 +189,10 @@ SELECT command, try(command) AS outcome FROM (VALUES
 WHERE source = 'plain' OR command_of ~ 'SOURCE'
     AND command_of !~ 'LOGGED|ALTER (amount|at|price|rating|kind|who|note) '
 ORDER BY command COLLATE "C";
+
+-- Newer minor releases refuse a CHECK for a domain that a view uses.
+SELECT try('ALTER DOMAIN positive ADD CHECK (VALUE < 100)') IN ('right', 'refused 0A000')
+    AS right_or_refused;
 
 -- Children and partitions
 SELECT command, try(command) AS outcome FROM (VALUES

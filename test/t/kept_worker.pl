@@ -147,20 +147,26 @@ sub cancel_while
 }
 my $other = House::session($node, 'postgres');
 my $pending = q{SELECT pending FROM cozi.boards WHERE board = 'by_tag'::regclass};
-my ($votes, $left) = (0, 0);
-while ($votes < 5 && $left == 0)
+SKIP:
 {
-	$client->query('BEGIN; ' . vote(++$votes, 20000));
-	$client->query_until(qr/begun/, "\\echo begun\nCOMMIT;\n");
-	cancel_while($other, "pid = $pid", 'COMMIT;', 10_000);
-	$left = $other->query_safe($pending);
+	skip 'a failing subtransaction of COMMIT fails an assertion of PostgreSQL itself', 3
+	  if $other->query_safe('SHOW debug_assertions') eq 'on';
+	my ($votes, $left) = (0, 0);
+	while ($votes < 5 && $left == 0)
+	{
+		$client->query('BEGIN; ' . vote(++$votes, 20000));
+		$client->query_until(qr/begun/, "\\echo begun\nCOMMIT;\n");
+		cancel_while($other, "pid = $pid", 'COMMIT;', 10_000);
+		$left = $other->query_safe($pending);
+	}
+	cmp_ok($left, '>', 0, 'a cancel ends the fold at the commit of a vote');
+	is($client->query('SELECT count(*) FROM tagged'),
+		$votes, 'a vote whose fold was canceled is committed');
+	$other->query_safe('SELECT cozi.fold()');
+	is( $other->query_safe('SELECT count(*), sum(ups) FROM by_tag'),
+		join('|', (20000 * $votes) x 2),
+		'votes whose fold was canceled are folded by the next one');
 }
-cmp_ok($left, '>', 0, 'a cancel ends the fold at the commit of a vote');
-is($client->query('SELECT count(*) FROM tagged'),
-	$votes, 'a vote whose fold was canceled is committed');
-$other->query_safe('SELECT cozi.fold()');
-is($other->query_safe('SELECT count(*), sum(ups) FROM by_tag'),
-	join('|', (20000 * $votes) x 2), 'votes whose fold was canceled are folded by the next one');
 $_->quit foreach $client, $other;
 
 # Preloaded: a worker.

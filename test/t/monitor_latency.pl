@@ -90,20 +90,21 @@ is( $q->(
 	't',
 	'the transactions of the sleeps have percentiles, too');
 
-# Failures
+# Failures.  The timeout counts from before a statement is planned: on a slow machine the
+# statement itself may have half of it.
 
 $q->('SELECT cozi.latency_reset()');
-$fails->("SET statement_timeout = '120ms'; SELECT pg_sleep(7)");
+$fails->("SET statement_timeout = '800ms'; SELECT pg_sleep(7)");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms >= 110, p50_ms BETWEEN 100 AND max_ms
+		'SELECT calls, failed, timeouts, max_ms >= 400, p50_ms BETWEEN 350 AND max_ms
 			FROM cozi.latency() WHERE failed > 0'
 	),
 	'1|1|1|t|t',
 	'a victim of statement_timeout counts with the time it took');
 $q->('SELECT cozi.latency_reset()');
-$fails->("SET statement_timeout = '120ms'; DO 'BEGIN PERFORM pg_sleep(7); END'");
+$fails->("SET statement_timeout = '800ms'; DO 'BEGIN PERFORM pg_sleep(7); END'");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms >= 110 FROM cozi.latency()
+		'SELECT calls, failed, timeouts, max_ms >= 400 FROM cozi.latency()
 			WHERE failed > 0'
 	),
 	'1|1|1|t',
@@ -115,9 +116,9 @@ $q->(
 	CREATE TABLE slow (i int); CREATE TRIGGER sleepy AFTER INSERT ON slow FOR EACH ROW
 		EXECUTE FUNCTION sleepy()"
 );
-$fails->("SET statement_timeout = '120ms'; INSERT INTO slow VALUES (1)");
+$fails->("SET statement_timeout = '800ms'; INSERT INTO slow VALUES (1)");
 is( $q->(
-		'SELECT calls, failed, timeouts, max_ms >= 110 FROM cozi.latency()
+		'SELECT calls, failed, timeouts, max_ms >= 400 FROM cozi.latency()
 			WHERE failed > 0'
 	),
 	'1|1|1|t',
