@@ -195,13 +195,11 @@ BEGIN
     WHERE a.attrelid = events AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
     SELECT p.partition INTO fallback FROM cozi._event_partitions(events) p WHERE p.is_default;
     IF fallback IS NULL THEN
-        RETURN QUERY SELECT 'made', format('%I.%I', n.nspname, c.relname || '_default'),
-            NULL::timestamptz, ARRAY[format('CREATE TABLE %I.%I PARTITION OF %s DEFAULT',
-                                            n.nspname, c.relname || '_default', events),
-                                     format('SELECT cozi._shut_partition(%L, %L)',
-                                            format('%I.%I', n.nspname, c.relname || '_default'),
-                                            events)]
+        SELECT format('%I.%I', n.nspname, c.relname || '_default') INTO part
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = events;
+        RETURN QUERY VALUES ('made', part, NULL::timestamptz, ARRAY[
+            format('CREATE TABLE %s PARTITION OF %s DEFAULT', part, events),
+            format('SELECT cozi._shut_partition(%L, %L)', part, events)]);
         RETURN;
     END IF;
     SELECT CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END INTO unlogged
