@@ -133,7 +133,7 @@ INSERT INTO obd.commands (command) VALUES
     ('TRUNCATE BOX RESTART IDENTITY'),
     ('DROP TABLE BOX');
 INSERT INTO obd.commands (command, of_rotated) SELECT command, true FROM obd.commands
-WHERE command ~ '^$|TRIGGER ALL$|ENABLE TRIGGER|RESTART|COLUMN seq|UNLOGGED';
+WHERE command ~ '^$|TRIGGER ALL$|ENABLE TRIGGER|RESTART|COLUMN seq';
 INSERT INTO obd.commands (command) VALUES
     ('ALTER SCHEMA obd_box RENAME TO obd_box_2; ALTER SCHEMA obd_box_2 RENAME TO obd_box'),
     ('ALTER TABLE BOX ALTER seq ADD GENERATED ALWAYS AS IDENTITY'),
@@ -170,6 +170,7 @@ INSERT INTO obd.commands (command) VALUES
 INSERT INTO obd.commands (command, of_rotated) VALUES
     ('ALTER TABLE BOX ALTER slot DROP DEFAULT', true),
     ('ALTER TABLE BOX DROP CONSTRAINT box_seq_slot_key', true),
+    ('ALTER TABLE BOX_0 SET UNLOGGED', true),
     ('ALTER TABLE BOX_0 DISABLE TRIGGER USER', true),
     ('ALTER TABLE BOX DETACH PARTITION BOX_0', true),
     ('ALTER TABLE BOX DETACH PARTITION BOX_0;

@@ -218,6 +218,7 @@ is( run_sql(
 # A quiet database: a vote when no worker is there, and a hidden item, are heard.
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi fold worker'});
+heard_now();    # what the last worker flushed
 run_sql('INSERT INTO votes VALUES (77)');
 like(hear_next(0), qr/^hot /, 'a vote starts a worker, which announces it');
 $node->poll_query_until('postgres',

@@ -348,7 +348,8 @@ SKIP:
 			LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM t; END';
 			CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION at_login()"
 	);
-	is(calls_of('SELECT 1'), '1|0|3', 'a trigger at login runs a transaction and no statement');
+	# a psql of its own logs in
+	is(calls_of('SELECT 1 \g'), '1|0|2', 'a trigger at login runs a transaction and no statement');
 	$q->('DROP EVENT TRIGGER at_login');
 }
 $node->append_conf('postgresql.conf', 'pg_stat_statements.track_utility = off');
