@@ -28,8 +28,8 @@ use strict;
 use warnings;
 
 use File::Basename qw(dirname);
-use File::Path     qw(make_path);
-use IPC::Run       ();
+use File::Path qw(make_path);
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StandIn;
@@ -120,10 +120,10 @@ sub shown_errors
 		{
 			my ($before, $text) = ($1, $3);
 			$statement = $n if $before =~ /\S/;
-			$last = $shown{$statement} = [$text];
+			$last = $shown{$statement} = [ $text ];
 		}
 		elsif ($last && $line =~ /^\s*-- ((?:HINT|DETAIL|CONTEXT): .*)$/) { push @$last, $1 }
-		elsif ($last && $line =~ /^\s*--   +(.*)$/)                       { $last->[-1] .= "\n$1" }
+		elsif ($last && $line =~ /^\s*--   +(.*)$/) { $last->[-1] .= "\n$1" }
 		elsif ($line =~ /\S/)
 		{
 			$statement = $n if $line !~ /^\s*--/;
@@ -245,8 +245,7 @@ sub script
 		elsif ($interpreter{$language} && $have{ $interpreter{$language} })
 		{
 			# pieces without prose between them are one program, run where the last ends
-			if (   $previous
-				&& $previous->{language} eq $language
+			if ($previous && $previous->{language} eq $language
 				&& adjoin($lines, $previous->{last}, $first))
 			{
 				$script[ $previous->{first} ] = '';
@@ -273,10 +272,10 @@ sub errors_of
 		{
 			undef $last;
 			next if $2 =~ /^(NOTICE|WARNING|INFO|LOG|DEBUG)/;
-			push @{ $seen{$1} }, $last = [$3];
+			push @{ $seen{$1} }, $last = [ $3 ];
 		}
-		elsif ($line =~ /^psql:\Q$file\E:(\d+): (.*)$/) { push @{ $seen{$1} }, $last = [$2] }
-		elsif ($last)                                   { push @$last, $line }
+		elsif ($line =~ /^psql:\Q$file\E:(\d+): (.*)$/) { push @{ $seen{$1} }, $last = [ $2 ] }
+		elsif ($last) { push @$last, $line }
 	}
 	return %seen;
 }
@@ -294,8 +293,8 @@ sub disagreements
 			my $text = join "\n", @$error;
 			my @expected = @{ $shown->{$line} || [] };
 			my @missing = grep { my $p = pattern($_); $text !~ /$p/s } @expected;
-			if    (!@expected) { push @wrong, "line $line: $text" }
-			elsif (@missing)   { push @wrong, "line $line shows \"$missing[0]\" and is: $text" }
+			if (!@expected) { push @wrong, "line $line: $text" }
+			elsif (@missing) { push @wrong, "line $line shows \"$missing[0]\" and is: $text" }
 		}
 	}
 	push @wrong, map { "line $_ shows an error that does not come: $shown->{$_}[0]" }
@@ -329,8 +328,7 @@ sub failed_programs
 	foreach my $block (grep { $_->{status} } @_)
 	{
 		my $status = -e $block->{status} ? slurp_file($block->{status}) : 'no';
-		push @failed,
-		  "line $block->{first}: $block->{language} ended with status $status"
+		push @failed, "line $block->{first}: $block->{language} ended with status $status"
 		  . (-e $block->{output} ? slurp_file($block->{output}) : '')
 		  if $status !~ /^0$/m;
 	}
@@ -341,8 +339,7 @@ sub failed_programs
 sub refused_settings
 {
 	return if !grep { $_->{check} } @_;
-	return split /\n/, $node->safe_psql(
-		'template1', q{
+	return split /\n/, $node->safe_psql('template1', q{
 		SELECT format('%s: %s', coalesce(f.name, 'page.conf'), coalesce(f.error, 'is no setting'))
 		FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = lower(f.name)
 		WHERE f.sourcefile ~ 'page.conf$'
@@ -380,12 +377,8 @@ sub try_page
 	append_to_file($file, script($name, \@lines, $database, @blocks));
 
 	local %ENV = (
-		%ENV,
-		PGHOST => $node->host,
-		PGPORT => $node->port,
-		PGDATABASE => $database,
-		PGUSER => $superuser,
-		PAGER => '');
+		%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $database,
+		PGUSER => $superuser, PAGER => '');
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'psql', '-X', '-q', '-P', 'pager=off', '-f', $file ],
 		'<', \undef, '>', \$out, '2>', \$err,
@@ -394,11 +387,8 @@ sub try_page
 	my %shown = map { shown_errors($_) } grep { $_->{language} eq 'sql' } @blocks;
 	my %seen = errors_of($file, $err);
 	return (
-		unfinished(@blocks),
-		disagreements(\%shown, \%seen),
-		wrong_answers(\@lines, $out, @blocks),
-		failed_programs(@blocks),
-		refused_settings(@blocks));
+		unfinished(@blocks), disagreements(\%shown, \%seen), wrong_answers(\@lines, $out, @blocks),
+		failed_programs(@blocks), refused_settings(@blocks));
 }
 
 # The extensions that a page needs and that this server has not.
@@ -413,7 +403,7 @@ sub lacking
 
 foreach my $page (@pages)
 {
-  SKIP:
+	SKIP:
 	{
 		my ($extension) = lacking($page);
 		skip "no $extension in this server", 1 if $extension;
@@ -424,8 +414,7 @@ foreach my $page (@pages)
 
 	my @unknown = grep {
 		my $language = $_->{language};
-		!exists $not_run{$language}
-		  && !$interpreter{$language}
+		!exists $not_run{$language} && !$interpreter{$language}
 		  && $language !~ /^(?:sql|sh|conf|text|parameters)$/
 	} blocks(slurp_file($page));
 	is(join("\n", map { "line $_->{first}: $_->{language}" } @unknown),
@@ -444,8 +433,7 @@ foreach my $page (@pages)
 }
 
 my $listed = slurp_file('doc/settings.md');
-my @settings = split /\n/,
-  $node->safe_psql('template1',
+my @settings = split /\n/, $node->safe_psql('template1',
 	q{SELECT name FROM pg_settings WHERE name LIKE 'cozi.%' ORDER BY 1});
 cmp_ok(scalar @settings, '>', 10, 'the server shows the settings of cozi');
 is(join(' ', grep { $listed !~ /^\| `\Q$_\E` \|/m } @settings),
@@ -491,9 +479,7 @@ like($found, qr/nothing says what \$1 is/, 'a parameter without a value is found
 my $second = "$dir/second.md";
 append_to_file($second, "<!-- \$1: 41 -->\n$mended");
 $found = join "\n", try_page($second);
-like(
-	$found,
-	qr/^line 6: column "nothing" does not exist/m,
+like($found, qr/^line 6: column "nothing" does not exist/m,
 	'an error that the page does not show is found');
 like($found, qr/^line 7 shows an error that does not come/m,
 	'an error that does not come is found');
