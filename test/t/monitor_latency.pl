@@ -463,11 +463,12 @@ is( $q->(
 
 {
 	my $stop = time + ($long ? 60 : 3);
-	my $kills = 0;
+	my ($kills, $rounds) = (0, 0);
 	my @bench =
 	  ('pgbench', '-n', '-c', 4, '-j', 2, '-t', 1000000, '-f', $race, $node->connstr('postgres'));
-	while (time < $stop)
+	while (time < $stop || ($kills < 8 && $rounds < 100))
 	{
+		$rounds++;
 		my $run = IPC::Run::start(\@bench, '>', '/dev/null', '2>', '/dev/null');
 		select(undef, undef, undef, 0.3);
 		$kills += $q->(
