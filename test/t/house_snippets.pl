@@ -154,7 +154,7 @@ my $dir = $node->basedir;
 
 # Modules of node are looked for beside the program.  A module of its own hands on pg:
 # an import looks for it neither where NODE_PATH says nor where Debian has it.
-my ($pg) = run_command([ 'node', '-p', 'JSON.stringify(require.resolve("pg"))' ]);
+my $pg = qx(node -p 'JSON.stringify(require.resolve("pg"))' 2>/dev/null);
 my %module = (%StandIn::module, $pg ? (pg => "module.exports = require($pg);") : ());
 foreach my $module (keys %module)
 {
