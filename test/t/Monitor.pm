@@ -7,7 +7,22 @@ use warnings;
 use Exporter 'import';
 use Warm;
 
-our @EXPORT = qw(server);
+our @EXPORT = qw(server $timeout $asleep);
+
+# A timeout counts from before a statement is planned, and a busy machine may take long
+# to begin with it: short ones are for nothing that has to be executed.
+our $timeout = "SET statement_timeout = '1s'";
+
+# How long a victim ran at the least it says itself: asleep() notes what the timeout
+# leaves, in a sequence, which no failure takes back.
+our $asleep = <<'SQL';
+CREATE SEQUENCE least_ms;
+CREATE FUNCTION asleep(seconds float8) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM setval('least_ms', greatest(1, 1000 * extract(epoch FROM statement_timestamp()
+		+ current_setting('statement_timeout')::interval - clock_timestamp()) - 1)::bigint);
+	PERFORM pg_sleep(seconds);
+END $$;
+SQL
 
 sub server
 {

@@ -96,7 +96,7 @@ $session->quit;
 # what a member of pg_monitor sees of plans
 $node->psql(
 	'postgres',
-	q{SET statement_timeout = '100ms'; ALTER ROLE client PASSWORD 'pass-word';
+	q{ALTER ROLE client PASSWORD 'pass-word'; SET statement_timeout = '1s';
 	SELECT pg_sleep(11), 'timed-const' /* note-1 */},
 	on_error_stop => 0);
 sql("ALTER SYSTEM SET cozi.slow_plan_ms = 0; SELECT pg_reload_conf()");

@@ -110,7 +110,7 @@ $q->('SELECT cozi.latency_reset()');
 $fails->("SELECT 10 / v FROM t WHERE id = 1") for 1 .. 2;
 $q->("SELECT 10 / v FROM t WHERE id = 2");
 $fails->(
-	"SET cozi.slow_plan_ms = 1000; SET statement_timeout = '500ms'; SELECT pg_sleep(60)");
+	"SET cozi.slow_plan_ms = 60000; $timeout; SELECT pg_sleep(60)");
 is($q->("SELECT calls, errors FROM cozi.slow_queries WHERE query LIKE 'SELECT \$1 / v FROM t%'"),
 	'1|22012 2', 'slow_queries shows which errors a statement failed with, and how often');
 is( $q->("SELECT errors FROM cozi.slow_queries

@@ -153,14 +153,14 @@ is( sql("SELECT count(*), count(*) FILTER (WHERE less) FROM
 
 # Errors
 
-$node->psql('postgres', "SET statement_timeout = '5ms'; SELECT pg_sleep(1)") for 1 .. 3;
-$node->psql('postgres', 'SELECT 1 / 0')                                      for 1 .. 2;
+$node->psql('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(60)") for 1 .. 3;
+$node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
 snapshot();
 $node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
 sql("SELECT 1;\n" x 500);
 is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
 	'0|snapshots', 'timeouts before the window are not in it');
-$node->psql('postgres', "SET statement_timeout = '5ms'; SELECT pg_sleep(1)");
+$node->psql('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(60)");
 # completed in the window: the one that took the snapshot, 1 to read the snapshots, 500, the ratio,
 # SET: 504; errors: 3
 is(sql("SELECT round(1 / value) FROM cozi.recent_error_ratio($now)"),

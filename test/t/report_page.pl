@@ -171,9 +171,9 @@ foreach
 	$node->safe_psql('postgres', "\\i $file");
 }
 $node->psql(
-	'postgres', "SELECT pg_sleep(5) /* $evil */",
+	'postgres', "SELECT pg_sleep(60) /* $evil */",
 	extra_params => [ '-v', 'x=1' ],
-	connstr => $node->connstr('postgres') . " options='-c statement_timeout=50ms'");
+	connstr => $node->connstr('postgres') . " options='-c statement_timeout=1s'");
 $node->psql('postgres', "SELECT 1 / 0 /* $evil */");
 my $session = House::session($node, 'postgres');
 $session->query_safe("SET application_name = '<img src=x onerror=alert(1)>'");
