@@ -62,8 +62,6 @@ channels_init(CoziShmemHeader *area)
 
 	table->tranche = LWLockNewTrancheId_compat("CoziChannels");
 	LWLockInitialize(&table->lock.lock, table->tranche);
-	for (int i = 0; i < CHANNELS; i++)
-		table->channels[i].database = InvalidOid;
 }
 
 static void
@@ -95,7 +93,10 @@ unlock_table(ChannelTable *table)
 	LWLockRelease(&table->lock.lock);
 }
 
-/* Has an interval passed since?  A clock set back must not stop us. */
+/*
+ * Has an interval passed since?  A clock set back must not stop us.  So now is asked for
+ * under the lock: earlier, and what another sent meanwhile would look like such a clock.
+ */
 static bool
 is_over(TimestampTz since, int64 per, TimestampTz now)
 {
@@ -126,8 +127,8 @@ static int
 take_place(const char *name)
 {
 	uint32		hash = hash_bytes((const unsigned char *) name, strlen(name));
-	TimestampTz now = GetCurrentTimestamp();
 	ChannelTable *table = lock_table();
+	TimestampTz now = GetCurrentTimestamp();
 	int			room;
 	int			place = find_channel(table, name, hash, now, &room);
 
@@ -211,8 +212,8 @@ cozi_channel_release(int place)
 bool
 cozi_channel_claim(ChannelSend *send, char *name, char *payload)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ChannelTable *table = lock_table();
+	TimestampTz now = GetCurrentTimestamp();
 	Channel    *channel = &table->channels[send->channel];
 
 	if (send->waiting)
@@ -256,8 +257,8 @@ cozi_channel_give_up(const ChannelSend *send)
 bool
 cozi_channel_done(const ChannelSend *send)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ChannelTable *table = lock_table();
+	TimestampTz now = GetCurrentTimestamp();
 	Channel    *channel = &table->channels[send->channel];
 	bool		waits;
 
@@ -287,8 +288,8 @@ cozi_channel_done(const ChannelSend *send)
 int
 cozi_channel_take_due(int *channels)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ChannelTable *table = lock_table();
+	TimestampTz now = GetCurrentTimestamp();
 	int			n = 0;
 
 	for (int i = 0; i < CHANNELS; i++)

@@ -225,6 +225,17 @@ $node->poll_query_until('postgres',
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cozi fold worker'});
 run_sql(q{SELECT cozi.hide_item('hot', '77')});
 like(hear_next(0), qr/^hot /, 'a hidden item starts a worker, which announces it');
+
+# However many commit at once, an interval that runs lets none through.
+$listener->query_safe('LISTEN d');
+append_to_file("$script.busy", q{SELECT cozi.notify_throttled('d', per => '1 hour');});
+$node->command_ok(
+	[
+		'pgbench', '-n', '-c', '30', '-j', '2', '-t', '200', '-f', "$script.busy", '-d',
+		$node->connstr('postgres')
+	],
+	'thirty clients notify at once');
+is(scalar(grep { $_ eq 'd' } @{ heard() }), 1, 'one message in an interval, of 6,000');
 $listener->quit;
 $node->stop;
 done_testing();
