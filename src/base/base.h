@@ -31,7 +31,7 @@ typedef struct CoziShmem
 	const char *name;			/* e.g. "cozi latency" */
 	uint32		layout;			/* raised when the area's structures change */
 	Size		(*size) (void); /* header included; settings are known */
-	void		(*init) (CoziShmemHeader *area);	/* once; memory not zeroed */
+	void		(*init) (CoziShmemHeader *area);	/* once; all is zero */
 	void		(*attach) (CoziShmemHeader *area);	/* in each process, or
 													 * NULL */
 	CoziShmemHeader *area;		/* NULL until attached */

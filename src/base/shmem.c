@@ -13,6 +13,11 @@
  * that only one backend wins.  Thus nothing is locked here while a segment is
  * created, mapped or filled, any of which may fail.
  *
+ * It is zero when it is initialized: the main segment is new memory of the
+ * kernel's, of which nothing is given out twice, and after a crash another
+ * one.  Who writes no zeros into it again has a server that starts sooner, and
+ * memory that is taken when it is used.
+ *
  * A crash of any backend gives everybody new, empty areas.  A library newer
  * than the area it finds (an upgrade in place, without a restart) refuses to
  * read it: CoziShmemHeader is the first thing in every area, and neither it
@@ -148,6 +153,8 @@ create_segment(CoziShmem *shmem, CoziRendezvous *rendezvous)
 	dsm_handle	handle = dsm_segment_handle(seg);
 	uint32		expected = DSM_HANDLE_INVALID;
 
+	/* a segment may be a part of min_dynamic_shared_memory, used before */
+	memset(dsm_segment_address(seg), 0, size);
 	init_area(shmem, dsm_segment_address(seg), size);
 	dsm_pin_segment(seg);
 	if (pg_atomic_compare_exchange_u32(&rendezvous->handle, &expected, handle))

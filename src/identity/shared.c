@@ -114,9 +114,10 @@ init_shared(CoziShmemHeader *header)
 	shared->nsets = n == 0 ? 0 : 1U << pg_leftmost_one_pos32((uint32) Min(n, PG_INT32_MAX));
 	for (int i = 0; i < N_LOCKS; i++)
 		LWLockInitialize(&shared->lock[i].lock, shared->tranche);
-	memset(shared->slot, 0, (Size) shared->nsets * SET_SLOTS * sizeof(LoginSlot));
+#ifdef PG_HAVE_ATOMIC_U64_SIMULATION	/* native ones are made: zero */
 	for (Size i = 0; i < (Size) shared->nsets * SET_SLOTS; i++)
 		pg_atomic_init_u64(&shared->slot[i].used_at, 0);
+#endif
 }
 
 static void

@@ -117,14 +117,16 @@ cozi_clear_monitor(CoziResetReason reason)
 	pg_atomic_write_u64(&cozi_monitor->reset_reason, reason);
 }
 
-/* Before a word is read or written, it is made. */
+/* Before a word is read or written, it is made; of native ones zero is one. */
 static void
 make_words(void *area, Size bytes)
 {
+#ifdef PG_HAVE_ATOMIC_U64_SIMULATION
 	pg_atomic_uint64 *word = area;
 
 	for (Size w = 0; w < bytes / sizeof(pg_atomic_uint64); w++)
 		pg_atomic_init_u64(&word[w], 0);
+#endif
 }
 
 static void
@@ -135,7 +137,6 @@ make_table(CoziTable *table, int tranche)
 		LWLockInitialize(&table->set[s].lock, tranche);
 		pg_atomic_init_u64(&table->set[s].turn, 0);
 		pg_atomic_init_u64(&table->set[s].timeouts, 0);
-		memset(table->set[s].tag, 0, sizeof(table->set[s].tag));
 	}
 	make_words(table->histogram, table->size * sizeof(CoziHistogram));
 }

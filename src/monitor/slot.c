@@ -107,11 +107,13 @@ find_in_set(CoziTable *table, CoziSet *set, uint64 hash, uint64 queryid, uint64 
 	return NULL;
 }
 
+/* Under the lock of its set, in exclusive mode.  A free slot is zero. */
 static void
-clear_slot(CoziHistogram *slot)
+empty_slot(CoziTable *table, CoziSet *set, int way)
 {
-	pg_atomic_uint64 *word = (pg_atomic_uint64 *) slot;
+	pg_atomic_uint64 *word = (pg_atomic_uint64 *) set_slot(table, set, way);
 
+	set->tag[way] = 0;
 	for (int w = 0; w < COZI_SLOT_WORDS; w++)
 		pg_atomic_write_u64(&word[w], 0);
 }
@@ -191,8 +193,7 @@ evict(CoziTable *table, CoziSet *set, int way)
 
 	add_slot(other, slot);
 	cozi_release_slot(&cozi_other_table);
-	set->tag[way] = 0;
-	clear_slot(slot);
+	empty_slot(table, set, way);
 }
 
 static int
@@ -381,10 +382,8 @@ cozi_clear_table(CoziTable *table)
 
 		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
 		for (int way = 0; way < table->ways; way++)
-		{
-			set->tag[way] = 0;
-			clear_slot(set_slot(table, set, way));
-		}
+			if (set->tag[way] != 0)
+				empty_slot(table, set, way);
 		pg_atomic_write_u64(&set->turn, 0);
 		pg_atomic_write_u64(&set->timeouts, 0);
 		LWLockRelease(&set->lock);
@@ -411,10 +410,7 @@ forget_slot(CoziTable *table, int i, const CoziFigures *seen, bool database_drop
 		if (!database_dropped)
 			evict(table, set, i % table->ways);
 		else
-		{
-			set->tag[i % table->ways] = 0;
-			clear_slot(slot);
-		}
+			empty_slot(table, set, i % table->ways);
 	}
 	LWLockRelease(&set->lock);
 }

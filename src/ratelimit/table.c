@@ -74,7 +74,6 @@ limiter_init(CoziShmemHeader *area)
 	CoziLimiter *limiter = (CoziLimiter *) area;
 	Size		size = area->size;
 
-	memset((char *) area + sizeof(*area), 0, sizeof(*limiter) - sizeof(*area));
 	if (!pg_strong_random(limiter->seed, sizeof(limiter->seed)) ||
 		!pg_strong_random(&limiter->per_factor, sizeof(limiter->per_factor)))
 		ereport(ERROR,
@@ -98,7 +97,6 @@ limiter_init(CoziShmemHeader *area)
 		pg_atomic_init_u64(&limiter->tally[i].evictions, 0);
 	}
 	LWLockInitialize(&limiter->names_lock.lock, limiter->tranche);
-	memset(cozi_set_at(limiter, 0), 0, limiter->n_sets * sizeof(CoziGcraSet));
 	for (uint32 i = 0; i < limiter->n_sets; i++)
 		SpinLockInit(&cozi_set_at(limiter, i)->lock);
 	for (uint32 i = 0; i < limiter->n_partitions; i++)

@@ -86,12 +86,25 @@ for my $mode (sort keys %preload)
 {
 	my $node = new_node("one_$mode", $preload{$mode});
 
+	# memory that a parallel join has written to is what a segment is made of
+	if ($mode eq 'dsm')
+	{
+		$node->append_conf('postgresql.conf', "min_dynamic_shared_memory = '20MB'\n");
+		$node->restart;
+		$node->safe_psql('postgres', "CREATE TABLE n AS SELECT -1 AS i FROM generate_series(1, 9);
+		INSERT INTO n SELECT -g FROM generate_series(1, 300000) g; ANALYZE n;
+		SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0;
+		SET parallel_tuple_cost = 0; SET enable_mergejoin = off; SET work_mem = '32MB';
+		SELECT count(*) FROM n a JOIN n b USING (i)");
+	}
 	is(mode($node), $mode eq 'dsm' ? 'off' : 'preload', "$mode: before the first call");
 	is($node->safe_psql('postgres', 'SELECT allowed IS NULL AND bytes IS NULL AND detail IS NOT NULL
 		FROM cozi.rate_limit_stats'),
 		$mode eq 'dsm' ? 't' : 'f', "$mode: NULL and a reason where there is no table");
 	is(calls($node, 4, 'sessions', 3), 'tttf', "$mode: sessions share a budget");
 	is(mode($node), $mode, "$mode: after it");
+	is($node->safe_psql('postgres', 'SELECT gcra_keys, log_keys, allowed, denied
+		FROM cozi.rate_limit_stats WHERE name IS NULL'), '0|1|3|1', "$mode: of one key");
 	is($node->safe_psql('postgres', "BEGIN READ ONLY; SELECT cozi.rate_limit('ro', 2, '1 hour');
 	ROLLBACK; SELECT cozi.rate_limit('ro', 2, '1 hour');
 	SELECT cozi.rate_limit('ro', 2, '1 hour')"),
