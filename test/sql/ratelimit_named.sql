@@ -233,7 +233,6 @@ DROP FUNCTION regress_refusal();
 SELECT cozi.drop_rate_limit(name) FROM cozi.rate_limit_config WHERE name LIKE 'regress%'
 ORDER BY name;
 SELECT pg_temp.reserved();
-SELECT cozi.rate_limit_reset('regress hugo');
 REVOKE ALL ON FUNCTION cozi.use_rate_limit, cozi.use_rate_limits FROM regress_limit_app;
 REVOKE USAGE ON SCHEMA cozi FROM regress_limit_app;
 DROP ROLE regress_limit_app;
