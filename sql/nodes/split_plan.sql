@@ -135,7 +135,7 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the plan needs transactions that are read committed';
     END IF;
-    SET LOCAL lock_timeout = '2s';
+    SET LOCAL lock_timeout = '900ms';
     LOCK TABLE {shard} IN EXCLUSIVE MODE;
     began = clock_timestamp();
     PERFORM cozi.wait_for_slot('{job}');
@@ -161,7 +161,8 @@ END {$}$do$, $do$DO {$} BEGIN
     END IF;
 END {$}$do$),
 
--- nobody reads or writes the table; nothing is scanned
+-- nobody reads or writes the table; nothing is scanned.  Who writes the shard by its own
+-- name opens the table then: a second is the time until that is called a deadlock
 (50, 'owner', 'swap', $do$DO {$}
 DECLARE
     began timestamptz;
@@ -174,7 +175,7 @@ BEGIN
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the plan needs transactions that are read committed';
     END IF;
-    SET LOCAL lock_timeout = '2s';
+    SET LOCAL lock_timeout = '900ms';
     LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE;
     LOCK TABLE {shard} IN ACCESS EXCLUSIVE MODE;
     began = clock_timestamp();
@@ -195,7 +196,7 @@ END {$}$do$, $do$DO {$} BEGIN
         RAISE EXCEPTION 'table % has been dropped: the split cannot be taken back', {old_text}
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    SET LOCAL lock_timeout = '2s';
+    SET LOCAL lock_timeout = '900ms';
     LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE;
     ALTER TABLE {parent} DETACH PARTITION {far};
     ALTER TABLE {parent} DETACH PARTITION {near};
@@ -218,6 +219,8 @@ END {$}$do$, $do$DO {$} BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
     IF EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = to_regclass({far_text})
                    AND i.inhparent = to_regclass({shard_text})) THEN
+        -- first, or its writers, who then open its parent, would be waited for with that
+        LOCK TABLE {far} IN ACCESS EXCLUSIVE MODE;
         ALTER TABLE {shard} DETACH PARTITION {far};
     END IF;
 {drop_empty}END {$}$do$, NULL),

@@ -80,24 +80,29 @@ sub again
 	return 1;
 }
 
-# The steps that satisfy a condition; those that follow one another on a node
-# in one psql.
+# The steps that satisfy a condition; those of a phase that follow one another on a
+# node in one psql.  A comparison and a swap that give up are run again.
 sub run
 {
 	my ($self, %only) = @_;
 	my $condition = join ' AND ', 'true', map { "$_ = '$only{$_}'" } keys %only;
-	foreach my $group (split /\n/, $self->ask(qq{SELECT min(step), max(step), min(node)
-		FROM (SELECT *, step - row_number() OVER (PARTITION BY node ORDER BY step) AS run
+	foreach my $group (split /\n/, $self->ask(qq{SELECT min(step), max(step), node, phase
+		FROM (SELECT *, step - row_number() OVER (PARTITION BY node, phase ORDER BY step) AS run
 			FROM plan WHERE $condition) x
-		GROUP BY node, run ORDER BY 1}))
+		GROUP BY node, phase, run ORDER BY 1}))
 	{
-		my ($first, $last, $name) = split /\|/, $group;
+		my ($first, $last, $name, $phase) = split /\|/, $group;
 		my $query = "SELECT statement FROM plan WHERE step BETWEEN $first AND $last ORDER BY step";
 		my $script = "$query \\gexec\n";
 		$script = $self->ask("SELECT string_agg(statement, E';\n') FROM ($query) x")
 		  if $name ne 'here';
-		my ($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
-		$self->{notices} .= $error;
+		my ($status, $error);
+		for (1 .. $phase =~ /compare|swap/ ? $PostgreSQL::Test::Utils::timeout_default : 1)
+		{
+			($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
+			$self->{notices} .= $error;
+			last if $status == 0 || $error !~ /lock timeout/;
+		}
 		next if $status == 0;
 		diag("steps $first to $last on $name: $error");
 		return 0;
