@@ -225,18 +225,22 @@ sql("UPDATE cozi.targets SET target = 1 WHERE metric = 'query_time'");
 is(sql("SELECT state FROM cozi.health WHERE metric = 'query_time'"),
 	'breach', '... and a breach of a lower target');
 
-# a statement that got slower
+# a statement that takes ten times as long as its slowest execution did, and one that
+# sleeps too long for a busy machine to double it
 sql('DELETE FROM cozi.snapshots; SELECT pg_stat_statements_reset();
 CREATE FUNCTION pace() RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.001) $$'
 );
 snapshot();
-sql(join ';', ('SELECT pace()') x 25, ('SELECT pg_sleep(0.001)') x 25);
+sql(join ';', ('SELECT pace()') x 25, ('SELECT pg_sleep(0.1)') x 25);
 snapshot();
 is(sql('SELECT count(*) FROM cozi.regressions'), '0', 'nothing got slower yet');
-sql('CREATE OR REPLACE FUNCTION pace() RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.02) $$');
-sql(join ';', ('SELECT pace()') x 25, ('SELECT pg_sleep(0.001)') x 25);
-is( sql("SELECT calls_before, calls, ratio > 5, mean_ms > 19, p95_before_ms < 10,
-    p50_ms BETWEEN 17.5 AND p95_ms, p95_ms <= p99_ms, query FROM cozi.regressions"
+my $slow = sql("SELECT ceil(10 * max_exec_time) FROM pg_stat_statements
+    WHERE query = 'SELECT pace()' AND toplevel");
+sql("CREATE OR REPLACE FUNCTION pace() RETURNS void
+    LANGUAGE sql AS 'SELECT pg_sleep($slow / 1000.0)'");
+sql(join ';', ('SELECT pace()') x 25, ('SELECT pg_sleep(0.1)') x 25);
+is( sql("SELECT calls_before, calls, ratio > 9, mean_ms >= $slow, p95_before_ms < mean_ms,
+    p50_ms BETWEEN 0.875 * $slow AND p95_ms, p95_ms <= p99_ms, query FROM cozi.regressions"
 	),
 	'25|25|t|t|t|t|t|SELECT pace()',
 	'regressions names the one that did, with the percentiles of both sides');
