@@ -97,7 +97,8 @@ sub run
 		$script = $self->ask("SELECT string_agg(statement, E';\n') FROM ($query) x")
 		  if $name ne 'here';
 		my ($status, $error);
-		for (1 .. $phase =~ /compare|swap/ ? $PostgreSQL::Test::Utils::timeout_default : 1)
+		my $times = $phase =~ /compare|swap/ ? $PostgreSQL::Test::Utils::timeout_default : 1;
+		for (1 .. $times)
 		{
 			($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
 			$self->{notices} .= $error;

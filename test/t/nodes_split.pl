@@ -105,11 +105,12 @@ sub among_slow_writers
 	my ($plan) = @_;
 	$plan->run(phase => $_) or return 0 foreach qw(prepare copy compare);
 	my $writer = slow_writer($here, 'posts_shard_0', 'posts');
-	my ($swap) = $plan->steps("phase = 'swap'");
-	like(($plan->step($swap, 'statement'))[1],
-		qr/canceling statement due to lock timeout/, 'a swap gives up soon');
-	is($writer->query('SELECT true'), 't', 'who writes the shard by its own name has no error');
 	$plan->run(phase => 'swap') or return 0;
+	like(
+		$plan->{notices},
+		qr/canceling statement due to lock timeout/,
+		'a swap gives up where it would be a deadlock');
+	is($writer->query('SELECT true'), 't', 'who writes the shard by its own name has no error');
 	$writer = slow_writer($node{south}, 'posts_shard_4', 'posts_shard_0');
 	$plan->run(phase => 'clean') or return 0;
 	return is($writer->query('SELECT true'), 't', 'who writes the half that left has no error');
