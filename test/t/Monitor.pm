@@ -7,7 +7,7 @@ use warnings;
 use Exporter 'import';
 use Warm;
 
-our @EXPORT = qw(server $timeout $asleep);
+our @EXPORT = qw(server $timeout $asleep $least);
 
 # A timeout counts from before a statement is planned, and a busy machine may take long
 # to begin with it: short ones are for nothing that has to be executed.
@@ -23,6 +23,7 @@ CREATE FUNCTION asleep(seconds float8) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 	PERFORM pg_sleep(seconds);
 END $$;
 SQL
+our $least = '(SELECT last_value FROM least_ms)';
 
 sub server
 {

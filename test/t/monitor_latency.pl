@@ -92,7 +92,6 @@ is( $q->(
 
 # Failures
 
-my $least = '(SELECT last_value FROM least_ms)';
 $q->("$asleep SELECT cozi.latency_reset()");
 $fails->("$timeout; SELECT asleep(7)");
 is( $q->(

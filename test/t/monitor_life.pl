@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use House;
+use Monitor '$timeout';
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Warm;
@@ -96,10 +97,10 @@ is( sql("SELECT calls, measured_calls, measured_since < (SELECT stats_reset
 
 # what always times out is listed, whatever pg_stat_statements has of its text
 sql('SELECT nested()');
-as('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(35)") for 1 .. 2;
+as('postgres', "$timeout; SELECT pg_sleep(35)") for 1 .. 2;
 sql('SELECT cozi.latency_reset()');
 sql($forget =~ s/FROM t'/'/r);
-as('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(35)") for 1 .. 2;
+as('postgres', "$timeout; SELECT pg_sleep(35)") for 1 .. 2;
 sql('SELECT nested()');
 is(sql("SELECT calls, timeouts FROM cozi.slow_queries WHERE query LIKE 'SELECT pg_sleep(%'"),
 	'2|2', 'a statement that always times out is listed beside a nested one of the same text');
@@ -107,7 +108,7 @@ is(sql("SELECT calls, timeouts FROM cozi.slow_queries WHERE query LIKE 'SELECT p
 # a role fills no table
 sql('SELECT cozi.latency_reset()');
 sql('SELECT * FROM important WHERE i = 7;' x 500);
-as('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(70), 8") for 1 .. 3;
+as('postgres', "$timeout; SELECT pg_sleep(70), 8") for 1 .. 3;
 my $flood = $node->basedir . '/flood.sql';
 append_to_file(
 	$flood,

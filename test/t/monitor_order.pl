@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Monitor '$timeout';
 use Test::More;
 
 sub permutations
@@ -83,7 +84,7 @@ my @run = (
 	[ 'SELECT sum(1 / (i - 7)) FROM t', 0, 1 ],
 	[ 'CREATE TABLE u ()', 0, 1 ],
 	[ 'SELECT FROM nowhere', 0, 0 ],    # was not executed
-	[ "SET statement_timeout = '1s'", 1, 0 ],
+	[ $timeout, 1, 0 ],
 	[ 'SELECT pg_sleep(60)', 0, 1 ],
 	[ 'SELECT max(i) FROM t', 1, 0 ]);
 my $script = join '', map { "$_->[0];\n" } @run;

@@ -21,7 +21,6 @@ $q->(
 	GRANT EXECUTE ON FUNCTION cozi.plans(boolean) TO plain'
 );
 $q->($asleep);
-my $least = '(SELECT last_value FROM least_ms)';
 
 # Plans
 

@@ -5,6 +5,7 @@ use warnings;
 use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Monitor '$timeout';
 use Test::More;
 
 my $node = House::server('text');
@@ -96,7 +97,7 @@ $session->quit;
 # what a member of pg_monitor sees of plans
 $node->psql(
 	'postgres',
-	q{ALTER ROLE client PASSWORD 'pass-word'; SET statement_timeout = '1s';
+	qq{ALTER ROLE client PASSWORD 'pass-word'; $timeout;
 	SELECT pg_sleep(11), 'timed-const' /* note-1 */},
 	on_error_stop => 0);
 sql("ALTER SYSTEM SET cozi.slow_plan_ms = 0; SELECT pg_reload_conf()");

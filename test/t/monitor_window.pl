@@ -10,6 +10,7 @@ use House;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use List::Util qw(max);
+use Monitor '$timeout';
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('window');
@@ -153,14 +154,14 @@ is( sql("SELECT count(*), count(*) FILTER (WHERE less) FROM
 
 # Errors
 
-$node->psql('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(60)") for 1 .. 3;
+$node->psql('postgres', "$timeout; SELECT pg_sleep(60)") for 1 .. 3;
 $node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
 snapshot();
 $node->psql('postgres', 'SELECT 1 / 0') for 1 .. 2;
 sql("SELECT 1;\n" x 500);
 is(sql("SELECT value, source FROM cozi.recent_error_ratio($now)"),
 	'0|snapshots', 'timeouts before the window are not in it');
-$node->psql('postgres', "SET statement_timeout = '1s'; SELECT pg_sleep(60)");
+$node->psql('postgres', "$timeout; SELECT pg_sleep(60)");
 # completed in the window: the one that took the snapshot, 1 to read the snapshots, 500, the ratio,
 # SET: 504; errors: 3
 is(sql("SELECT round(1 / value) FROM cozi.recent_error_ratio($now)"),
