@@ -292,6 +292,12 @@ $node->safe_psql('planted', q{
 	INSERT INTO cozi.table_size_blocks
 	VALUES (now() - interval '2 days', '{public.posts}', '{1000000}', '{10000}');
 	SELECT cozi.snapshot()});
+# The page is of what ran since then: a statement that a sample has found at work.
+ok( $node->poll_query_until(
+		'planted', q{SELECT bool_or(EXISTS (SELECT FROM cozi.waits
+			WHERE event_type = 'CPU' AND query LIKE 'SELECT bool_or(%'))
+		FROM (SELECT id FROM posts ORDER BY md5(body || id) LIMIT 10) p}),
+	'a statement is at work when a sample is taken');
 my $ten = $node->safe_psql('planted', 'SELECT cozi.report_html()');
 $text = is_harmless($ten, 'ten holes');
 like($ten, qr/<path class="(?:cpu|io|lwlock)" d="M0\.0 0h[0-9.]+v10h-[0-9.]+z"\/>/,
