@@ -176,6 +176,12 @@ free_space() {
 	df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) }'
 }
 
+# Whether files in memory are affordable: 8 GB are free, and /dev/shm may take them.
+memory_to_spare() {
+	[ "$(free_space /dev/shm)" -ge 8192 ] &&
+		awk '/^MemAvailable:/ { enough = $2 >= 8192 * 1024 } END { exit !enough }' /proc/meminfo
+} 2>/dev/null
+
 # Sets COZI_WORK: a directory that may hold programs, whose sockets' paths stay
 # below the 107 bytes they may have, that has room, and that the user can reach.
 work_dir() {

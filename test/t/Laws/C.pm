@@ -271,6 +271,21 @@ law 'every setting that is defined is read', find => sub {
 	  qq{static int limit = 1;\nint f(void)\n{\n\tDefineCustomIntVariable("cozi.limit", "A.", NULL, &limit, 1, NULL, NULL, NULL);\n\treturn limit;\n}\n}
   };
 
+# test/run asks such a room once.
+law 'a room that test/run calls alike has no shared memory and no worker', find => sub {
+	my ($tree) = @_;
+	my ($alike) = $tree->{'test/run'} =~ /^alike='([\w ]+)'$/m or return 'test/run: no room is alike';
+	my $rooms = join '|', split ' ', $alike;
+	return lines_matching($tree, qr{^src/(?:$rooms)/},
+		qr/\b(?:cozi_shmem_\w+|Register\w*BackgroundWorker|process_shared_preload\w+)\b/);
+  },
+  beside => { 'test/run' => "alike='edge feeds'\n" },
+  planted => {
+	'src/edge/a.c' => 'cozi_shmem_request(&area);',
+	'src/feeds/a.c' => 'RegisterDynamicBackgroundWorker(&worker, &handle);'
+  },
+  lawful => { 'src/kept/a.c' => 'RegisterDynamicBackgroundWorker(&worker, &handle);' };
+
 law 'every function of the library that a text names exists: cozi_name()', find => sub {
 	my ($tree) = @_;
 	my $source = join "\n", map { $tree->{$_} } grep { $_ =~ $c } keys %$tree;
