@@ -61,9 +61,17 @@ CREATE OR REPLACE FUNCTION _plan_parts(facts jsonb) RETURNS jsonb
 AS $parts$
 SELECT jsonb_build_object(
     '$', q,
-    'drop_slot', cozi._plan_text(
-        'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots'
-        ' WHERE slot_name = ''{job}''', facts),
+    -- the process that sent from it may be on its way out
+    'drop_slot', cozi._plan_text($do$DO {$}
+BEGIN
+    FOR tenths IN 1 .. 900 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM pg_replication_slots
+                              WHERE slot_name = '{job}' AND active);
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    PERFORM pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+    WHERE slot_name = '{job}';
+END {$}$do$, facts || jsonb_build_object('$', q)),
     'drop_job', cozi._plan_text(
         $do$    IF EXISTS (SELECT FROM pg_subscription WHERE subname = '{job}') THEN
         ALTER SUBSCRIPTION {job} DISABLE;

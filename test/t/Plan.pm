@@ -102,7 +102,7 @@ sub run
 		{
 			($status, undef, $error) = House::attempt($self->{nodes}{$name}, $self->{db}, $script);
 			$self->{notices} .= $error;
-			last if $status == 0 || $error !~ /lock timeout/;
+			last if $status == 0 || $error !~ /lock timeout|not confirmed up to/;
 		}
 		next if $status == 0;
 		diag("steps $first to $last on $name: $error");
