@@ -324,7 +324,7 @@ CREATE FUNCTION trending_topk_sleep(author int) RETURNS boolean LANGUAGE plpgsql
     PERFORM pg_sleep(0.01); RETURN true; END $$;
 CREATE POLICY slow ON trending_topk_posts AS RESTRICTIVE USING (trending_topk_sleep(author));
 SET ROLE trending_topk_reader;
-SET statement_timeout = '200ms';
+SET statement_timeout = '2s';
 SELECT count(*) FROM cozi.top_ranked('trending_topk_posts', 'gravity', 10000);
 RESET statement_timeout;
 RESET ROLE;

@@ -130,6 +130,7 @@ foreach my $kill (1 .. $kills)
 		work($worker, 0);
 		usleep(50_000);
 	}
+	$node->poll_query_until('postgres', 'SELECT sum(n) > 60 FROM thing');
 	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
 	kill 9, $pid;
 	$writers->finish;

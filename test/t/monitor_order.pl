@@ -86,6 +86,7 @@ my @run = (
 	[ 'SELECT FROM nowhere', 0, 0 ],    # was not executed
 	[ $timeout, 1, 0 ],
 	[ 'SELECT pg_sleep(60)', 0, 1 ],
+	[ 'RESET statement_timeout', 1, 0 ],
 	[ 'SELECT max(i) FROM t', 1, 0 ]);
 my $script = join '', map { "$_->[0];\n" } @run;
 my $completed = 1;                      # EXECUTE p's SELECT

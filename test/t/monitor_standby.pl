@@ -61,16 +61,24 @@ $standby->restart;
 is(standby('SELECT stats_since FROM cozi.latency_stats()'),
 	$since, '... and keeps them over a restart');
 
+# Asked again where the server wrote WAL of its own a moment ago.
+sub sees_no_lag
+{
+	my ($node, $kind, $what) = @_;
+	return ok(
+		$node->poll_query_until(
+			'postgres', "SELECT (lag_s, replay_bytes, state) = (0, 0, 'streaming')
+				FROM cozi.replication_lag WHERE kind = '$kind'"),
+		$what);
+}
+
 # idle: nothing is behind, however long ago the last transaction was
+my $began = time;
 primary('CREATE TABLE before_idle ()');
 $primary->wait_for_catchup($standby);
 sleep 2;
-is(primary("SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'standby'"),
-	'0|0|streaming', 'idle: the primary sees no lag');
-is( standby(
-		"SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"),
-	'0|0|streaming',
-	'idle: the standby sees no lag');
+sees_no_lag($primary, 'standby', 'idle: the primary sees no lag');
+sees_no_lag($standby, 'this server', 'idle: the standby sees no lag');
 is(standby("SELECT value, state FROM cozi.health WHERE metric = 'replication_lag'"),
 	'0|ok', 'idle: health is ok');
 cmp_ok(standby('SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())'),
@@ -96,8 +104,8 @@ ok( $primary->poll_query_until(
 my $got = standby("SELECT replay_bytes FROM cozi.replication_lag WHERE kind = 'this server'");
 cmp_ok(abs($got - $bytes), '<', 65536, "paused: so does the standby ($got)");
 is( standby(
-		"SELECT lag_s BETWEEN 1.9 AND 60, state FROM cozi.replication_lag
-			WHERE kind = 'this server'"
+		"SELECT lag_s BETWEEN 1.9 AND 1 + extract(epoch FROM now()) - $began, state
+			FROM cozi.replication_lag WHERE kind = 'this server'"
 	),
 	't|paused',
 	'paused: the standby knows for how long');
@@ -117,10 +125,7 @@ standby('SELECT pg_wal_replay_resume()');
 $primary->wait_for_catchup($standby);
 $primary->poll_query_until('postgres',
 	"SELECT lag_s = 0 FROM cozi.replication_lag WHERE kind = 'standby'");
-is( standby(
-		"SELECT lag_s, replay_bytes, state FROM cozi.replication_lag WHERE kind = 'this server'"),
-	'0|0|streaming',
-	'resumed: 0 again');
+sees_no_lag($standby, 'this server', 'resumed: 0 again');
 
 # the primary's snapshots are there, and of no use
 isnt(standby('SELECT count(*) FROM cozi.snapshot_statements'),

@@ -250,11 +250,10 @@ sub out_of_order
 			IPC::Run::timeout(120));
 		$s;
 	} $primary, $standby;
+	# it holds that lock once it has looked
 	$_->{node}->poll_query_until($w->{db},
-			"SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'active' "
-		  . "AND query LIKE '%stared%' AND pid <> pg_backend_pid()")
+		"SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory'")
 	  for @stares;
-	select undef, undef, undef, 0.2;
 	$primary->safe_psql($w->{db}, "COMMIT PREPARED 'second'");
 	for my $s (@stares)
 	{

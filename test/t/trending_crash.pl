@@ -218,6 +218,6 @@ is($node->safe_psql('copy', q{SELECT count(*) FROM cozi.verify_board('hot')}),
 $node->safe_psql('copy', q{INSERT INTO votes VALUES (61, 9, 1)});
 is($node->safe_psql('copy', q{SELECT ups FROM hot_live WHERE item = 61}),
 	4, 'a copied database goes on counting');
-$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->safe_psql('postgres', 'DROP DATABASE copy WITH (FORCE)');
 $node->stop;
 done_testing();

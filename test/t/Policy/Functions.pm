@@ -187,7 +187,7 @@ END \$\$;
 -- the same about one other, until the answer has turned
 CREATE FUNCTION app.stare(who int, whom int, OUT turned int, OUT bad text) LANGUAGE plpgsql AS \$\$
 DECLARE
-    until timestamptz := clock_timestamp() + interval '30 s';
+    until timestamptz := clock_timestamp() + interval '150 s';
     me app.viewer;
     t app.person;
     is_now boolean;
@@ -205,6 +205,7 @@ BEGIN
         more := more - turned;
         was := is_now;
         bad := bad || app.ask(me, t, NULL);
+        PERFORM pg_advisory_lock_shared(1);    -- it has looked
     END LOOP;
 END \$\$;
 
