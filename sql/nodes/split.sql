@@ -71,7 +71,7 @@ BEGIN
     END LOOP;
     PERFORM pg_drop_replication_slot(slot_name) FROM pg_replication_slots
     WHERE slot_name = '{job}';
-END {$}$do$, facts || jsonb_build_object('$', q)),
+END {$}$do$, quoted),
     'drop_job', cozi._plan_text(
         $do$    IF EXISTS (SELECT FROM pg_subscription WHERE subname = '{job}') THEN
         ALTER SUBSCRIPTION {job} DISABLE;
@@ -99,8 +99,9 @@ BEGIN
                       HINT = 'The log of this server says why.';
         END IF;
     END LOOP;
-END {$}$do$, facts || jsonb_build_object('$', q)))
-FROM cozi._plan_quote(facts::text) q
+END {$}$do$, quoted))
+FROM cozi._plan_quote(facts::text) q,
+     LATERAL (SELECT facts || jsonb_build_object('$', q)) f (quoted)
 $parts$;
 COMMENT ON FUNCTION _plan_parts(jsonb) IS
 'Returns the facts that the templates of all plans share (internal)';

@@ -125,15 +125,9 @@ sub behind_a_slow_sender
 	$plan->run(phase => $_) or return 0 foreach qw(prepare copy compare swap);
 	my $sender = $plan->ask('SELECT active_pid FROM pg_replication_slots WHERE active');
 	kill 'STOP', $sender or return 0;
-	my $later = fork // die 'cannot fork';
-	if (!$later)
-	{
-		sleep 2;
-		kill 'CONT', $sender;
-		POSIX::_exit(0);
-	}
+	my $later = IPC::Run::start([ 'sh', '-c', "sleep 2; kill -CONT $sender" ]);
 	my $ended = $plan->run(phase => 'clean');
-	waitpid $later, 0;
+	$later->finish;
 	return $ended;
 }
 
@@ -145,8 +139,7 @@ foreach my $shard (0 .. 3)
 	is($plan->ask('SELECT count(*) FROM plan WHERE statement IS NULL'),
 		0, "the plan to split shard $shard has every statement in full");
 	my $run = $run{$shard} // sub { $plan->run };
-	ok($run->($plan),
-		"shard $shard is split while it is written");
+	ok($run->($plan), "shard $shard is split while it is written");
 	note($_) foreach $plan->{notices} =~ /NOTICE: +(.*(?:waited|locked|md5).*)/g;
 }
 $pgbench->signal('TERM');

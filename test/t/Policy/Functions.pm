@@ -187,7 +187,7 @@ END \$\$;
 -- the same about one other, until the answer has turned
 CREATE FUNCTION app.stare(who int, whom int, OUT turned int, OUT bad text) LANGUAGE plpgsql AS \$\$
 DECLARE
-    until timestamptz := clock_timestamp() + interval '150 s';
+    until timestamptz := clock_timestamp() + interval '100 s';
     me app.viewer;
     t app.person;
     is_now boolean;
